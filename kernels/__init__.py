@@ -1,0 +1,25 @@
+"""The hot loops and nothing else: per operation its contract, its reference, its numba form and its CUDA form."""
+
+if __name__ != "minidl.kernels":
+    raise ImportError(
+        f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice"
+    )
+
+from . import channel_sum, conv2d, log_softmax, matmul, max_pool2d, relu, softmax
+from ._kernel import KERNELS, Kernel, use_kernels
+from ._threads import get_num_threads, set_num_threads
+
+__all__ = [
+    "KERNELS",
+    "Kernel",
+    "channel_sum",
+    "conv2d",
+    "get_num_threads",
+    "log_softmax",
+    "matmul",
+    "max_pool2d",
+    "relu",
+    "set_num_threads",
+    "softmax",
+    "use_kernels",
+]

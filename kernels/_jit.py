@@ -1,0 +1,190 @@
+"""How kernels are compiled: numba's flags, set in one place, and a cache of machine code that can be trusted.
+
+numba's own cache misses an edit in another file that a kernel calls, raises on a damaged file, and lets two processes
+compile the same thing at once. Ours is a folder per key, and the key is a hash of every kernel source, the versions of
+numba and llvmlite, Python's bytecode tag and the CPU that numba compiles for. A file holds one compiled signature behind
+its SHA-256: a file that does not match, or that numba cannot rebuild, is compiled again. One process compiles at a time;
+those that wait find the work done.
+
+The payload is numba's own format, which is pickled. It is read only from a folder that belongs to this user and that
+nobody else may write to, and only what the hash in front of it vouches for.
+"""
+
+import fcntl
+import hashlib
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+import threading
+import warnings
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+import numba
+from numba import prange  # noqa: F401  (kernels take it from here, beside jit)
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
+from numba.core.registry import cpu_target
+from numba.core.serialize import dumps
+
+# error_model: a float division by zero gives inf as in NumPy. contract: a*b+c may become one fused instruction. No
+# other fast-math flag: nnan and ninf would delete the tests by which max-pool propagates NaN (numba's isnan becomes False).
+_FLAGS = {"error_model": "numpy", "fastmath": {"contract"}}
+_KEPT_KEYS = 4  # cache folders of earlier sources, numba versions or CPUs that stay when a new one is made
+_MAGIC = b"minidl machine code 1\n"
+
+
+def inline(function):
+    """Compile a helper that kernels call. Its code is cached as part of theirs."""
+    return numba.njit(**_FLAGS)(function)
+
+
+def jit(function):
+    """Compile a kernel for as many signatures as it is called with; its `prange` loops run on numba's threads."""
+    dispatcher = numba.njit(parallel=True, **_FLAGS)(function)
+    directory = cache_directory()
+    if directory is not None:
+        dispatcher._cache = _KernelCache(function, directory)
+        compile_unlocked = dispatcher.compile
+
+        def compile_locked(signature):
+            with _compiling(directory):
+                return compile_unlocked(signature)
+
+        dispatcher.compile = compile_locked
+    return dispatcher
+
+
+@cache
+def cache_directory():
+    """The folder for this key's machine code, made if missing; None where no private folder can be made."""
+    root = _cache_root() / "jit"
+    directory = root / _key()
+    try:
+        known = directory.is_dir()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = directory.stat()
+        if owner.st_uid != os.getuid() or owner.st_mode & 0o022:
+            raise PermissionError(f"{directory} can be written by others")
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        warnings.warn(
+            f"compiled kernels cannot be kept, so every start compiles them again: {error}. "
+            "Set MINIDL_CACHE to a folder of your own.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    if not known:
+        _forget_old_keys(root, directory)
+    return directory
+
+
+def _cache_root():
+    if os.environ.get("MINIDL_CACHE"):
+        return Path(os.environ["MINIDL_CACHE"])
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/minidl").expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "minidl"
+
+
+def _key():
+    """A hash of everything that decides the machine code."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for source in sorted(folder.rglob("*.py")):
+        digest.update(f"{source.relative_to(folder)}\0".encode() + source.read_bytes())
+    settings = {
+        k: v
+        for k, v in os.environ.items()
+        if k.startswith("NUMBA_") and "THREAD" not in k and "CACHE" not in k
+    }
+    machine = cpu_target.target_context.codegen().magic_tuple()
+    versions = numba.__version__, llvmlite.__version__, sys.implementation.cache_tag
+    digest.update(repr((versions, machine, sorted(settings.items()))).encode())
+    return digest.hexdigest()[:32]
+
+
+def _forget_old_keys(root, current):
+    def used(folder):
+        return folder.stat().st_mtime
+
+    with suppress(OSError):
+        others = sorted((f for f in root.iterdir() if f.is_dir() and f != current), key=used, reverse=True)
+        for folder in others[_KEPT_KEYS:]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Compiling(threading.local):
+    depth = 0
+
+
+_state = _Compiling()
+
+
+@contextmanager
+def _compiling(directory):
+    """Hold the folder's lock; a kernel that compiles its callees takes it once."""
+    if _state.depth:
+        _state.depth += 1
+        try:
+            yield
+        finally:
+            _state.depth -= 1
+        return
+    with open(directory / "lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file closes, or when the process dies
+        _state.depth = 1
+        try:
+            yield
+        finally:
+            _state.depth = 0
+
+
+class _KernelCache(NullCache):
+    """numba's cache interface (load_overload, save_overload) over one file per compiled signature."""
+
+    def __init__(self, function, directory):
+        self._name = f"{function.__module__.removeprefix('minidl.kernels.')}.{function.__qualname__}"
+        self._directory = directory
+
+    @property
+    def cache_path(self):
+        return str(self._directory)
+
+    def _file(self, signature):
+        return self._directory / f"{self._name}-{hashlib.sha256(repr(signature).encode()).hexdigest()[:16]}"
+
+    def load_overload(self, signature, target_context):
+        file = self._file(signature)
+        try:
+            content = file.read_bytes()
+        except OSError:
+            return None
+        start = len(_MAGIC) + 32
+        payload = content[start:]
+        if content[:start] != _MAGIC + hashlib.sha256(payload).digest():
+            return None
+        target_context.refresh()
+        try:
+            return CompileResult._rebuild(target_context, *pickle.loads(payload))
+        except Exception:  # whatever numba raises: the answer is to compile again
+            return None
+
+    def save_overload(self, signature, result):
+        payload = dumps(result._reduce())
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._directory, prefix="new-", delete=False) as new:
+                new.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
+            os.replace(new.name, self._file(signature))
+        except OSError as error:
+            warnings.warn(
+                f"the compiled kernel {self._name} could not be kept: {error}", RuntimeWarning, stacklevel=2
+            )
+            with suppress(OSError, UnboundLocalError):
+                os.unlink(new.name)

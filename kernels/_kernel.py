@@ -1,0 +1,74 @@
+"""Kernel: one name, one signature, three forms, and inputs to try them on."""
+
+import inspect
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+
+KERNELS = {}  # name -> Kernel: what dispatch, tests and benchmarks run over
+
+# numba's workqueue threading layer (macOS without OpenMP) aborts the process when two Python threads start parallel work
+# at once, and one kernel already uses every core: so kernels of one process run one after the other.
+_one_at_a_time = threading.RLock()
+_form = "cpu"
+
+
+class Kernel:
+    """A hot loop. Call it like its reference: the arrays' type picks the form.
+
+    Args:
+        name: "operation.direction", for example "conv2d.input_grad".
+        reference: NumPy, the formula as the textbook states it; what every test trusts.
+        cpu: numba.
+        gpu: CuPy and CUDA C, or None while there is none.
+        samples: function (rng, dtype) that yields argument tuples, outputs included.
+        outputs: how many of the last arguments are written.
+
+    Raises:
+        TypeError: a form whose parameters differ from the reference's.
+        ValueError: a second kernel of the same name.
+    """
+
+    def __init__(self, name, *, reference, cpu, gpu=None, samples, outputs=1):
+        self.name, self.samples, self.outputs = name, samples, outputs
+        self.reference, self.cpu, self.gpu = reference, cpu, gpu
+        expected = list(inspect.signature(reference).parameters)
+        for form in (cpu, gpu):
+            if form is not None and list(inspect.signature(form).parameters) != expected:
+                raise TypeError(
+                    f"{name}: {form.__name__} takes {list(inspect.signature(form).parameters)}, not {expected}"
+                )
+        if name in KERNELS:
+            raise ValueError(f"a kernel named {name!r} is already registered")
+        KERNELS[name] = self
+
+    def __call__(self, *args):
+        if isinstance(args[0], np.ndarray):
+            with _one_at_a_time:
+                return (self.cpu if _form == "cpu" else self.reference)(*args)
+        if self.gpu is None:
+            raise TypeError(f"{self.name} has no form for {type(args[0]).__name__} arrays")
+        return self.gpu(*args)
+
+    def __repr__(self):
+        return f"Kernel({self.name!r})"
+
+
+@contextmanager
+def use_kernels(form):
+    """Run NumPy arrays on the "cpu" form (numba, the default) or the "reference" form (NumPy) inside the with block.
+
+    The choice holds for the whole process, so that a backward pass on another thread follows it.
+
+    Raises:
+        ValueError: any other form.
+    """
+    global _form
+    if form not in ("reference", "cpu"):
+        raise ValueError(f"use_kernels: form must be 'reference' or 'cpu', got {form!r}")
+    _form, previous = form, _form
+    try:
+        yield
+    finally:
+        _form = previous

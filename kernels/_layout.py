@@ -1,0 +1,18 @@
+"""Memory layout: how kernels see arrays."""
+
+import numpy as np
+
+
+def contiguous(array):
+    """`array` itself where it is C-contiguous and writable, else a copy.
+
+    Writable, because numba compiles a second time for read-only arrays.
+    """
+    if array.flags.c_contiguous and array.flags.writeable:
+        return array
+    return np.array(array, order="C")
+
+
+def ceil_div(a, b):
+    """The least integer not below a / b."""
+    return -(-a // b)

@@ -1,0 +1,69 @@
+"""Two-dimensional convolution (cross-correlation) over channels-last images.
+
+    x     (N, H, W, C)              input
+    w     (KH, KW, C/groups, O)     weights
+    bias  (O,)                      zeros where there is none
+    y     (N, OH, OW, O)            output, OH = (H + 2*padding - dilation*(KH-1) - 1) // stride + 1
+    gx, gw, gy                      gradients, shaped as x, w, y
+
+stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous and of one dtype. The last argument is
+written. reference.py has the formula, direct.py the numba form.
+"""
+
+import numpy as np
+
+from .._kernel import Kernel
+from . import direct, reference
+
+# (N, H, W, C, O, KH, KW, stride, padding, dilation, groups): pairwise distinct sizes, so that no transpose hides.
+_CASES = [
+    (2, 7, 9, 3, 5, 3, 2, (1, 1), (0, 0), (1, 1), 1),
+    (3, 8, 6, 2, 17, 3, 3, (1, 1), (1, 1), (1, 1), 1),
+    (2, 11, 10, 4, 6, 5, 3, (2, 3), (2, 1), (1, 1), 1),
+    (2, 9, 12, 6, 4, 3, 2, (2, 1), (1, 2), (2, 3), 2),
+    (1, 6, 5, 33, 67, 1, 1, (1, 1), (0, 0), (1, 1), 1),
+    (2, 5, 7, 4, 8, 1, 1, (2, 2), (0, 0), (1, 1), 1),  # pixels that no output sees
+    (2, 6, 7, 5, 5, 3, 3, (1, 1), (2, 2), (1, 1), 5),  # depthwise
+    (1, 12, 13, 1, 6, 2, 3, (3, 2), (1, 0), (4, 3), 1),  # stride and dilation share no divisor
+    (0, 5, 4, 3, 2, 3, 3, (1, 1), (1, 1), (1, 1), 1),  # empty batch
+    (17, 28, 30, 1, 6, 5, 5, (1, 1), (0, 0), (1, 1), 1),  # LeNet's first layer, more images than partial sums
+    (2, 20, 47, 16, 40, 3, 3, (1, 1), (1, 1), (1, 1), 1),  # several tiles across and several blocks down
+]
+
+
+def _cases(rng, dtype):
+    for n, h, w, c, o, kh, kw, stride, padding, dilation, groups in _CASES:
+        oh = (h + 2 * padding[0] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
+        ow = (w + 2 * padding[1] - dilation[1] * (kw - 1) - 1) // stride[1] + 1
+        shapes = (n, h, w, c), (kh, kw, c // groups, o), (n, oh, ow, o)
+        yield (
+            [rng.standard_normal(shape).astype(dtype) for shape in shapes],
+            (stride, padding, dilation, groups),
+        )
+
+
+def _forward_samples(rng, dtype):
+    for (x, w, y), geometry in _cases(rng, dtype):
+        yield x, w, rng.standard_normal(y.shape[3]).astype(dtype), *geometry, np.empty_like(y)
+
+
+def _input_grad_samples(rng, dtype):
+    for (x, w, gy), geometry in _cases(rng, dtype):
+        yield gy, w, *geometry, np.empty_like(x)
+
+
+def _weight_grad_samples(rng, dtype):
+    for (x, w, gy), geometry in _cases(rng, dtype):
+        yield x, gy, *geometry, np.empty_like(w)
+
+
+forward = Kernel("conv2d.forward", reference=reference.forward, cpu=direct.forward, samples=_forward_samples)
+input_grad = Kernel(
+    "conv2d.input_grad", reference=reference.input_grad, cpu=direct.input_grad, samples=_input_grad_samples
+)
+weight_grad = Kernel(
+    "conv2d.weight_grad",
+    reference=reference.weight_grad,
+    cpu=direct.weight_grad,
+    samples=_weight_grad_samples,
+)

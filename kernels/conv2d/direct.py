@@ -1,0 +1,249 @@
+"""conv2d by the register tile: no im2col, the sums of a row of output pixels stay in registers.
+
+Channels-last memory makes the kernel's columns and the channels of a pixel one contiguous run, so the textbook's three
+inner sums over (u, v, c) are two loops: over kernel rows, and over that run. Where the image needs a border, or a group is
+a part of the channels, the rows that a block of output rows reads are first copied to a small scratch array that has the
+border and only the group's channels; it stays in the L2 cache.
+
+Every loop is cut by sizes, never by the number of threads, and every element has one writer.
+"""
+
+from math import gcd
+
+import numba
+import numpy as np
+
+from .._jit import inline, jit, prange
+from .._layout import ceil_div
+from .._tile import TALLEST, tile, tile_width
+
+_SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
+_FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
+_PARTIAL_SUMS = (
+    32  # weight gradient: independent sums over images, where the weights alone give too few tasks
+)
+
+# ---- forward ----------------------------------------------------------------------------------------------------------
+
+
+def forward(x, w, bias, stride, padding, dilation, groups, y):
+    _correlate(x, w, bias, stride, padding, dilation, groups, y, (0, 0), (1, 1), y.shape[1:3])
+
+
+def _correlate(x, w, bias, stride, padding, dilation, groups, y, first, step, count):
+    """y[:, first + step*i] = the correlation of x and w at i < count. A negative padding crops the image."""
+    n, h, wd, c = x.shape
+    kh, kw, cg, o = w.shape
+    og, width = o // groups, tile_width(x.dtype)
+    panels = np.zeros((groups * ceil_div(og, width), kh * kw * cg, width), x.dtype)
+    starts = np.zeros((len(panels), width), x.dtype)
+    _pack(w.reshape(-1), bias, og, groups, panels, starts)
+    seen_h, seen_w = _rows_seen(count, (kh, kw), stride, dilation)
+    inside = groups == 1 and max(padding) <= 0 and seen_h - padding[0] <= h and seen_w - padding[1] <= wd
+    # Eight output rows reuse a panel of weights often enough.
+    rows = max(1, min(count[0], 8, n * groups * count[0] // _FEWEST_TASKS))
+    rows, scratch = _scratch(rows, seen_w, kh, stride[0], dilation[0], cg, x.dtype, inside)
+    _correlate_blocks(
+        x.reshape(-1), x.shape, panels.reshape(-1), starts.reshape(-1), (kh, kw, cg, og), groups, width,
+        stride, padding, dilation, y.reshape(-1), y.shape, first, step, count, rows, seen_w, inside, scratch,
+    )  # fmt: skip
+
+
+def _rows_seen(count, kernel, stride, dilation):
+    """How many rows and columns of the bordered image `count` output rows and columns read."""
+    return [(n - 1) * s + (k - 1) * d + 1 for n, k, s, d in zip(count, kernel, stride, dilation, strict=True)]
+
+
+def _scratch(rows, seen_w, kh, stride, dilation, channels, dtype, inside):
+    """(rows, scratch): at most `rows` output rows at a time, so few that the input rows they read fit the scratch."""
+    if inside:
+        return rows, np.empty((numba.get_num_threads(), 0), dtype)
+    reach = (kh - 1) * dilation + 1
+    fit = (_SCRATCH_BYTES // (seen_w * max(channels, 1) * dtype.itemsize) - reach) // stride + 1
+    rows = max(1, min(rows, fit))
+    return rows, np.empty((numba.get_num_threads(), ((rows - 1) * stride + reach) * seen_w * channels), dtype)
+
+
+@jit
+def _pack(w, bias, og, groups, panels, starts):
+    """Weights (KH*KW*C/groups, O) to one panel per tile's width of a group's outputs, zeros where the last is not full."""
+    blocks, run, width = panels.shape
+    blocks //= groups
+    for task in prange(groups * blocks):
+        at = np.int64(task)
+        column = at % blocks * width
+        first = at // blocks * og + column
+        for j in range(min(width, og - column)):
+            starts[at, j] = bias[first + j]
+        for r in range(run):
+            for j in range(min(width, og - column)):
+                panels[at, r, j] = w[r * groups * og + first + j]
+
+
+@jit
+def _correlate_blocks(x, x_shape, panels, starts, w_shape, groups, width, stride, padding, dilation,
+                      y, y_shape, first, step, count, rows, seen_w, inside, scratch):  # fmt: skip
+    """A task is a block of output rows of one image, for one group."""
+    blocks = (count[0] + rows - 1) // rows
+    for task in prange(x_shape[0] * groups * blocks):
+        n = np.int64(task) // (groups * blocks)
+        g = np.int64(task) // blocks % groups
+        top = np.int64(task) % blocks * rows
+        _correlate_rows(n, g, top, min(top + rows, count[0]), x, x_shape, panels, starts, w_shape, width,
+                        stride, padding, dilation, y, y_shape, first, step, count[1], seen_w, inside,
+                        scratch[numba.get_thread_id()])  # fmt: skip
+
+
+@inline
+def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, width, stride, padding, dilation,
+                    y, y_shape, first, step, columns, seen_w, inside, scratch):  # fmt: skip
+    kh, kw, cg, og = w_shape
+    o = y_shape[3]
+    source, origin, line, pixel = _image_rows(
+        x, x_shape, n, top * stride[0] - padding[0], -padding[1], g * cg,
+        (bottom - top - 1) * stride[0] + (kh - 1) * dilation[0] + 1, seen_w, cg, inside, scratch)  # fmt: skip
+    across, along, down = stride[1] * pixel, step[1] * o, dilation[0] * line
+    kind, size = x.dtype.type(0), x.itemsize
+    w_data, s_data, x_data, y_data = panels.ctypes.data, starts.ctypes.data, source.ctypes.data, y.ctypes.data
+    # Without gaps between the kernel's columns, columns and channels are one run.
+    runs, run = (1, kw * cg) if dilation[1] == 1 or kw <= 1 else (kw, cg)
+    tiles = (columns + TALLEST - 1) // TALLEST
+    blocks = (og + width - 1) // width
+    for block in range(blocks):
+        w = w_data + size * (g * blocks + block) * kh * kw * cg * width
+        wide = min(width, og - block * width)
+        for i in range(top, bottom):
+            y_row = (
+                ((n * y_shape[1] + first[0] + step[0] * i) * y_shape[2] + first[1]) * o
+                + g * og
+                + block * width
+            )
+            x_row = origin + (i - top) * stride[0] * line
+            for t in range(tiles):
+                left, right = columns * t // tiles, columns * (t + 1) // tiles
+                xt, yt = x_data + size * (x_row + left * across), y_data + size * (y_row + left * along)
+                for v in range(runs):  # the first run starts from the bias, the others add to it
+                    s, si = (s_data + size * (g * blocks + block) * width, 0) if v == 0 else (yt, along)
+                    tile(kind, right - left, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
+                         w + size * v * cg * width, kw * cg * width, width, kh, run, s, si, yt, along)  # fmt: skip
+
+
+@inline
+def _image_rows(x, x_shape, n, top, left, channel, high, wide, channels, inside, scratch):
+    """(array, offset, elements to the next row, to the next pixel) of `high` rows of the bordered image of one group.
+
+    The image itself where no border is seen and there is one group, else a copy in scratch.
+    """
+    _, h, w, c = x_shape
+    if inside:
+        return x, ((n * h + top) * w + left) * c, w * c, c
+    begin = min(max(-left, 0), wide)
+    end = max(min(w - left, wide), begin)
+    for i in range(high):
+        to = i * wide * channels
+        if top + i < 0 or top + i >= h:
+            scratch[to : to + wide * channels] = 0
+            continue
+        scratch[to : to + begin * channels] = 0
+        scratch[to + end * channels : to + wide * channels] = 0
+        start = ((n * h + top + i) * w + left + begin) * c + channel
+        if channels == c:
+            for k in range((end - begin) * c):
+                scratch[to + begin * c + k] = x[start + k]
+        else:
+            for j in range(end - begin):
+                for k in range(channels):
+                    scratch[to + (begin + j) * channels + k] = x[start + j * c + k]
+    return scratch, 0, wide * channels, channels
+
+
+# ---- gradient of the input --------------------------------------------------------------------------------------------
+
+
+def input_grad(gy, w, stride, padding, dilation, groups, gx):
+    """Rows of gx that are equal modulo the stride meet the same kernel rows: such a phase is a correlation of stride 1.
+
+    With s the stride, p the padding, d the dilation: gx[i] sums gy[j] * w[u] over i + p = s*j + d*u. For i = first + s*k
+    let first + p = s*q + phase; u then takes the values where d*u = phase + s*m for a whole m, and j = k + q - m.
+    """
+    kh, kw, cg, o = w.shape
+    og = o // groups
+    # The kernel with the two channel axes of each group swapped: (KH, KW, O/groups, C).
+    swapped = w.reshape(kh, kw, cg, groups, og).transpose(0, 1, 4, 3, 2).reshape(kh, kw, og, groups * cg)
+    zeros = np.zeros(groups * cg, gx.dtype)
+    for rows in _phases(gx.shape[1], kh, stride[0], padding[0], dilation[0]):
+        for columns in _phases(gx.shape[2], kw, stride[1], padding[1], dilation[1]):
+            taps = np.ascontiguousarray(swapped[rows[0]][:, columns[0]])
+            pads, gaps, first, count = zip(rows[1], columns[1], strict=True)
+            if taps.size == 0:  # a stride greater than the kernel: no output sees these pixels
+                gx[:, first[0] :: stride[0], first[1] :: stride[1]] = 0
+                continue
+            _correlate(gy, taps, zeros, (1, 1), pads, gaps, groups, gx, first, stride, count)
+
+
+def _phases(size, k, s, p, d):
+    """For each phase that occurs: its taps, last first, and the padding, dilation, first row and row count it needs."""
+    for first in range(min(s, size)):
+        q, phase = divmod(first + p, s)
+        taps = [u for u in range(k) if (u * d - phase) % s == 0][::-1]
+        border = (taps[0] * d - phase) // s - q if taps else 0
+        yield taps, (border, d // gcd(s, d), first, ceil_div(size - first, s))
+
+
+# ---- gradient of the weights ------------------------------------------------------------------------------------------
+
+
+def weight_grad(x, gy, stride, padding, dilation, groups, gw):
+    kh, kw, cg, o = gw.shape
+    og, width = o // groups, tile_width(x.dtype)
+    _, seen_w = _rows_seen(gy.shape[1:3], (kh, kw), stride, dilation)
+    inside = groups == 1 and padding == (0, 0)
+    # Rows of gy enough to hide the loading and storing of the sums, few enough to stay in the L1 cache.
+    rows = max(1, min(gy.shape[1], 256 // gy.shape[2]))
+    rows, scratch = _scratch(rows, seen_w, kh, stride[0], dilation[0], cg, x.dtype, inside)
+    parts = max(1, min(len(x), _PARTIAL_SUMS // (groups * ceil_div(og, width))))
+    sums = np.zeros((parts, kh * kw * cg * o), x.dtype)
+    _weight_grad_parts(
+        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, (kh, kw, cg, og), groups, width,
+        stride, padding, dilation, rows, seen_w, inside, scratch, sums,
+    )  # fmt: skip
+    np.sum(sums, axis=0, out=gw.reshape(-1))
+
+
+@jit
+def _weight_grad_parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, dilation,
+                       rows, seen_w, inside, scratch, sums):  # fmt: skip
+    """A task is a tile's width of a group's output channels and a part of the images, summed in the part's own array."""
+    og, parts = w_shape[3], sums.shape[0]
+    blocks = (og + width - 1) // width
+    for task in prange(parts * groups * blocks):
+        part = np.int64(task) // (groups * blocks)
+        g = np.int64(task) // blocks % groups
+        column = np.int64(task) % blocks * width
+        for n in range(x_shape[0] * part // parts, x_shape[0] * (part + 1) // parts):
+            for top in range(0, gy_shape[1], rows):
+                _weight_grad_rows(n, g, top, min(top + rows, gy_shape[1]), column, min(width, og - column),
+                                  x, x_shape, gy, gy_shape, w_shape, stride, padding, dilation, seen_w, inside,
+                                  scratch[numba.get_thread_id()], sums[part])  # fmt: skip
+
+
+@inline
+def _weight_grad_rows(n, g, top, bottom, column, wide, x, x_shape, gy, gy_shape, w_shape, stride, padding, dilation,
+                      seen_w, inside, scratch, sums):  # fmt: skip
+    kh, kw, cg, og = w_shape
+    _, oh, ow, o = gy_shape
+    source, origin, line, pixel = _image_rows(
+        x, x_shape, n, top * stride[0] - padding[0], -padding[1], g * cg,
+        (bottom - top - 1) * stride[0] + (kh - 1) * dilation[0] + 1, seen_w, cg, inside, scratch)  # fmt: skip
+    runs, run = (1, kw * cg) if dilation[1] == 1 or kw <= 1 else (kw, cg)
+    tiles = (run + TALLEST - 1) // TALLEST
+    kind, size = x.dtype.type(0), x.itemsize
+    x_data, sums_data = source.ctypes.data + size * origin, sums.ctypes.data + size * (g * og + column)
+    w = gy.ctypes.data + size * ((n * oh + top) * ow * o + g * og + column)
+    for u in range(kh):
+        for v in range(runs):
+            for t in range(tiles):
+                low, high = run * t // tiles, run * (t + 1) // tiles
+                at = sums_data + size * ((u * kw + v) * cg + low) * o
+                tile(kind, high - low, wide, x_data + size * (u * dilation[0] * line + v * dilation[1] * pixel + low), 1,
+                     stride[0] * line, stride[1] * pixel, w, ow * o, o, bottom - top, ow, at, o, at, o)  # fmt: skip

@@ -1,0 +1,61 @@
+"""Logarithm of the softmax of each row, without forming the softmax: a small probability keeps its digits.
+
+    x       (M, N)  C-contiguous
+    y       (M, N)  y[n] = x[n] - max x - log(sum over k of exp(x[k] - max x))
+    gy, gx  (M, N)  gx[n] = gy[n] - exp(y[n]) * sum over k of gy[k]
+
+from dy[k]/dx[n] = 1{k = n} - exp(y[n]). The last argument is written.
+"""
+
+import numpy as np
+
+from ._jit import jit, prange
+from ._kernel import Kernel
+from .softmax import rows_samples
+
+
+def _forward_reference(x, y):
+    shifted = x - x.max(axis=1, keepdims=True)
+    y[...] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+@jit
+def _forward_cpu(x, y):
+    for row in prange(x.shape[0]):
+        greatest = x[row, 0]
+        for k in range(x.shape[1]):
+            if x[row, k] > greatest or x[row, k] != x[row, k]:
+                greatest = x[row, k]
+        total = 0.0  # float64 also for float32 rows: it costs nothing beside the exponentials
+        for k in range(x.shape[1]):
+            total += np.exp(x[row, k] - greatest)
+        log_total = np.log(total)
+        for k in range(x.shape[1]):
+            y[row, k] = (x[row, k] - greatest) - log_total
+
+
+def _backward_reference(gy, y, gx):
+    gx[...] = gy - np.exp(y) * gy.sum(axis=1, keepdims=True)
+
+
+@jit
+def _backward_cpu(gy, y, gx):
+    for row in prange(y.shape[0]):
+        total = 0.0
+        for k in range(y.shape[1]):
+            total += gy[row, k]
+        for k in range(y.shape[1]):
+            gx[row, k] = gy[row, k] - np.exp(y[row, k]) * total
+
+
+def _backward_samples(rng, dtype):
+    for x, y in rows_samples(rng, dtype):
+        with np.errstate(invalid="ignore"):
+            _forward_reference(x, y)
+        yield rng.standard_normal(x.shape).astype(dtype), y, np.empty_like(x)
+
+
+forward = Kernel("log_softmax.forward", reference=_forward_reference, cpu=_forward_cpu, samples=rows_samples)
+backward = Kernel(
+    "log_softmax.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples
+)

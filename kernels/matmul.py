@@ -1,0 +1,119 @@
+"""Matrix product of stacks of matrices.
+
+    a  (B, M, K)  any strides (a stack that is broadcast has stride 0)
+    b  (B, K, N)  any strides
+    y  (B, M, N)  C-contiguous, written: y[s] = a[s] @ b[s]
+
+The numba form packs b into panels as wide as a register tile and cuts the rows of a into blocks; the summed axis is cut
+so that a panel's part stays in the L1 cache. Why not BLAS: it brings threads of its own, which numba's must wait for, and
+its sums depend on their number.
+"""
+
+import numpy as np
+
+from ._jit import inline, jit, prange
+from ._kernel import Kernel
+from ._layout import ceil_div
+from ._tile import TALLEST, tile, tile_width
+
+_ROWS = 8 * TALLEST  # of a per task
+_SUMMED = 256  # of the summed axis at a time: a panel's part is 32 kB with 512-bit vectors
+
+
+def _reference(a, b, y):
+    y[...] = np.einsum("smk,skn->smn", a, b)
+
+
+def _cpu(a, b, y):
+    stacks, m, k = a.shape
+    n, width = b.shape[2], tile_width(y.dtype)
+    if y.size == 0:
+        return
+    if k == 0:
+        y[...] = 0
+        return
+    shared = b.strides[0] == 0 or stacks == 1  # one matrix b for the whole stack: pack it once
+    panels = np.zeros((1 if shared else stacks, ceil_div(n, width), k, width), y.dtype)
+    _pack(b, panels)
+    strides = tuple(s // a.itemsize for s in a.strides)
+    _blocks(
+        a[0, 0, :1],
+        strides,
+        panels.reshape(-1),
+        y.reshape(-1),
+        stacks,
+        m,
+        k,
+        n,
+        width,
+        len(panels),
+        np.zeros(width, y.dtype),
+    )
+
+
+@jit
+def _pack(b, panels):
+    stacks, blocks, k, width = panels.shape
+    n = b.shape[2]
+    for task in prange(stacks * blocks):
+        s, first = np.int64(task) // blocks, np.int64(task) % blocks * width
+        for r in range(k):
+            for j in range(min(width, n - first)):
+                panels[s, np.int64(task) % blocks, r, j] = b[s, r, first + j]
+
+
+@jit
+def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, zeros):
+    """A task is a block of rows of one matrix and a block of its columns."""
+    columns = (n + width - 1) // width
+    row_blocks = (m + _ROWS - 1) // _ROWS
+    # Few rows (a small batch through a large layer): let the tasks share the columns as well.
+    column_blocks = max(1, min(columns, 16 // max(1, stacks * row_blocks)))
+    for task in prange(stacks * row_blocks * column_blocks):
+        s = np.int64(task) // (row_blocks * column_blocks)
+        top = np.int64(task) // column_blocks % row_blocks * _ROWS
+        block = np.int64(task) % column_blocks
+        _block(a, strides, panels, y, s, top, min(top + _ROWS, m), columns * block // column_blocks,
+               columns * (block + 1) // column_blocks, m, k, n, width, s % packed, zeros)  # fmt: skip
+
+
+@inline
+def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, packed, zeros):
+    tiles = (bottom - top + TALLEST - 1) // TALLEST
+    columns = (n + width - 1) // width
+    kind, size = y.dtype.type(0), y.itemsize
+    for start in range(0, k, _SUMMED):
+        summed = min(_SUMMED, k - start)
+        for column in range(first, last):
+            panel = panels.ctypes.data + size * ((packed * columns + column) * k + start) * width
+            wide = min(width, n - column * width)
+            for t in range(tiles):
+                low, high = top + (bottom - top) * t // tiles, top + (bottom - top) * (t + 1) // tiles
+                at_a = a.ctypes.data + size * (s * strides[0] + low * strides[1] + start * strides[2])
+                at_y = y.ctypes.data + size * ((s * m + low) * n + column * width)
+                begin, step = (zeros.ctypes.data, 0) if start == 0 else (at_y, n)
+                tile(kind, high - low, wide, at_a, strides[1], 0, strides[2], panel, 0, width, 1, summed,
+                     begin, step, at_y, n)  # fmt: skip
+
+
+def _samples(rng, dtype):
+    for stacks, m, k, n in [
+        (1, 5, 3, 4),
+        (2, 17, 33, 35),
+        (3, 1, 7, 1),
+        (1, 130, 300, 70),
+        (2, 0, 3, 4),
+        (1, 3, 0, 2),
+    ]:
+        a = rng.standard_normal((stacks, m, k)).astype(dtype)
+        b = rng.standard_normal((stacks, k, n)).astype(dtype)
+        yield a, b, np.empty((stacks, m, n), dtype)
+        yield (
+            a.transpose(0, 2, 1).copy().transpose(0, 2, 1),
+            np.broadcast_to(b[:1], b.shape),
+            np.empty((stacks, m, n), dtype),
+        )
+        yield a[:, ::-1], b[:, :, ::-1], np.empty((stacks, m, n), dtype)
+
+
+forward = Kernel("matmul.forward", reference=_reference, cpu=_cpu, samples=_samples)

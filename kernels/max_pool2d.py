@@ -1,0 +1,141 @@
+"""Max pooling over channels-last images.
+
+    x      (N, H, W, C)    input
+    y      (N, OH, OW, C)  written: the greatest of each window; NaN if there is one in it
+    where  (N, OH, OW, C)  int32, written: h * W + w of that element; the first of equals, the last of NaNs (as PyTorch)
+    gy     (N, OH, OW, C)  gradient of y
+    gx     (N, H, W, C)    written: gradient of x
+
+kernel_size, stride, padding and dilation are pairs (rows, columns). The border never wins: it counts as -inf and is at
+most half a window, so every window sees the image. With ceil_mode the last window may reach over the border's edge.
+"""
+
+import numpy as np
+
+from ._jit import inline, jit, prange
+from ._kernel import Kernel
+
+# ---- forward ----------------------------------------------------------------------------------------------------------
+
+
+def _forward_reference(x, kernel_size, stride, padding, dilation, y, where):
+    _, h, w, _ = x.shape
+    for n, i, j, c in np.ndindex(y.shape):
+        rows = [i * stride[0] - padding[0] + u * dilation[0] for u in range(kernel_size[0])]
+        columns = [j * stride[1] - padding[1] + v * dilation[1] for v in range(kernel_size[1])]
+        window = [(r, q) for r in rows for q in columns if 0 <= r < h and 0 <= q < w]
+        values = np.array([x[n, r, q, c] for r, q in window])
+        nans = np.flatnonzero(np.isnan(values))
+        winner = nans[-1] if len(nans) else values.argmax()
+        y[n, i, j, c] = values[winner]
+        where[n, i, j, c] = window[winner][0] * w + window[winner][1]
+
+
+@jit
+def _forward_cpu(x, kernel_size, stride, padding, dilation, y, where):
+    n, oh, _, _ = y.shape
+    for task in prange(n * oh):
+        image, i = np.int64(task) // oh, np.int64(task) % oh
+        _forward_row(x[image], i, kernel_size, stride, padding, dilation, y[image, i], where[image, i])
+
+
+@inline
+def _forward_row(x, i, kernel_size, stride, padding, dilation, y, where):
+    h, w, channels = x.shape
+    for j in range(y.shape[0]):
+        first = True
+        for u in range(kernel_size[0]):
+            r = i * stride[0] - padding[0] + u * dilation[0]
+            if r < 0 or r >= h:
+                continue
+            for v in range(kernel_size[1]):
+                q = j * stride[1] - padding[1] + v * dilation[1]
+                if q < 0 or q >= w:
+                    continue
+                at = np.int32(r * w + q)
+                if first:
+                    for c in range(channels):
+                        y[j, c] = x[r, q, c]
+                        where[j, c] = at
+                    first = False
+                else:
+                    for c in range(channels):
+                        value = x[r, q, c]
+                        wins = value > y[j, c] or value != value
+                        y[j, c] = value if wins else y[j, c]
+                        where[j, c] = at if wins else where[j, c]
+
+
+# ---- backward ---------------------------------------------------------------------------------------------------------
+
+
+def _backward_reference(gy, where, kernel_size, stride, padding, dilation, gx):
+    w = gx.shape[2]
+    gx[...] = 0
+    for n, i, j, c in np.ndindex(gy.shape):
+        gx[n, where[n, i, j, c] // w, where[n, i, j, c] % w, c] += gy[n, i, j, c]
+
+
+@jit
+def _backward_cpu(gy, where, kernel_size, stride, padding, dilation, gx):
+    # Gather: a row of gx asks every window that covers it, so each element has one writer and one order of summing.
+    n, h, _, _ = gx.shape
+    for task in prange(n * h):
+        image, r = np.int64(task) // h, np.int64(task) % h
+        _backward_row(gy[image], where[image], r, kernel_size, stride, padding, dilation, gx[image, r])
+
+
+@inline
+def _backward_row(gy, where, r, kernel_size, stride, padding, dilation, gx):
+    oh, ow, channels = gy.shape
+    w = gx.shape[0]
+    gx[...] = 0
+    for u in range(kernel_size[0]):
+        i, beside = divmod(r + padding[0] - u * dilation[0], stride[0])
+        if beside != 0 or i < 0 or i >= oh:
+            continue
+        for v in range(kernel_size[1]):
+            for j in range(ow):
+                q = j * stride[1] - padding[1] + v * dilation[1]
+                if 0 <= q < w:
+                    at = np.int32(r * w + q)
+                    for c in range(channels):
+                        gx[q, c] += gy[i, j, c] if where[i, j, c] == at else gy.dtype.type(0)
+
+
+# ---- samples and registration -----------------------------------------------------------------------------------------
+
+# (N, H, W, C, kernel_size, stride, padding, dilation, OH, OW)
+_CASES = [
+    (2, 6, 8, 3, (2, 2), (2, 2), (0, 0), (1, 1), 3, 4),
+    (2, 7, 9, 5, (3, 3), (2, 2), (1, 1), (1, 1), 4, 5),  # overlapping
+    (1, 8, 11, 17, (3, 2), (2, 3), (1, 0), (1, 1), 5, 4),  # ceil_mode: windows over the edge
+    (1, 9, 10, 2, (2, 3), (1, 2), (0, 1), (3, 2), 6, 4),
+    (0, 4, 6, 3, (2, 2), (2, 2), (0, 0), (1, 1), 2, 3),
+]
+
+
+def _forward_samples(rng, dtype):
+    for n, h, w, c, kernel_size, stride, padding, dilation, oh, ow in _CASES:
+        x = rng.standard_normal((n, h, w, c)).astype(dtype)
+        ties = rng.integers(0, 3, x.shape).astype(dtype)
+        special = np.where(
+            rng.random(x.shape) < 0.1, rng.choice([np.nan, np.inf, -np.inf], x.shape), x
+        ).astype(dtype)
+        for image in (x, ties, special, np.full_like(x, -np.inf)):
+            y = np.empty((n, oh, ow, c), dtype)
+            yield image, kernel_size, stride, padding, dilation, y, np.empty(y.shape, np.int32)
+
+
+def _backward_samples(rng, dtype):
+    for x, *geometry, y, where in _forward_samples(rng, dtype):
+        _forward_reference(x, *geometry, y, where)
+        yield rng.standard_normal(y.shape).astype(dtype), where, *geometry, np.empty_like(x)
+
+
+forward = Kernel(
+    "max_pool2d.forward", reference=_forward_reference, cpu=_forward_cpu, samples=_forward_samples, outputs=2
+)
+backward = Kernel(
+    "max_pool2d.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples
+)

@@ -1,0 +1,50 @@
+"""Rectified linear unit.
+
+    x, y    (L,)  y = max(x, 0); NaN stays NaN
+    gy, gx  (L,)  gx = gy where y > 0, else 0 (the derivative at 0 is taken as 0)
+
+Flat C-contiguous arrays: any layout, seen in the order of its memory. The last argument is written.
+"""
+
+import numpy as np
+
+from ._jit import jit, prange
+from ._kernel import Kernel
+
+
+def _forward_reference(x, y):
+    y[...] = np.where(x <= 0, 0, x)
+
+
+@jit
+def _forward_cpu(x, y):
+    for i in prange(x.size):
+        y[i] = x.dtype.type(0) if x[i] <= 0 else x[i]
+
+
+def _backward_reference(gy, y, gx):
+    gx[...] = np.where(y > 0, gy, 0)
+
+
+@jit
+def _backward_cpu(gy, y, gx):
+    for i in prange(gy.size):
+        gx[i] = gy[i] if y[i] > 0 else gy.dtype.type(0)
+
+
+def _forward_samples(rng, dtype):
+    special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-30, -1e-30], dtype)
+    for x in (special, rng.standard_normal(1003).astype(dtype), np.empty(0, dtype)):
+        yield x, np.empty_like(x)
+
+
+def _backward_samples(rng, dtype):
+    for x, y in _forward_samples(rng, dtype):
+        _forward_reference(x, y)
+        yield rng.standard_normal(x.size).astype(dtype), y, np.empty_like(x)
+
+
+forward = Kernel("relu.forward", reference=_forward_reference, cpu=_forward_cpu, samples=_forward_samples)
+backward = Kernel(
+    "relu.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples
+)

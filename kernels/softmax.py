@@ -1,0 +1,76 @@
+"""Softmax of each row, shifted by the row's greatest element so that no exponential overflows.
+
+    x       (M, N)  C-contiguous
+    y       (M, N)  y[n] = exp(x[n] - max x) / sum over k of exp(x[k] - max x)
+    gy, gx  (M, N)  gx[n] = y[n] * (gy[n] - sum over k of gy[k] * y[k])
+
+from dy[k]/dx[n] = y[k] * (1{k = n} - y[n]). The last argument is written.
+"""
+
+import numpy as np
+
+from ._jit import jit, prange
+from ._kernel import Kernel
+
+
+def _forward_reference(x, y):
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    y[...] = e / e.sum(axis=1, keepdims=True)
+
+
+@jit
+def _forward_cpu(x, y):
+    for row in prange(x.shape[0]):
+        greatest = x[row, 0]
+        for k in range(x.shape[1]):
+            if x[row, k] > greatest or x[row, k] != x[row, k]:
+                greatest = x[row, k]
+        total = 0.0  # float64 also for float32 rows: it costs nothing beside the exponentials
+        for k in range(x.shape[1]):
+            y[row, k] = np.exp(x[row, k] - greatest)
+            total += y[row, k]
+        for k in range(x.shape[1]):
+            y[row, k] /= total
+
+
+def _backward_reference(gy, y, gx):
+    gx[...] = y * (gy - (gy * y).sum(axis=1, keepdims=True))
+
+
+@jit
+def _backward_cpu(gy, y, gx):
+    for row in prange(y.shape[0]):
+        total = 0.0
+        for k in range(y.shape[1]):
+            total += gy[row, k] * y[row, k]
+        for k in range(y.shape[1]):
+            gx[row, k] = y[row, k] * (gy[row, k] - total)
+
+
+def rows_samples(rng, dtype):
+    """Rows of ordinary, large, equal and infinite elements, for softmax and log_softmax alike."""
+    ordinary = rng.standard_normal((5, 7)).astype(dtype)
+    special = np.array([[np.nan, 1, 2], [-np.inf, 0, 1], [np.inf, 0, 1], [-np.inf, -np.inf, -np.inf]], dtype)
+    large = (1e4 * rng.standard_normal((4, 9))).astype(dtype)
+    for x in (
+        ordinary,
+        special,
+        large,
+        np.ones((3, 4), dtype),
+        np.ones((2, 1), dtype),
+        np.empty((0, 3), dtype),
+    ):
+        yield x, np.empty_like(x)
+
+
+def _backward_samples(rng, dtype):
+    for x, y in rows_samples(rng, dtype):
+        with np.errstate(invalid="ignore"):
+            _forward_reference(x, y)
+        yield rng.standard_normal(x.shape).astype(dtype), y, np.empty_like(x)
+
+
+forward = Kernel("softmax.forward", reference=_forward_reference, cpu=_forward_cpu, samples=rows_samples)
+backward = Kernel(
+    "softmax.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples
+)
