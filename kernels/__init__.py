@@ -1,9 +1,7 @@
 """The hot loops and nothing else: per operation its contract, its reference, its numba form and its CUDA form."""
 
 if __name__ != "minidl.kernels":
-    raise ImportError(
-        f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice"
-    )
+    raise ImportError(f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice")
 
 from . import channel_sum, conv2d, log_softmax, matmul, max_pool2d, relu, softmax
 from ._kernel import KERNELS, Kernel, use_kernels

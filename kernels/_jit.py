@@ -100,9 +100,7 @@ def _key():
     for source in sorted(folder.rglob("*.py")):
         digest.update(f"{source.relative_to(folder)}\0".encode() + source.read_bytes())
     settings = {
-        k: v
-        for k, v in os.environ.items()
-        if k.startswith("NUMBA_") and "THREAD" not in k and "CACHE" not in k
+        k: v for k, v in os.environ.items() if k.startswith("NUMBA_") and "THREAD" not in k and "CACHE" not in k
     }
     machine = cpu_target.target_context.codegen().magic_tuple()
     versions = numba.__version__, llvmlite.__version__, sys.implementation.cache_tag
@@ -183,8 +181,6 @@ class _KernelCache(NullCache):
                 new.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
             os.replace(new.name, self._file(signature))
         except OSError as error:
-            warnings.warn(
-                f"the compiled kernel {self._name} could not be kept: {error}", RuntimeWarning, stacklevel=2
-            )
+            warnings.warn(f"the compiled kernel {self._name} could not be kept: {error}", RuntimeWarning, stacklevel=2)
             with suppress(OSError, UnboundLocalError):
                 os.unlink(new.name)

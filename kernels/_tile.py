@@ -24,9 +24,7 @@ def _vector_bytes_and_registers():
     """The width of a vector register in bytes, and how many there are, on the CPU that numba compiles for."""
     features = config.CPU_FEATURES
     if features is None:
-        features = ",".join(
-            "+" + f for f, present in llvmlite.binding.get_host_cpu_features().items() if present
-        )
+        features = ",".join("+" + f for f, present in llvmlite.binding.get_host_cpu_features().items() if present)
     enabled = features.split(",")
     if "+avx512f" in enabled:
         return 64, 32
@@ -113,9 +111,7 @@ def _emit_tile(builder, bits, args, height, vectors, lanes):
     def load(row, j):
         if j < vectors - 1:
             return builder.load(address(row, j), align=align)
-        return builder.call(
-            masked_load, [address(row, j), i32(align), inside, ir.Constant(vector, [0.0] * lanes)]
-        )
+        return builder.call(masked_load, [address(row, j), i32(align), inside, ir.Constant(vector, [0.0] * lanes)])
 
     def store(value, row, j):
         if j < vectors - 1:

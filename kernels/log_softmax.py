@@ -56,6 +56,4 @@ def _backward_samples(rng, dtype):
 
 
 forward = Kernel("log_softmax.forward", reference=_forward_reference, cpu=_forward_cpu, samples=rows_samples)
-backward = Kernel(
-    "log_softmax.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples
-)
+backward = Kernel("log_softmax.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples)

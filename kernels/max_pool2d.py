@@ -15,7 +15,7 @@ import numpy as np
 from ._jit import inline, jit, prange
 from ._kernel import Kernel
 
-# ---- forward ----------------------------------------------------------------------------------------------------------
+# ---- forward -------------------------------------------------------------------------------------------------------
 
 
 def _forward_reference(x, kernel_size, stride, padding, dilation, y, where):
@@ -66,7 +66,7 @@ def _forward_row(x, i, kernel_size, stride, padding, dilation, y, where):
                         where[j, c] = at if wins else where[j, c]
 
 
-# ---- backward ---------------------------------------------------------------------------------------------------------
+# ---- backward ------------------------------------------------------------------------------------------------------
 
 
 def _backward_reference(gy, where, kernel_size, stride, padding, dilation, gx):
@@ -103,7 +103,7 @@ def _backward_row(gy, where, r, kernel_size, stride, padding, dilation, gx):
                         gx[q, c] += gy[i, j, c] if where[i, j, c] == at else gy.dtype.type(0)
 
 
-# ---- samples and registration -----------------------------------------------------------------------------------------
+# ---- samples and registration --------------------------------------------------------------------------------------
 
 # (N, H, W, C, kernel_size, stride, padding, dilation, OH, OW)
 _CASES = [
@@ -119,9 +119,7 @@ def _forward_samples(rng, dtype):
     for n, h, w, c, kernel_size, stride, padding, dilation, oh, ow in _CASES:
         x = rng.standard_normal((n, h, w, c)).astype(dtype)
         ties = rng.integers(0, 3, x.shape).astype(dtype)
-        special = np.where(
-            rng.random(x.shape) < 0.1, rng.choice([np.nan, np.inf, -np.inf], x.shape), x
-        ).astype(dtype)
+        special = np.where(rng.random(x.shape) < 0.1, rng.choice([np.nan, np.inf, -np.inf], x.shape), x).astype(dtype)
         for image in (x, ties, special, np.full_like(x, -np.inf)):
             y = np.empty((n, oh, ow, c), dtype)
             yield image, kernel_size, stride, padding, dilation, y, np.empty(y.shape, np.int32)
@@ -136,6 +134,4 @@ def _backward_samples(rng, dtype):
 forward = Kernel(
     "max_pool2d.forward", reference=_forward_reference, cpu=_forward_cpu, samples=_forward_samples, outputs=2
 )
-backward = Kernel(
-    "max_pool2d.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples
-)
+backward = Kernel("max_pool2d.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples)

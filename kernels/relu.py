@@ -45,6 +45,4 @@ def _backward_samples(rng, dtype):
 
 
 forward = Kernel("relu.forward", reference=_forward_reference, cpu=_forward_cpu, samples=_forward_samples)
-backward = Kernel(
-    "relu.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples
-)
+backward = Kernel("relu.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples)

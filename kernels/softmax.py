@@ -71,6 +71,4 @@ def _backward_samples(rng, dtype):
 
 
 forward = Kernel("softmax.forward", reference=_forward_reference, cpu=_forward_cpu, samples=rows_samples)
-backward = Kernel(
-    "softmax.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples
-)
+backward = Kernel("softmax.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples)

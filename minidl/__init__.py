@@ -1,3 +1,39 @@
+"""minidl: a deep-learning framework to read."""
+
 from pathlib import Path
+
+# In a checkout kernels/ stands beside minidl/; setup.cfg installs it as minidl.kernels.
 if (Path(__file__).resolve().parents[1] / "setup.cfg").is_file():
     __path__.append(str(Path(__file__).resolve().parents[1]))
+
+# ruff: noqa: E402 (kernels must be findable before anything imports it)
+from . import ops
+from ._version import __version__
+from .function import (
+    Function,
+    detect_anomaly,
+    enable_grad,
+    grad,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .kernels import get_num_threads, set_num_threads, use_kernels
+from .tensor import Tensor, tensor
+
+__all__ = [
+    "Function",
+    "Tensor",
+    "__version__",
+    "detect_anomaly",
+    "enable_grad",
+    "get_num_threads",
+    "grad",
+    "is_grad_enabled",
+    "no_grad",
+    "ops",
+    "set_grad_enabled",
+    "set_num_threads",
+    "tensor",
+    "use_kernels",
+]

@@ -22,6 +22,4 @@ def test_numba_agrees_with_reference(kernel, dtype):
         kernel.cpu(*got)
         for e, g in zip(expected[-kernel.outputs :], got[-kernel.outputs :], strict=True):
             scale = np.abs(e[np.isfinite(e)]).max(initial=1)
-            np.testing.assert_allclose(
-                g, e, rtol=RTOL[dtype], atol=RTOL[dtype] * scale, err_msg=f"sample {number}"
-            )
+            np.testing.assert_allclose(g, e, rtol=RTOL[dtype], atol=RTOL[dtype] * scale, err_msg=f"sample {number}")

@@ -19,11 +19,9 @@ from .._tile import TALLEST, tile, tile_width
 
 _SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
-_PARTIAL_SUMS = (
-    32  # weight gradient: independent sums over images, where the weights alone give too few tasks
-)
+_PARTIAL_SUMS = 32  # weight gradient: independent sums over images, where the weights alone give too few tasks
 
-# ---- forward ----------------------------------------------------------------------------------------------------------
+# ---- forward -------------------------------------------------------------------------------------------------------
 
 
 def forward(x, w, bias, stride, padding, dilation, groups, y):
@@ -113,11 +111,7 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
         w = w_data + size * (g * blocks + block) * kh * kw * cg * width
         wide = min(width, og - block * width)
         for i in range(top, bottom):
-            y_row = (
-                ((n * y_shape[1] + first[0] + step[0] * i) * y_shape[2] + first[1]) * o
-                + g * og
-                + block * width
-            )
+            y_row = ((n * y_shape[1] + first[0] + step[0] * i) * y_shape[2] + first[1]) * o + g * og + block * width
             x_row = origin + (i - top) * stride[0] * line
             for t in range(tiles):
                 left, right = columns * t // tiles, columns * (t + 1) // tiles
@@ -157,7 +151,7 @@ def _image_rows(x, x_shape, n, top, left, channel, high, wide, channels, inside,
     return scratch, 0, wide * channels, channels
 
 
-# ---- gradient of the input --------------------------------------------------------------------------------------------
+# ---- gradient of the input -----------------------------------------------------------------------------------------
 
 
 def input_grad(gy, w, stride, padding, dilation, groups, gx):
@@ -190,7 +184,7 @@ def _phases(size, k, s, p, d):
         yield taps, (border, d // gcd(s, d), first, ceil_div(size - first, s))
 
 
-# ---- gradient of the weights ------------------------------------------------------------------------------------------
+# ---- gradient of the weights ---------------------------------------------------------------------------------------
 
 
 def weight_grad(x, gy, stride, padding, dilation, groups, gw):

@@ -1,0 +1,136 @@
+"""What several operations need: operands of one dtype, gradients of broadcast operands, axes, pairs of sizes."""
+
+import numpy as np
+
+from ..tensor import DEFAULT_DTYPE, Tensor
+
+_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+_NUMBERS = (bool, int, float, complex)
+
+
+def operands(name, a, b):
+    """Both operands ready for an operation: Tensors of one dtype, or one Tensor and a Python number.
+
+    Dtypes are promoted as PyTorch does: bool < integer < floating < complex; within a category a 0-d operand gives way, and
+    a Python number only raises the category.
+
+    Raises:
+        TypeError: an operand is neither Tensor, array nor number. ValueError: the shapes do not broadcast.
+    """
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a._data.dtype is b._data.dtype:
+            if a._data.shape != b._data.shape:
+                _check_broadcast(name, a, b)
+            return a, b
+    elif isinstance(a, Tensor) and type(b) in _NUMBERS:
+        return _meet_number(a, b), b
+    elif isinstance(b, Tensor) and type(a) in _NUMBERS:
+        return a, _meet_number(b, a)
+    a, b = _operand(name, a), _operand(name, b)
+    _check_broadcast(name, a, b)
+    dtype = result_dtype(a, b)
+    return astype(a, dtype), astype(b, dtype)
+
+
+def _operand(name, value):
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, (*_NUMBERS, np.ndarray, np.generic)):
+        return Tensor(value.item() if isinstance(value, np.generic) else value)
+    raise TypeError(f"{name}: operands must be Tensors, arrays or numbers, not {type(value).__name__}")
+
+
+def _check_broadcast(name, a, b):
+    for m, n in zip(reversed(a.shape), reversed(b.shape)):  # noqa: B905 (the shorter shape is filled up with ones)
+        if m != n and m != 1 and n != 1:
+            raise ValueError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast")
+
+
+def _meet_number(tensor, number):
+    """The Tensor, in a dtype that can hold what the operation with a Python number gives."""
+    category = 0 if type(number) is bool else 1 if type(number) is int else 2 if type(number) is float else 3
+    if _CATEGORY[tensor._data.dtype.kind] >= category:
+        return tensor
+    return astype(tensor, {1: np.int64, 2: DEFAULT_DTYPE, 3: np.complex64}[category])
+
+
+def result_dtype(*tensors):
+    """The dtype that PyTorch gives an operation on these Tensors."""
+    top = max(_CATEGORY[t.dtype.kind] for t in tensors)
+    candidates = [t for t in tensors if _CATEGORY[t.dtype.kind] == top]
+    candidates = [t.dtype for t in candidates if t.ndim] or [t.dtype for t in candidates]
+    return np.result_type(*candidates)
+
+
+def astype(tensor, dtype):
+    """The Tensor converted to `dtype`; itself where it has that dtype."""
+    from .shape import astype
+
+    return astype(tensor, dtype)
+
+
+def as_tensor(name, value):
+    """value as a Tensor; TypeError where it is none and cannot become one."""
+    return value if isinstance(value, Tensor) else _operand(name, value)
+
+
+def as_floating(name, tensor):
+    """An operation's argument as a floating-point Tensor: integers become float32, as in PyTorch."""
+    tensor = as_tensor(name, tensor)
+    return tensor if tensor._data.dtype.kind in "fc" else astype(tensor, DEFAULT_DTYPE)
+
+
+def unbroadcast(gradient, shape):
+    """Sum a gradient over the axes along which an operand of `shape` was repeated.
+
+    The repeated element entered every copy, so its derivative is the sum of theirs.
+    """
+    if gradient._data.shape == shape:
+        return gradient
+    from .reduction import sum
+    from .shape import reshape
+
+    extra = gradient.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        extra + i for i, n in enumerate(shape) if n == 1 and gradient.shape[extra + i] != 1
+    )
+    return reshape(sum(gradient, axes), shape)
+
+
+def normalize_axes(name, dim, ndim):
+    """dim (an int, a sequence of ints or None for all) as a sorted tuple of axes from 0 to ndim - 1.
+
+    Raises:
+        ValueError: an axis out of range or named twice. TypeError: no integer.
+    """
+    if dim is None:
+        return tuple(range(ndim))
+    dims = (dim,) if isinstance(dim, int | np.integer) else tuple(dim)
+    axes = sorted(normalize_axis(name, d, ndim) for d in dims)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{name}: dim {dim} names an axis twice")
+    return tuple(axes)
+
+
+def normalize_axis(name, dim, ndim):
+    """One axis, counted from the end where negative. A 0-d Tensor has the axis 0 (and -1), as in PyTorch."""
+    if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+        raise TypeError(f"{name}: dim must be an integer, got {dim!r}")
+    least = max(ndim, 1)
+    if not -least <= dim < least:
+        raise ValueError(f"{name}: dim {dim} is out of range for a Tensor of {ndim} dimensions")
+    return int(dim) % least
+
+
+def pair(name, argument, value, least):
+    """A size for rows and columns: an int for both, or two ints, each at least `least`."""
+    values = (
+        (value, value) if isinstance(value, int | np.integer) else tuple(value) if hasattr(value, "__len__") else ()
+    )
+    if len(values) == 1:
+        values *= 2
+    if len(values) != 2 or any(not isinstance(v, int | np.integer) or isinstance(v, bool) for v in values):
+        raise TypeError(f"{name}: {argument} must be an integer or a pair of integers, got {value!r}")
+    if min(values) < least:
+        raise ValueError(f"{name}: {argument} must be at least {least}, got {value!r}")
+    return int(values[0]), int(values[1])

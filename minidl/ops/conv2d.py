@@ -1,0 +1,196 @@
+"""Two-dimensional convolution (cross-correlation), as in LeCun et al. 1998, section II.A, and torch.nn.functional.conv2d.
+
+    y[n, o, i, j] = b[o] + sum over c, u, v of  x[n, c, i*s + u*d - p, j*s + v*d - p] * w[o, c, u, v]
+
+It is linear in x and in w. The two gradients are linear as well, each in the two factors it is made of, so the three
+operations below are closed: the derivative of each is written with the others, to any order.
+"""
+
+import numpy as np
+
+from ..function import Function
+from ..kernels import channel_sum
+from ..kernels import conv2d as kernel
+from ._common import as_tensor, pair
+
+
+def nhwc(x):
+    """The channels-last array behind (N, C, H, W): itself if memory is laid out so, else a copy, made at the net's door."""
+    return _contiguous(x.transpose(0, 2, 3, 1))
+
+
+def hwio(w):
+    """The (KH, KW, C/groups, O) array behind weights (O, C/groups, KH, KW)."""
+    return _contiguous(w.transpose(2, 3, 1, 0))
+
+
+def _contiguous(array):
+    # Writable, because numba compiles a kernel a second time for read-only arrays.
+    return array if array.flags.c_contiguous and array.flags.writeable else np.array(array, order="C")
+
+
+def nchw(y):
+    """The (N, C, H, W) view of a channels-last array."""
+    return y.transpose(0, 3, 1, 2)
+
+
+class Conv2d(Function):
+    """geometry is (stride, padding, dilation, groups), the first three as pairs."""
+
+    @staticmethod
+    def forward(ctx, x, w, bias, geometry):
+        ctx.save_for_backward(x, w)
+        ctx.geometry = stride, padding, dilation, _ = geometry
+        size = _output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
+        y = np.empty((len(x), *size, len(w)), x.dtype)
+        kernel.forward(nhwc(x), hwio(w), np.zeros(len(w), x.dtype) if bias is None else bias, *geometry, y)
+        return nchw(y)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, w = ctx.saved_tensors
+        need_x, need_w, need_bias, _ = ctx.needs_input_grad
+        return (
+            Conv2dInputGrad.apply(grad, w, ctx.geometry, x.shape) if need_x else None,
+            Conv2dWeightGrad.apply(x, grad, ctx.geometry, w.shape) if need_w else None,
+            ChannelSum.apply(grad) if need_bias else None,
+        )
+
+
+class Conv2dInputGrad(Function):
+    """gx: every output pixel sends its gradient, times the weights, back to the pixels it saw."""
+
+    @staticmethod
+    def forward(ctx, grad, w, geometry, shape):
+        ctx.save_for_backward(grad, w)
+        ctx.geometry = geometry
+        n, c, h, wd = shape
+        gx = np.empty((n, h, wd, c), grad.dtype)
+        kernel.input_grad(nhwc(grad), hwio(w), *geometry, gx)
+        return nchw(gx)
+
+    @staticmethod
+    def backward(ctx, gg):
+        grad, w = ctx.saved_tensors
+        need_grad, need_w = ctx.needs_input_grad[:2]
+        return (
+            Conv2d.apply(gg, w, None, ctx.geometry) if need_grad else None,
+            Conv2dWeightGrad.apply(gg, grad, ctx.geometry, w.shape) if need_w else None,
+        )
+
+
+class Conv2dWeightGrad(Function):
+    """gw: a weight receives the products of the output gradients with the pixels it met."""
+
+    @staticmethod
+    def forward(ctx, x, grad, geometry, shape):
+        ctx.save_for_backward(x, grad)
+        ctx.geometry = geometry
+        o, c, kh, kw = shape
+        gw = np.empty((kh, kw, c, o), x.dtype)
+        kernel.weight_grad(nhwc(x), nhwc(grad), *geometry, gw)
+        return gw.transpose(3, 2, 0, 1)
+
+    @staticmethod
+    def backward(ctx, gg):
+        x, grad = ctx.saved_tensors
+        need_x, need_grad = ctx.needs_input_grad[:2]
+        return (
+            Conv2dInputGrad.apply(grad, gg, ctx.geometry, x.shape) if need_x else None,
+            Conv2d.apply(x, gg, None, ctx.geometry) if need_grad else None,
+        )
+
+
+class ChannelSum(Function):
+    """(N, C, H, W) to (C,): what a bias that is added to every pixel receives."""
+
+    @staticmethod
+    def forward(ctx, grad):
+        ctx.shape = grad.shape
+        y = np.empty(grad.shape[1], grad.dtype)
+        channel_sum.forward(nhwc(grad).reshape(-1, grad.shape[1]), y)
+        return y
+
+    @staticmethod
+    def backward(ctx, gg):
+        return gg.reshape(1, -1, 1, 1).expand(ctx.shape)
+
+
+def _output_size(size, kernel_size, stride, padding, dilation):
+    return tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(size, kernel_size, stride, padding, dilation, strict=True)
+    )
+
+
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """Slide kernels over images.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W) for one image.
+        weight: (O, C/groups, KH, KW).
+        bias: (O,) or None.
+        stride, dilation: int or pair (rows, columns), at least 1: pixels between outputs, between kernel elements.
+        padding: int or pair of zeros added on each side, "valid" (none) or "same" (output as large as input; stride 1).
+        groups: the channels are cut into this many independent convolutions.
+
+    Returns:
+        (N, O, OH, OW), OH = (H + 2*padding - dilation*(KH-1) - 1) // stride + 1.
+
+    Raises:
+        ValueError: shapes or sizes that do not fit. TypeError: dtypes that differ or are not floating-point.
+    """
+    input, weight = as_tensor("conv2d", input), as_tensor("conv2d", weight)
+    if input.ndim == 3:
+        return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    if input.ndim != 4 or weight.ndim != 4:
+        raise ValueError(
+            f"conv2d: input must be (N, C, H, W) and weight (O, C/groups, KH, KW), got {input.shape} and {weight.shape}"
+        )
+    stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
+    if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
+        raise ValueError(f"conv2d: groups must be a positive integer, got {groups!r}")
+    if weight.shape[1] * groups != input.shape[1]:
+        raise ValueError(
+            f"conv2d: in_channels of weight (={weight.shape[1]}) × groups (={groups}) must equal the input's channels "
+            f"(={input.shape[1]})"
+        )
+    if weight.shape[0] % groups:
+        raise ValueError(f"conv2d: out_channels of weight (={weight.shape[0]}) must be divisible by groups (={groups})")
+    if 0 in weight.shape[2:]:
+        raise ValueError(f"conv2d: the kernel must have at least one element, weight has shape {weight.shape}")
+    dtypes = [t.dtype for t in (input, weight, bias) if t is not None]
+    if len(set(dtypes)) > 1 or dtypes[0] not in (np.float32, np.float64):
+        raise TypeError(
+            f"conv2d: input, weight and bias must all be float32 or all float64, got {', '.join(map(str, dtypes))}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"conv2d: bias must have shape {weight.shape[:1]}, got {bias.shape}")
+    if isinstance(padding, str):
+        input, padding = _named_padding(input, weight.shape[2:], padding, stride, dilation)
+    padding = pair("conv2d", "padding", padding, 0)
+    seen = [d * (k - 1) + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
+    padded = [n + 2 * p for n, p in zip(input.shape[2:], padding, strict=True)]
+    if any(k > n for k, n in zip(seen, padded, strict=True)):
+        raise ValueError(
+            f"conv2d: the kernel covers {seen[0]}×{seen[1]} pixels (with dilation), more than the padded input's "
+            f"{padded[0]}×{padded[1]}"
+        )
+    return Conv2d.apply(input, weight, bias, (stride, padding, dilation, groups))
+
+
+def _named_padding(input, kernel_size, padding, stride, dilation):
+    if padding == "valid":
+        return input, 0
+    if padding != "same":
+        raise ValueError(f"conv2d: padding must be a size, 'valid' or 'same', got {padding!r}")
+    if stride != (1, 1):
+        raise ValueError(f"conv2d: padding='same' needs stride 1, got {stride}")
+    total = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
+    if any(t % 2 for t in total):  # the odd zero goes after the image, as in PyTorch
+        from .shape import cat
+
+        for axis, extra in ((2, total[0] % 2), (3, total[1] % 2)):
+            shape = [extra if a == axis else n for a, n in enumerate(input.shape)]
+            input = cat([input, as_tensor("conv2d", np.zeros(shape, input.dtype))], axis)
+    return input, tuple(t // 2 for t in total)

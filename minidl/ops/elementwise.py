@@ -1,0 +1,113 @@
+"""Functions of one element: exp, log, sqrt, tanh, abs."""
+
+import numpy as np
+
+from ..function import Function
+from ..tensor import Tensor
+from ._common import as_floating, as_tensor
+from .arithmetic import conj
+
+
+class Exp(Function):
+    """y = exp x: dy/dx = y."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = np.exp(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        (y,) = ctx.saved_tensors
+        return grad * conj(y)
+
+
+class Log(Function):
+    """y = log x: dy/dx = 1 / x."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return np.log(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad / conj(x)
+
+
+class Sqrt(Function):
+    """y = sqrt x: dy/dx = 1 / (2 y)."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = np.sqrt(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        (y,) = ctx.saved_tensors
+        return grad / (2 * conj(y))
+
+
+class Tanh(Function):
+    """y = tanh x: dy/dx = 1 - y^2."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = np.tanh(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        (y,) = ctx.saved_tensors
+        return grad * conj(1 - y * y)
+
+
+class Abs(Function):
+    """y = |x|: dy/dx = sign x, taken as 0 at 0."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return np.abs(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * sign(x)
+
+
+def exp(input):
+    """e to the power of input, elementwise."""
+    return Exp.apply(as_floating("exp", input))
+
+
+def log(input):
+    """Natural logarithm, elementwise; NaN below 0 and -inf at 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Log.apply(as_floating("log", input))
+
+
+def sqrt(input):
+    """Square root, elementwise; NaN below 0."""
+    with np.errstate(invalid="ignore"):
+        return Sqrt.apply(as_floating("sqrt", input))
+
+
+def tanh(input):
+    """Hyperbolic tangent, elementwise."""
+    return Tanh.apply(as_floating("tanh", input))
+
+
+def abs(input):
+    """Absolute value, elementwise."""
+    return Abs.apply(as_tensor("abs", input))
+
+
+def sign(input):
+    """-1, 0 or 1 elementwise; its gradient is zero everywhere, so none is recorded."""
+    return Tensor(np.sign(as_tensor("sign", input)._data))

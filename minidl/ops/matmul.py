@@ -1,0 +1,99 @@
+"""Matrix product and the linear layer.
+
+Y = A B:  dL/dA = dL/dY B^T,  dL/dB = A^T dL/dY
+"""
+
+import numpy as np
+
+from ..function import Function
+from ..kernels import matmul as kernel
+from ._common import as_tensor, astype, result_dtype, unbroadcast
+from .shape import reshape, transpose, unsqueeze
+
+_SMALL = 4096  # multiplications: below, NumPy's call is over before the kernel's threads have started
+
+
+class MatMul(Function):
+    """A stack of products of matrices (..., M, K) and (..., K, N); the leading axes broadcast."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        return _product(a, b)
+
+    @staticmethod
+    def backward(ctx, grad):
+        a, b = ctx.saved_tensors
+        need_a, need_b = ctx.needs_input_grad
+        return (
+            unbroadcast(matmul(grad, transpose(b, -1, -2).conj()), a.shape) if need_a else None,
+            unbroadcast(matmul(transpose(a, -1, -2).conj(), grad), b.shape) if need_b else None,
+        )
+
+
+def _product(a, b):
+    if a.dtype not in (np.float32, np.float64) or a.size * b.shape[-1] < _SMALL:
+        return np.matmul(a, b)
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if b.ndim == 2:  # one matrix b: a's stack is one tall matrix
+        y = np.empty((1, a.size // a.shape[-1], b.shape[-1]), a.dtype)
+        kernel.forward(a.reshape(1, -1, a.shape[-1]), b[None], y)
+    else:
+        a, b = (np.broadcast_to(x, stack + x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b))
+        y = np.empty((len(a), a.shape[1], b.shape[2]), a.dtype)
+        kernel.forward(a, b, y)
+    return y.reshape(*stack, -1, b.shape[-1])
+
+
+def matmul(input, other):
+    """Matrix product as in PyTorch: matrices in the last two axes, the others broadcast; a vector is a row or a column.
+
+    Raises:
+        ValueError: a 0-d operand, inner extents that differ, or stacks that do not broadcast.
+    """
+    a, b = as_tensor("matmul", input), as_tensor("matmul", other)
+    if not a.ndim or not b.ndim:
+        raise ValueError(f"matmul: operands must have at least one dimension, got shapes {a.shape} and {b.shape}")
+    inner = b.shape[0] if b.ndim == 1 else b.shape[-2]
+    if a.shape[-1] != inner:
+        raise ValueError(
+            f"matmul: the inner extents of shapes {a.shape} and {b.shape} differ ({a.shape[-1]} and {inner})"
+        )
+    if a.dtype != b.dtype:
+        dtype = result_dtype(a, b)
+        a, b = astype(a, dtype), astype(b, dtype)
+    row, column = a.ndim == 1, b.ndim == 1
+    a = unsqueeze(a, 0) if row else a
+    b = unsqueeze(b, 1) if column else b
+    try:
+        np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(f"matmul: the stacks of shapes {input.shape} and {other.shape} do not broadcast") from None
+    y = MatMul.apply(a, b)
+    if row or column:
+        y = reshape(y, y.shape[:-2] + (() if row else y.shape[-2:-1]) + (() if column else y.shape[-1:]))
+    return y
+
+
+def linear(input, weight, bias=None):
+    """input @ weight.T + bias.
+
+    Args:
+        input: (..., in_features). weight: (out_features, in_features). bias: (out_features,) or None.
+
+    Returns:
+        (..., out_features).
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    input, weight = as_tensor("linear", input), as_tensor("linear", weight)
+    if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"linear: the last extent of input (shape {input.shape}) must equal in_features of weight (shape {weight.shape}: "
+            "out_features, in_features)"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}")
+    y = matmul(input, transpose(weight, 0, 1))
+    return y if bias is None else y + bias

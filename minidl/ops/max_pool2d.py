@@ -1,0 +1,111 @@
+"""Max pooling: y is the greatest element of each window; its gradient goes to that element alone, the first of equals.
+
+Overlapping windows (stride less than the kernel) as in Krizhevsky et al. 2012, section 3.4.
+"""
+
+import numpy as np
+
+from ..function import Function
+from ..kernels import max_pool2d as kernel
+from ..tensor import Tensor
+from ._common import as_floating, pair
+from .conv2d import nchw, nhwc
+
+
+class MaxPool2d(Function):
+    """geometry is (kernel_size, stride, padding, dilation) as pairs. The second output is where the maxima were."""
+
+    @staticmethod
+    def forward(ctx, x, geometry, size):
+        y = np.empty((len(x), *size, x.shape[1]), x.dtype)
+        ctx.geometry, ctx.shape, ctx.where = geometry, x.shape, np.empty(y.shape, np.int32)
+        kernel.forward(nhwc(x), *geometry, y, ctx.where)
+        return nchw(y), nchw(ctx.where)
+
+    @staticmethod
+    def backward(ctx, grad, _):
+        return MaxPool2dBackward.apply(grad, ctx.where, ctx.geometry, ctx.shape)
+
+
+class MaxPool2dBackward(Function):
+    """gx: each window's gradient at the place of its maximum. Linear in the gradient."""
+
+    @staticmethod
+    def forward(ctx, grad, where, geometry, shape):
+        ctx.where, ctx.geometry, ctx.shape = where, geometry, shape
+        n, c, h, w = shape
+        gx = np.empty((n, h, w, c), grad.dtype)
+        kernel.backward(nhwc(grad), where, *geometry, gx)
+        return nchw(gx)
+
+    @staticmethod
+    def backward(ctx, gg):
+        return MaxPool2dTake.apply(gg, ctx.where, ctx.geometry)
+
+
+class MaxPool2dTake(Function):
+    """The elements at the places of the maxima: the adjoint of MaxPool2dBackward."""
+
+    @staticmethod
+    def forward(ctx, x, where, geometry):
+        ctx.where, ctx.geometry, ctx.shape = where, geometry, x.shape
+        n, oh, ow, c = where.shape
+        pixels = nhwc(x).reshape(n, -1, c)
+        return nchw(np.take_along_axis(pixels, where.reshape(n, -1, c), 1).reshape(where.shape))
+
+    @staticmethod
+    def backward(ctx, grad):
+        return MaxPool2dBackward.apply(grad, ctx.where, ctx.geometry, ctx.shape)
+
+
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+    """The greatest element of each window.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W) for one image.
+        kernel_size, stride, padding, dilation: int or pair (rows, columns); stride is kernel_size where None. The border
+            that padding adds (at most half a window) never wins.
+        ceil_mode: add a last window where one that starts inside the image or its left border would reach over the edge.
+        return_indices: also return the place of each maximum, row * W + column, as int64.
+
+    Returns:
+        (N, C, OH, OW), OH = (H + 2*padding - dilation*(KH-1) - 1) / stride + 1, rounded down (up with ceil_mode).
+
+    Raises:
+        ValueError: sizes that do not fit. NaN in a window gives NaN.
+    """
+    input = as_floating("max_pool2d", input)
+    if input.ndim == 3:
+        results = max_pool2d(input.unsqueeze(0), kernel_size, stride, padding, dilation, ceil_mode, True)
+        y, indices = (r.squeeze(0) for r in results)
+        return (y, indices) if return_indices else y
+    if input.ndim != 4:
+        raise ValueError(f"max_pool2d: input must be (N, C, H, W) or (C, H, W), got shape {input.shape}")
+    if input.dtype not in (np.float32, np.float64):
+        raise TypeError(f"max_pool2d: input must be float32 or float64, got {input.dtype}")
+    kernel_size = pair("max_pool2d", "kernel_size", kernel_size, 1)
+    stride = kernel_size if stride is None else pair("max_pool2d", "stride", stride, 1)
+    padding = pair("max_pool2d", "padding", padding, 0)
+    dilation = pair("max_pool2d", "dilation", dilation, 1)
+    if any(2 * p > d * (k - 1) + 1 for p, k, d in zip(padding, kernel_size, dilation, strict=True)):
+        raise ValueError(f"max_pool2d: padding {padding} must be at most half of kernel_size {kernel_size}")
+    size = pooled_size("max_pool2d", input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+    y, where = MaxPool2d.apply(input, (kernel_size, stride, padding, dilation), size)
+    return (y, Tensor(where._data.astype(np.int64))) if return_indices else y
+
+
+def pooled_size(name, size, kernel_size, stride, padding, dilation, ceil_mode):
+    """The output's rows and columns, as PyTorch counts them."""
+    result = []
+    for n, k, s, p, d in zip(size, kernel_size, stride, padding, dilation, strict=True):
+        room = n + 2 * p - d * (k - 1) - 1
+        count = (room + s - 1 if ceil_mode else room) // s + 1
+        if ceil_mode and (count - 1) * s >= n + p:  # the last window must start inside the image or its left border
+            count -= 1
+        if room < 0 or count < 1:
+            raise ValueError(
+                f"{name}: a window of {kernel_size[0]}×{kernel_size[1]} (dilation {dilation}) does not fit the input's "
+                f"{size[0]}×{size[1]} pixels with padding {padding}"
+            )
+        result.append(count)
+    return tuple(result)

@@ -1,0 +1,327 @@
+"""Tensor: an array, its gradient, and its place in the graph.
+
+The arithmetic lives in ops/, whose functions become Tensor's operators and methods when the package is imported.
+"""
+
+import copy
+
+import numpy as np
+
+from . import function
+
+DEFAULT_DTYPE = np.dtype(np.float32)  # of Python floats, as in PyTorch
+_FLOATING = "fc"
+
+
+class Counter:
+    """How often an array was changed in place, and by what. Tensors that share memory share it."""
+
+    __slots__ = ("value", "last", "shared")
+
+    def __init__(self):
+        self.value, self.last, self.shared = 0, None, False
+
+
+class Tensor:
+    """A NumPy array that remembers how it was computed.
+
+    Args:
+        data: an array (kept, not copied), a Tensor (its array is shared), or numbers in nested lists (Python floats
+            become float32).
+        requires_grad: compute a gradient for it in `backward`; the dtype must be floating-point or complex.
+
+    Raises:
+        TypeError: data is not numeric, or integers are to require a gradient.
+
+    Attributes:
+        data: the array.
+        grad: the accumulated gradient, a Tensor of the same shape and dtype, or None.
+        requires_grad: whether gradients flow to it.
+    """
+
+    __slots__ = ("_data", "grad", "requires_grad", "_node", "_index", "_counter", "_hooks", "__weakref__")
+    __array_ufunc__ = None  # array * tensor is Tensor.__rmul__, not an array of Tensors
+
+    def __init__(self, data, requires_grad=False):
+        self._data = _as_array(data)
+        self._counter = data._counter_shared() if isinstance(data, Tensor) else None
+        self.grad = self._node = self._hooks = None
+        self._index = 0
+        self.requires_grad = False
+        if requires_grad:
+            self.requires_grad_()
+
+    # ---- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def data(self):
+        return self._data
+
+    @data.setter
+    def data(self, value):
+        value = _as_array(value)
+        if self.requires_grad and value.dtype.kind not in _FLOATING:
+            raise TypeError(f"data: {value.dtype} cannot replace the data of a Tensor that requires a gradient")
+        self._data = value
+        self.mark_changed("assigning to .data")
+
+    @property
+    def shape(self):
+        return self._data.shape
+
+    @property
+    def ndim(self):
+        return self._data.ndim
+
+    @property
+    def dtype(self):
+        return self._data.dtype
+
+    @property
+    def device(self):
+        return "cpu"
+
+    @property
+    def is_leaf(self):
+        """True for a Tensor that no recorded operation computed."""
+        return self._node is None
+
+    @property
+    def grad_fn(self):
+        """The Function that computed it; None for a leaf."""
+        return self._node
+
+    def dim(self):
+        """The number of dimensions."""
+        return self._data.ndim
+
+    def size(self, dim=None):
+        """The shape, or the extent of one dimension."""
+        return self._data.shape if dim is None else self._data.shape[dim]
+
+    def numel(self):
+        """The number of elements."""
+        return self._data.size
+
+    def __len__(self):
+        if not self._data.ndim:
+            raise TypeError("len() of a 0-d Tensor")
+        return len(self._data)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self):
+        text = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=1000, precision=4)
+        if self.dtype not in (DEFAULT_DTYPE, np.int64, np.bool_):
+            text += f", dtype={self.dtype}"
+        if self._node is not None:
+            text += f", grad_fn={self._node!r}"
+        elif self.requires_grad:
+            text += ", requires_grad=True"
+        return f"tensor({text})"
+
+    # ---- leaving the graph -------------------------------------------------------------------------------------------
+
+    def numpy(self):
+        """The array itself, not a copy.
+
+        Raises:
+            RuntimeError: it requires a gradient: changing the array would make the recorded graph wrong. Use
+                detach().numpy().
+        """
+        if self.requires_grad:
+            raise RuntimeError("numpy(): this Tensor requires a gradient; call detach().numpy()")
+        return self._data
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def item(self):
+        """The only element as a Python number.
+
+        Raises:
+            ValueError: it has no or several elements.
+        """
+        if self._data.size != 1:
+            raise ValueError(f"item(): the Tensor must have one element, its shape is {self.shape}")
+        return self._data.item()
+
+    def tolist(self):
+        """Nested lists of Python numbers."""
+        return self._data.tolist()
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __index__(self):
+        if self._data.dtype.kind not in "iu":
+            raise TypeError(f"only an integer Tensor can be an index, not {self.dtype}")
+        return self.item()
+
+    def __bool__(self):
+        if self._data.size != 1:
+            raise ValueError(
+                f"the truth value of a Tensor of shape {self.shape} is ambiguous: use (t != 0).any() or .all()"
+            )
+        return bool(self._data.item())
+
+    def detach(self):
+        """A Tensor of the same memory that is not part of the graph."""
+        result = wrap(self._data, None, 0)
+        result._counter = self._counter_shared()
+        return result
+
+    __hash__ = object.__hash__  # == compares elements, so hashing is by identity
+
+    def __deepcopy__(self, memo):
+        if self._node is not None:
+            raise RuntimeError(
+                "deepcopy: only leaf Tensors can be copied with their gradients; use detach() or clone()"
+            )
+        result = type(self)(self._data.copy(order="K"), self.requires_grad)
+        result.grad = copy.deepcopy(self.grad, memo)
+        return result
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("a Tensor is never pickled: save arrays with minidl.save (safetensors)")
+
+    # ---- gradients ---------------------------------------------------------------------------------------------------
+
+    def requires_grad_(self, requires_grad=True):
+        """Set requires_grad of a leaf, in place; returns the Tensor.
+
+        Raises:
+            TypeError: the dtype has no derivative. RuntimeError: the Tensor is computed, not a leaf.
+        """
+        if requires_grad and self._data.dtype.kind not in _FLOATING:
+            raise TypeError(f"requires_grad: only floating-point or complex Tensors have gradients, not {self.dtype}")
+        if not requires_grad and self._node is not None:
+            raise RuntimeError("requires_grad: a computed Tensor cannot stop requiring a gradient; use detach()")
+        self.requires_grad = bool(requires_grad)
+        return self
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False):
+        """Add to the .grad of every leaf the derivative of this Tensor (weighted by `gradient`) with respect to it.
+
+        Args:
+            gradient: array or Tensor shaped like this one; may be left out for a Tensor of one element (1).
+            retain_graph: keep what the graph saved, so that a second pass can follow (default: create_graph).
+            create_graph: record the backward pass itself, so that gradients can be differentiated.
+
+        Raises:
+            RuntimeError: it does not require a gradient, has several elements and no gradient is given, or the graph was
+                freed. ValueError: gradient has another shape. TypeError: gradient has another kind of dtype.
+        """
+        function.backward([self], [gradient], retain_graph, create_graph)
+
+    def register_hook(self, hook):
+        """Call hook(gradient) when the gradient of this Tensor has been computed; what it returns, if not None, replaces it.
+
+        Returns:
+            a handle whose remove() takes the hook away.
+
+        Raises:
+            RuntimeError: the Tensor does not require a gradient.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("register_hook: the Tensor does not require a gradient")
+        if self._node is None:
+            self._hooks = hooks = {} if self._hooks is None else self._hooks
+        else:
+            hooks = self._node.output_hooks(self._index)
+        return function.Handle(hooks, hook)
+
+    def retain_grad(self):
+        """Keep .grad also for this computed Tensor (a leaf keeps it anyway)."""
+        if not self.requires_grad:
+            raise RuntimeError("retain_grad: the Tensor does not require a gradient")
+        if self._node is not None:
+            self._node.retain_output(self._index, self)
+
+    # ---- changes in place --------------------------------------------------------------------------------------------
+
+    def mark_changed(self, what):
+        """Record that the data was changed in place, so that a backward that saved it can tell. `what` is for its message."""
+        if self._counter is None:
+            self._counter = Counter()
+        self._counter.value += 1
+        self._counter.last = what
+
+    def _counter_shared(self):
+        if self._counter is None:
+            self._counter = Counter()
+        self._counter.shared = True
+        return self._counter
+
+    def replace_(self, result, what):
+        """Write `result` (computed from this Tensor by a recorded operation) into this Tensor's memory and place.
+
+        Raises:
+            RuntimeError: a leaf that requires a gradient, or Tensors that share memory while the graph is recorded.
+            ValueError, TypeError: the result has another shape, or a dtype that cannot be stored.
+        """
+        if result.shape != self.shape:
+            raise ValueError(
+                f"{what}: the result's shape {result.shape} is not that of the Tensor changed, {self.shape}"
+            )
+        if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"{what}: {result.dtype} cannot be stored in a Tensor of {self.dtype}")
+        if function.is_grad_enabled() and (self.requires_grad or result.requires_grad):
+            if self._node is None and self.requires_grad:
+                raise RuntimeError(
+                    f"{what}: a leaf that requires a gradient was to be changed in place; do it under no_grad()"
+                )
+            if self._counter is not None and self._counter.shared:
+                raise RuntimeError(
+                    f"{what}: the Tensor shares its memory with another (a view), whose gradient would be wrong; "
+                    "use an operation that returns a new Tensor, or change a clone()"
+                )
+            result = result if result.dtype == self.dtype else result.astype(self.dtype)
+            self._node, self._index, self.requires_grad = result._node, result._index, result.requires_grad
+        self._data[...] = result._data
+        self.mark_changed(what)
+        return self
+
+
+def tensor(data, requires_grad=False, dtype=None):
+    """A Tensor with a copy of `data`: an array, a Tensor or numbers in nested lists (Python floats become float32)."""
+    return Tensor(np.array(_as_array(data), dtype=dtype, order="K"), requires_grad)
+
+
+def wrap(array, node, index, counter=None):
+    """A Tensor around an array that an operation computed: no checks."""
+    result = Tensor.__new__(Tensor)
+    result._data = array
+    result._node = node
+    result._index = index
+    result.requires_grad = node is not None
+    result._counter = counter
+    result.grad = result._hooks = None
+    return result
+
+
+def _as_array(data):
+    if isinstance(data, Tensor):
+        return data._data
+    if not isinstance(data, np.ndarray):
+        typed = isinstance(data, np.generic)
+        try:
+            data = np.array([_plain(d) for d in data] if isinstance(data, list | tuple) else data)
+        except ValueError as error:
+            raise ValueError(f"data: nested lists must all have the same lengths ({error})") from None
+        if data.dtype == np.float64 and not typed:
+            data = data.astype(DEFAULT_DTYPE)
+    if data.dtype.kind not in "biufc":
+        raise TypeError(f"data: numbers are needed, got an array of {data.dtype}")
+    return data
+
+
+def _plain(data):
+    """Lists may hold Tensors."""
+    if isinstance(data, Tensor):
+        return data.detach().numpy()
+    return [_plain(d) for d in data] if isinstance(data, list | tuple) else data
