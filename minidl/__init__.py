@@ -7,7 +7,7 @@ if (Path(__file__).resolve().parents[1] / "setup.cfg").is_file():
     __path__.append(str(Path(__file__).resolve().parents[1]))
 
 # ruff: noqa: E402 (kernels must be findable before anything imports it)
-from . import ops
+from . import data, models, nn, ops, optim
 from ._version import __version__
 from .function import (
     Function,
@@ -19,19 +19,29 @@ from .function import (
     set_grad_enabled,
 )
 from .kernels import get_num_threads, set_num_threads, use_kernels
+from .random import manual_seed
+from .serialization import load, load_metadata, save
 from .tensor import Tensor, tensor
 
 __all__ = [
     "Function",
     "Tensor",
     "__version__",
+    "data",
     "detect_anomaly",
     "enable_grad",
     "get_num_threads",
     "grad",
     "is_grad_enabled",
+    "load",
+    "load_metadata",
+    "manual_seed",
+    "models",
+    "nn",
     "no_grad",
     "ops",
+    "optim",
+    "save",
     "set_grad_enabled",
     "set_num_threads",
     "tensor",

@@ -1,0 +1,155 @@
+"""The command line: minidl train MODEL --data NAME …
+
+A user's mistake ends with a clear line on standard error and status 2, before anything is written.
+"""
+
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from . import __version__, data, kernels, models, random
+from .train import Diverged, Epoch, Record, evaluate, fit, recipe
+
+_SET_UP_ERRORS = (ValueError, TypeError, OSError, data.DatasetNotFoundError)
+
+
+def run(arguments=None):
+    """Run a command; returns the exit status: 0, 1 where training diverged, 2 for a mistake, 130 for Ctrl-C."""
+    try:
+        commands.main(arguments, prog_name="minidl", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", 130)
+    except Diverged as error:
+        return _fail(error, 1)
+    return 0
+
+
+def _fail(message, status):
+    print(f"minidl: {message}", file=sys.stderr)
+    return status
+
+
+@contextmanager
+def _mistakes():
+    """What goes wrong here is the user's to mend: one line instead of a traceback."""
+    try:
+        yield
+    except _SET_UP_ERRORS as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.group()
+@click.version_option(__version__)
+def commands():
+    """A deep-learning framework to read: train its nets from the shell."""
+
+
+@commands.command()
+@click.argument("model")
+@click.option("--data", "data_name", default="digits", show_default=True, help=f"One of {', '.join(data.DATASETS)}.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
+@click.option("--batch-size", type=click.IntRange(1), help="Images per step.")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate at the start; it falls to 0.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights, order and distortions."
+)
+@click.option(
+    "--out", type=click.Path(), help="Folder for weights, metrics and curves; those of an earlier run are replaced."
+)
+def train(model, data_name, epochs, batch_size, lr, seed, out):
+    """Train MODEL, one of: lenet. Settings left out are those that suit the model and the data."""
+    with _mistakes():
+        random.manual_seed(seed)
+        if model not in models.MODELS:
+            models.create(model)  # says which there are
+        dataset = data.load(data_name)
+        channels, classes = dataset.train_images.shape[1], len(dataset.class_names)
+        net = models.create(model, num_classes=classes, in_channels=channels)
+        chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+        settings = replace(recipe(model, data_name), **{k: v for k, v in chosen.items() if v is not None})
+        record = Record(out) if out else None
+    _train(net, dataset, settings, seed, record, model)
+
+
+def _train(net, dataset, settings, seed, record, model):
+    start = time.perf_counter()
+    console = Console(highlight=False, soft_wrap=True)
+    steps = -(-len(dataset.train_labels) // settings.batch_size)
+    console.print(
+        f"{model} on {dataset.name}: {len(dataset.train_labels):,} images to train on, {len(dataset.test_labels):,} to test; "
+        f"{settings.epochs} epochs of {steps} steps, batch {settings.batch_size}, lr {settings.lr:g}, seed {seed}"
+    )
+    if kernels.is_cold():
+        console.print("compiling the kernels for this CPU, once: about 20 seconds")
+    metadata = {
+        "model": model, "data": dataset.name, "classes": " ".join(dataset.class_names), "mean": str(dataset.mean),
+        "std": str(dataset.std), "seed": str(seed), "minidl": __version__,
+    }  # fmt: skip
+    with _progress(console) as progress:
+        task = progress.add_task("", total=settings.epochs * steps, epoch="", loss="", top1="", speed="")
+        for event in fit(net, dataset, settings, seed):
+            if isinstance(event, Epoch):
+                if record:
+                    record.add(event, net, {**metadata, "epoch": str(event.epoch)})
+                if not console.is_terminal:
+                    console.print(_line(event, settings.epochs, time.perf_counter() - start))
+                continue
+            progress.update(
+                task,
+                advance=1,
+                epoch=f"epoch {event.epoch}/{settings.epochs}",
+                loss=f"loss {event.loss:.4f}",
+                top1=f"accuracy {event.top1:.4f}",
+                speed=f"{event.images_per_second:,.0f} images/s",
+            )
+    scores = [
+        evaluate(net, dataset.normalize(images), labels)
+        for images, labels in (
+            (dataset.train_images, dataset.train_labels),
+            (dataset.test_images, dataset.test_labels),
+        )
+    ]
+    if record:
+        record.draw_curves(f"{model} on {dataset.name}, seed {seed}")
+        console.print(f"wrote {', '.join(sorted(f.name for f in record.folder.iterdir()))} to {record.folder}")
+    else:
+        console.print("nothing was kept: --out DIR keeps the weights, metrics and curves")
+    train_score, test_score = scores
+    console.print(
+        f"train accuracy: top-1 {train_score.top1:.4f}, top-5 {train_score.top5:.4f}; "
+        f"test accuracy: top-1 {test_score.top1:.4f}, top-5 {test_score.top5:.4f}; {time.perf_counter() - start:.1f} s"
+    )
+
+
+def _progress(console):
+    columns = "{task.fields[epoch]}", "{task.fields[loss]}", "{task.fields[top1]}", "{task.fields[speed]}"
+    first, *others = (TextColumn(column) for column in columns)
+    return Progress(
+        first,
+        BarColumn(),
+        *others,
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=False,
+    )
+
+
+def _line(epoch, epochs, elapsed):
+    """An epoch as a plain line, where there is no terminal to draw a bar on."""
+    left = timedelta(seconds=round(elapsed / epoch.epoch * (epochs - epoch.epoch)))
+    return (
+        f"epoch {epoch.epoch}/{epochs}  loss {epoch.train_loss:.4f}  accuracy {epoch.train_top1:.4f}  "
+        f"test loss {epoch.test_loss:.4f}  test accuracy {epoch.test_top1:.4f}  {epoch.images_per_second:,.0f} images/s  {left} left"
+    )

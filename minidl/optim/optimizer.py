@@ -1,0 +1,89 @@
+"""What optimizers share: groups of parameters with settings, a state per parameter, saving and loading both."""
+
+import numpy as np
+
+from ..tensor import Tensor
+
+
+class Optimizer:
+    """Subclasses give `check(group)` and `update(parameter, gradient, group, state)`, which works on arrays in place.
+
+    Attributes:
+        param_groups: dictionaries of settings, each with its "params".
+        state: Parameter -> what the optimizer keeps for it.
+    """
+
+    def __init__(self, params, **settings):
+        params = list(params)
+        groups = params if params and isinstance(params[0], dict) else [{"params": params}]
+        self.param_groups, self.state = [], {}
+        for group in groups:
+            unknown = set(group) - set(settings) - {"params"}
+            if unknown:
+                raise ValueError(f"{type(self).__name__}: unknown settings {', '.join(sorted(unknown))}")
+            group = {**settings, **group, "params": list(group["params"])}
+            for parameter in group["params"]:
+                if not isinstance(parameter, Tensor) or not parameter.is_leaf:
+                    raise TypeError(
+                        f"{type(self).__name__}: params must be leaf Tensors, got {type(parameter).__name__}"
+                    )
+                if any(
+                    parameter is known for g in (*self.param_groups, group) for known in g["params"] if g is not group
+                ):
+                    raise ValueError(f"{type(self).__name__}: a parameter stands in two groups")
+            if not group["params"]:
+                raise ValueError(f"{type(self).__name__}: a group has no parameters")
+            self.check(group)
+            self.param_groups.append(group)
+
+    def zero_grad(self):
+        """Forget the gradients of all parameters."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def step(self):
+        """Change every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    state = self.state.setdefault(parameter, {})
+                    self.update(parameter.data, parameter.grad.data, group, state)
+                    parameter.mark_changed(f"{type(self).__name__}.step()")
+
+    def state_dict(self):
+        """{"groups": settings of each group, "state": parameter's number -> its state}; arrays share their memory."""
+        number = self._numbers()
+        groups = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
+        return {"groups": groups, "state": {number[p]: dict(state) for p, state in self.state.items()}}
+
+    def load_state_dict(self, saved):
+        """Take over settings and state (copied) of state_dict's form; all or nothing.
+
+        Raises:
+            ValueError: another number of groups, or state whose shape is not its parameter's.
+        """
+        if len(saved["groups"]) != len(self.param_groups):
+            raise ValueError(f"load_state_dict: {len(saved['groups'])} groups for {len(self.param_groups)}")
+        by_number = {n: p for p, n in self._numbers().items()}
+        state = {}
+        for number, entries in saved["state"].items():
+            if number not in by_number:
+                raise ValueError(f"load_state_dict: there is no parameter number {number}")
+            parameter = by_number[number]
+            copied = {
+                k: Tensor(np.array(v.data, order="K")) if isinstance(v, Tensor) else v for k, v in entries.items()
+            }
+            for name, value in copied.items():
+                if isinstance(value, Tensor) and value.shape != parameter.shape:
+                    raise ValueError(
+                        f"load_state_dict: {name} of parameter number {number} is {value.shape}, must be {parameter.shape}"
+                    )
+            state[parameter] = copied
+        for group, settings in zip(self.param_groups, saved["groups"], strict=True):
+            group.update(settings)
+        self.state = state
+
+    def _numbers(self):
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        return {p: n for n, p in enumerate(parameters)}

@@ -1,0 +1,66 @@
+"""Stochastic gradient descent with momentum and weight decay.
+
+    g = gradient + weight_decay * w
+    v = momentum * v + (1 - dampening) * g          (v = g at the first step)
+    w = w - lr * v                                  (nesterov: w - lr * (g + momentum * v))
+
+Krizhevsky et al. 2012 (section 5) keep the rate inside the velocity: v = momentum * v + lr * g, w = w - v. The two are the
+same while the rate is constant; after it drops, the velocity gathered at the higher rate goes on at full length.
+"""
+
+import numpy as np
+
+from ..tensor import Tensor
+from .optimizer import Optimizer
+
+
+class SGD(Optimizer):
+    """
+    Args:
+        params: Parameters, or dictionaries {"params": Parameters, "lr": …} with settings of their own.
+        lr: the learning rate, at least 0.
+        momentum, dampening, weight_decay: as above, at least 0.
+        nesterov: look ahead (Sutskever et al. 2013); needs momentum and no dampening.
+        lr_in_velocity: the paper's convention instead of PyTorch's.
+
+    Raises:
+        ValueError: a setting out of range, or no parameters.
+    """
+
+    def __init__(self, params, lr, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, lr_in_velocity=False):
+        super().__init__(
+            params,
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            lr_in_velocity=lr_in_velocity,
+        )
+
+    def check(self, group):
+        for name in ("lr", "momentum", "weight_decay"):
+            if not group[name] >= 0:
+                raise ValueError(f"SGD: {name} must be at least 0, got {group[name]!r}")
+        if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
+            raise ValueError(
+                f"SGD: nesterov needs momentum > 0 and dampening 0, got {group['momentum']}, {group['dampening']}"
+            )
+
+    def update(self, parameter, gradient, group, state):
+        momentum, inside = group["momentum"], group["lr_in_velocity"]
+        step = gradient
+        if group["weight_decay"]:
+            step = np.multiply(parameter, parameter.dtype.type(group["weight_decay"]))
+            step += gradient
+        if inside:
+            step = step * parameter.dtype.type(group["lr"])
+        if momentum:
+            velocity = state.get("momentum_buffer")
+            if velocity is None:
+                velocity = state["momentum_buffer"] = Tensor(np.array(step, order="K"))
+            else:
+                velocity.data *= momentum
+                velocity.data += step * (1 - group["dampening"]) if group["dampening"] else step
+            step = step + momentum * velocity.data if group["nesterov"] else velocity.data
+        parameter -= step if inside else step * parameter.dtype.type(group["lr"])

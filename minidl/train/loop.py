@@ -1,0 +1,114 @@
+"""The training loop: batches, steps, and what is measured on the way."""
+
+import math
+import time
+from dataclasses import dataclass
+
+from .. import ops
+from ..data import DataLoader
+from ..function import no_grad
+from ..optim import SGD, CosineAnnealingLR
+from ..tensor import Tensor
+from .metrics import correct
+
+_EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean loss and top-1 and top-5 accuracy over a set of images."""
+
+    loss: float
+    top1: float
+    top5: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of training: running means over the epoch so far."""
+
+    epoch: int
+    step: int
+    loss: float
+    top1: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch. The train figures are means over its steps (while the weights changed), the test figures at its end."""
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_top1: float
+    train_top5: float
+    test_loss: float
+    test_top1: float
+    test_top5: float
+    images_per_second: float
+    seconds: float
+
+
+class Diverged(RuntimeError):
+    """The loss is no number any more."""
+
+
+def evaluate(net, images, labels):
+    """The Score of a net on normalised images (N, C, H, W) and labels (N,), in evaluation mode."""
+    training = net.training
+    net.eval()
+    total, hits = 0.0, [0, 0]
+    try:
+        with no_grad():
+            for x, y in DataLoader(images, labels, _EVALUATION_BATCH):
+                logits = net(Tensor(x))
+                total += ops.cross_entropy(logits, Tensor(y), reduction="sum").item()
+                hits = [h + correct(logits.data, y, k) for h, k in zip(hits, (1, 5), strict=True)]
+    finally:
+        net.train(training)
+    return Score(total / len(labels), *(h / len(labels) for h in hits))
+
+
+def fit(net, dataset, recipe, seed):
+    """Train a net on a Dataset by SGD while a half cosine takes the rate from recipe.lr to 0.
+
+    The seed decides the order of the images and their augmentation; the weights are the net's.
+
+    Yields:
+        a Step after each step and an Epoch after each epoch.
+
+    Raises:
+        Diverged: the loss became infinite or NaN.
+    """
+    images = dataset.normalize(dataset.train_images)
+    loader = DataLoader(images, dataset.train_labels, recipe.batch_size, True, seed, transform=recipe.transform)
+    test_images = dataset.normalize(dataset.test_images)
+    optimizer = SGD(net.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    schedule = CosineAnnealingLR(optimizer, recipe.epochs * len(loader))
+    net.train()
+    for epoch in range(1, recipe.epochs + 1):
+        start = time.perf_counter()
+        rate = optimizer.param_groups[0]["lr"]
+        seen, total, hits = 0, 0.0, [0, 0]
+        for step, (x, y) in enumerate(loader, 1):
+            logits = net(Tensor(x))
+            loss = ops.cross_entropy(logits, Tensor(y))
+            if not math.isfinite(loss.item()):
+                raise Diverged(
+                    f"the loss is {loss.item()} at step {step} of epoch {epoch}: a lower learning rate than {recipe.lr:g} may help"
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            seen += len(y)
+            total += loss.item() * len(y)
+            hits = [h + correct(logits.data, y, k) for h, k in zip(hits, (1, 5), strict=True)]
+            yield Step(epoch, step, total / seen, hits[0] / seen, seen / (time.perf_counter() - start))
+        speed = seen / (time.perf_counter() - start)
+        test = evaluate(net, test_images, dataset.test_labels)
+        yield Epoch(
+            epoch, rate, total / seen, hits[0] / seen, hits[1] / seen, test.loss, test.top1, test.top5, speed,
+            time.perf_counter() - start,
+        )  # fmt: skip
