@@ -1,0 +1,87 @@
+"""safetensors in and out: whole files only, and never a pickle."""
+
+import json
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+import minidl as dl
+
+STATE = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b.c": np.array(7), "empty": np.zeros((0, 4))}
+
+
+def test_round_trip_keeps_values_dtypes_shapes_and_metadata(tmp_path):
+    path = tmp_path / "folder" / "w.safetensors"
+    channels_last = np.arange(24, dtype=np.float64).reshape(1, 2, 3, 4).transpose(0, 3, 1, 2)
+    dl.save({**STATE, "t": dl.Tensor(channels_last)}, path, {"model": "lenet"})
+    loaded = dl.load(path)
+    for name, array in {**STATE, "t": channels_last}.items():
+        assert isinstance(loaded[name], dl.Tensor) and loaded[name].dtype == array.dtype
+        np.testing.assert_array_equal(loaded[name].data, array)
+    assert dl.load_metadata(path) == {"model": "lenet"}
+
+
+def test_the_file_is_the_published_format(tmp_path):
+    """Read back by hand: eight bytes of header length, a JSON header, row-major little-endian data."""
+    path = tmp_path / "w.safetensors"
+    dl.save({"a": np.asfortranarray(STATE["a"])}, path)
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    assert header["a"] == {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
+    assert content[8 + length :] == STATE["a"].tobytes()
+
+
+def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    dl.save(STATE, path)
+    before = path.read_bytes()
+
+    def fails(arrays, file, metadata):
+        with open(file, "wb") as half:
+            half.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", fails)
+    with pytest.raises(OSError, match="disk full"):
+        dl.save({"a": np.zeros(3)}, path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_are_none(tmp_path):
+    whole = tmp_path / "w.safetensors"
+    dl.save(STATE, whole)
+    for number, content in enumerate([b"", b"no weights at all", whole.read_bytes()[:-5], whole.read_bytes()[:20]]):
+        path = tmp_path / f"{number}.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"load: .*{number}.safetensors is no whole safetensors file"):
+            dl.load(path)
+    with pytest.raises(FileNotFoundError, match="there is no file .*absent"):
+        dl.load(tmp_path / "absent")
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path):
+    ran = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(ran), "w"))
+
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(Trap()))
+    with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Trap()))
+    for name, what in (("w.pkl", "a pickle"), ("w.pth", "a zip archive")):
+        with pytest.raises(ValueError, match=rf"{name} is {what}.*safetensors.torch.save_file"):
+            dl.load(tmp_path / name)
+    assert not ran.exists()
+
+
+def test_what_cannot_be_saved_is_named(tmp_path):
+    with pytest.raises(TypeError, match="save: 'a' must be a string naming a Tensor or array, it names list"):
+        dl.save({"a": [1, 2]}, tmp_path / "w")
+    with pytest.raises(TypeError, match="metadata must be strings, got 'epoch': 3"):
+        dl.save({}, tmp_path / "w", {"epoch": 3})
+    assert not list(tmp_path.iterdir())
