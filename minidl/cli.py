@@ -60,7 +60,11 @@ def commands():
 @click.option("--data", "data_name", default="digits", show_default=True, help=f"One of {', '.join(data.DATASETS)}.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step.")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate at the start; it falls to 0.")
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, sys.float_info.max, min_open=True),
+    help="Learning rate at the start; it falls to 0.",
+)
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights, order and distortions."
 )
@@ -93,15 +97,15 @@ def _train(net, dataset, settings, seed, record, model):
     if kernels.is_cold():
         console.print("compiling the kernels for this CPU, once: about 20 seconds")
     metadata = {
-        "model": model, "data": dataset.name, "classes": " ".join(dataset.class_names), "mean": str(dataset.mean),
-        "std": str(dataset.std), "seed": str(seed), "minidl": __version__,
+        "model": model, "data": dataset.name, "classes": dataset.class_names, "mean": dataset.mean, "std": dataset.std,
+        "seed": seed, "minidl": __version__,
     }  # fmt: skip
     with _progress(console) as progress:
         task = progress.add_task("", total=settings.epochs * steps, epoch="", loss="", top1="", speed="")
         for event in fit(net, dataset, settings, seed):
             if isinstance(event, Epoch):
                 if record:
-                    record.add(event, net, {**metadata, "epoch": str(event.epoch)})
+                    record.add(event, net, {**metadata, "epoch": event.epoch})
                 if not console.is_terminal:
                     console.print(_line(event, settings.epochs, time.perf_counter() - start))
                 continue

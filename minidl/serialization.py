@@ -1,5 +1,6 @@
 """Weights in safetensors files. No pickle is ever read or written."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 
 from .tensor import Tensor
 
+_METADATA = "minidl"
 _PICKLES = {b"PK": "a zip archive, as torch.save writes it", b"\x80": "a pickle"}
 
 
@@ -42,10 +44,10 @@ def save(state, path, metadata=None):
     """Write a dictionary name -> Tensor or array (a state_dict) to a safetensors file, whole or not at all.
 
     Args:
-        metadata: dictionary of strings to keep in the file's header.
+        metadata: what JSON can hold, by name, to keep in the file's header.
 
     Raises:
-        TypeError: a value that is neither Tensor nor array, a name or metadata that is no string.
+        TypeError: a value that is neither Tensor nor array, a name that is no string, metadata that JSON cannot hold.
     """
     from safetensors.numpy import save_file
 
@@ -57,10 +59,9 @@ def save(state, path, metadata=None):
                 f"save: {name!r} must be a string naming a Tensor or array, it names {type(value).__name__}"
             )
         arrays[name] = np.array(array, order="C")  # the format is row-major
-    for key, value in (metadata or {}).items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"save: metadata must be strings, got {key!r}: {value!r}")
-    atomic_write(path, lambda temporary: save_file(arrays, temporary, metadata))
+    # One entry, because safetensors writes several in an order that changes from process to process.
+    header = {_METADATA: json.dumps(metadata, sort_keys=True)} if metadata else None
+    atomic_write(path, lambda temporary: save_file(arrays, temporary, header))
 
 
 def load(path):
@@ -73,8 +74,9 @@ def load(path):
 
 
 def load_metadata(path):
-    """The dictionary of strings in a safetensors file's header; errors as load's."""
-    return _read(path)[1]
+    """The metadata in a safetensors file's header: as given to save, or a foreign file's strings; errors as load's."""
+    header = _read(path)[1]
+    return json.loads(header[_METADATA]) if _METADATA in header else header
 
 
 def _read(path):

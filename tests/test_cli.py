@@ -1,0 +1,187 @@
+"""`minidl train` as a user runs it: a process, its streams, its exit status and the files it leaves."""
+
+import csv
+import gzip
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import minidl as dl
+from minidl.train import evaluate
+
+
+def minidl(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "minidl", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two epochs on the digits, and the folder they leave."""
+    out = tmp_path_factory.mktemp("runs") / "new" / "run"
+    return minidl("train", "lenet", "--epochs", 2, "--seed", 3, "--out", out, NUMBA_NUM_THREADS="1"), out
+
+
+def test_output_without_a_terminal_is_plain_lines(run):
+    process, out = run
+    assert process.returncode == 0 and process.stderr == ""
+    assert "\x1b" not in process.stdout and "\r" not in process.stdout
+    lines = process.stdout.splitlines()
+    assert re.fullmatch(
+        r"lenet on digits: 1,437 images to train on, 360 to test; 2 epochs of 45 steps, .*seed 3", lines[0]
+    )
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert len(epochs) == 2
+    pattern = r"epoch 2/2  loss [\d.]+  accuracy [\d.]+  test loss [\d.]+  test accuracy [\d.]+  [\d,]+ images/s  0:00:00 left"
+    assert re.fullmatch(pattern, epochs[1])
+    number = r"[01]\.\d{4}"
+    assert re.fullmatch(
+        rf"train accuracy: top-1 {number}, top-5 {number}; test accuracy: top-1 {number}, top-5 {number}; [\d.]+ s",
+        lines[-1],
+    )
+
+
+def test_the_folder_holds_weights_metrics_and_curves(run):
+    process, out = run
+    assert sorted(f.name for f in out.iterdir()) == ["curves.png", "last.safetensors", "metrics.csv"]
+    rows = list(csv.DictReader(open(out / "metrics.csv")))
+    assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    # The weights give the accuracy that was printed.
+    digits, net = dl.data.load("digits"), dl.models.create("lenet")
+    net.load_state_dict(dl.load(out / "last.safetensors"))
+    score = evaluate(net, digits.normalize(digits.test_images), digits.test_labels)
+    assert f"test accuracy: top-1 {score.top1:.4f}, top-5 {score.top5:.4f}" in process.stdout
+    assert float(rows[1]["test_top1"]) == score.top1 > 0.85
+    metadata = dl.load_metadata(out / "last.safetensors")
+    assert (metadata["model"], metadata["data"], metadata["epoch"], metadata["seed"]) == ("lenet", "digits", 2, 3)
+
+
+def test_same_seed_same_bits_on_any_number_of_threads(run, tmp_path):
+    _, out = run
+    arguments = "train", "lenet", "--epochs", 2, "--out", tmp_path
+    minidl(*arguments, "--seed", 3, NUMBA_NUM_THREADS="2")
+    again = (tmp_path / "last.safetensors").read_bytes()
+    assert again == (out / "last.safetensors").read_bytes()
+    minidl(*arguments, "--seed", 4, NUMBA_NUM_THREADS="2")
+    assert (tmp_path / "last.safetensors").read_bytes() != again
+
+
+IDX_LABELS = b"\x00\x00\x08\x01" + (12).to_bytes(4, "big") + bytes(range(10)) + bytes(2)
+IDX_IMAGES = b"\x00\x00\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (12, 28, 28)) + bytes(12 * 28 * 28)
+GOOD = {
+    "train-images-idx3-ubyte": IDX_IMAGES, "train-labels-idx1-ubyte": IDX_LABELS,
+    "t10k-images-idx3-ubyte": IDX_IMAGES, "t10k-labels-idx1-ubyte": IDX_LABELS,
+}  # fmt: skip
+BROKEN = {
+    "no IDX": {"train-images-idx3-ubyte": b"these are not the images you are looking for"},
+    "label out of range": {"train-labels-idx1-ubyte": IDX_LABELS[:-1] + b"\x0b"},
+    "truncated": {"train-images-idx3-ubyte": IDX_IMAGES[:-100]},
+    "truncated gzip": {"train-images-idx3-ubyte": None, "train-images-idx3-ubyte.gz": gzip.compress(IDX_IMAGES)[:-9]},
+    "counts differ": {"t10k-labels-idx1-ubyte": b"\x00\x00\x08\x01" + (3).to_bytes(4, "big") + bytes(3)},
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_data_is_one_line_and_overwrites_nothing(case, tmp_path):
+    folder, out = tmp_path / "data" / "fashion-mnist", tmp_path / "out"
+    folder.mkdir(parents=True)
+    for name, content in {**GOOD, **BROKEN[case]}.items():
+        if content is not None:
+            (folder / name).write_bytes(content)
+    out.mkdir()
+    (out / "last.safetensors").write_bytes(b"precious")
+    process = minidl("train", "lenet", "--data", "fashion-mnist", "--out", out, MINIDL_DATA=str(tmp_path / "data"))
+    _assert_one_line(process, next(iter(BROKEN[case])))
+    assert {f.name: f.read_bytes() for f in out.iterdir()} == {"last.safetensors": b"precious"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "lenot"), "unknown model 'lenot', known are lenet; did you mean 'lenet'?"),
+        (("train", "lenet", "--data", "digit"), "unknown data set 'digit', known are digits, mnist, fashion-mnist"),
+        (("train", "lenet", "--epochs", "0"), "'--epochs': 0 is not in the range"),
+        (("train", "lenet", "--batch-size", "x"), "'--batch-size': 'x' is not a valid integer"),
+        (("train", "lenet", "--lr", "0"), "lr must be a positive number, got 0.0"),
+        (("train", "lenet", "--lr", "inf"), "lr must be a positive number, got inf"),
+        (("train", "lenet", "--lr", "nan"), "lr must be a positive number, got nan"),
+        (("train", "lenet", "--seed", "-1"), "'--seed': -1 is not in the range"),
+        (("train", "lenet", "--speed", "3"), "No such option"),
+        (("train",), "Missing argument 'MODEL'"),
+        (("practise",), "No such command 'practise'"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tmp_path):
+    process = minidl(*arguments, *(("--out", tmp_path / "out") if len(arguments) > 1 else ()))
+    _assert_one_line(process, message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        _assert_one_line(minidl("train", "lenet", "--out", out), f"out: {out} cannot be written to")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_set_that_is_not_there_says_how_to_get_it(tmp_path):
+    process = minidl(
+        "train", "lenet", "--data", "mnist",
+        MINIDL_DATA=str(tmp_path), MINIDL_CACHE=str(tmp_path), XDG_DATA_DIRS=str(tmp_path), https_proxy="http://127.0.0.1:9",
+    )  # fmt: skip
+    assert process.returncode == 2 and process.stdout == "" and "Traceback" not in process.stderr
+    assert "MINIDL_DATA" in process.stderr and str(tmp_path / "data" / "mnist") in process.stderr
+
+
+def test_divergence_is_one_line_and_keeps_the_last_good_weights(tmp_path):
+    process = minidl("train", "lenet", "--lr", "1e9", "--epochs", 1, "--out", tmp_path)
+    assert process.returncode == 1 and process.stderr.count("\n") == 1
+    assert re.search(r"minidl: the loss is (nan|inf) at step \d+ of epoch 1: a lower learning rate", process.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_and_version():
+    assert "train" in minidl("--help").stdout
+    assert "--batch-size" in minidl("train", "--help").stdout
+    assert minidl("--version").stdout.strip().endswith(dl.__version__)
+
+
+def test_a_progress_bar_on_a_terminal():
+    pty = pytest.importorskip("pty")
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minidl", "train", "lenet", "--epochs", "1"], stdout=slave, stderr=slave,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"},
+    )  # fmt: skip
+    os.close(slave)
+    output = b""
+    try:
+        while chunk := os.read(master, 65536):
+            output += chunk
+    except OSError:  # Linux's end of file
+        pass
+    assert process.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode())
+    assert re.search(r"epoch 1/1 .*━.*loss \d\.\d{4} accuracy \d\.\d{4} [\d,]+ images/s \d:\d\d:\d\d", text)
+    assert "test accuracy: top-1" in text.splitlines()[-1]
+
+
+def _assert_one_line(process, message):
+    assert process.returncode == 2 and process.stdout == ""
+    assert process.stderr.startswith("minidl: ") and process.stderr.count("\n") == 1
+    assert message in process.stderr
+
+
+def test_first_figures_are_those_of_numpy():
+    """The mean image of the digits, so that a wrong scale or crop on the way to the net would show."""
+    digits = dl.data.load("digits")
+    normal = digits.normalize(digits.train_images)
+    assert abs(normal.mean()) < 1e-4 and abs(normal.std() - 1) < 1e-4
+    assert np.isclose(digits.train_images.mean(), digits.mean[0])
