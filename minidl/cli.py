@@ -62,7 +62,7 @@ def commands():
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step.")
 @click.option(
     "--lr",
-    type=click.FloatRange(0, sys.float_info.max, min_open=True),
+    type=float,
     help="Learning rate at the start; it falls to 0.",
 )
 @click.option(
@@ -91,7 +91,8 @@ def _train(net, dataset, settings, seed, record, model):
     console = Console(highlight=False, soft_wrap=True)
     steps = -(-len(dataset.train_labels) // settings.batch_size)
     console.print(
-        f"{model} on {dataset.name}: {len(dataset.train_labels):,} images to train on, {len(dataset.test_labels):,} to test; "
+        f"{model} on {dataset.name}: {len(dataset.train_labels):,} images to train on, "
+        f"{len(dataset.test_labels):,} to test; "
         f"{settings.epochs} epochs of {steps} steps, batch {settings.batch_size}, lr {settings.lr:g}, seed {seed}"
     )
     if kernels.is_cold():
@@ -155,5 +156,6 @@ def _line(epoch, epochs, elapsed):
     left = timedelta(seconds=round(elapsed / epoch.epoch * (epochs - epoch.epoch)))
     return (
         f"epoch {epoch.epoch}/{epochs}  loss {epoch.train_loss:.4f}  accuracy {epoch.train_top1:.4f}  "
-        f"test loss {epoch.test_loss:.4f}  test accuracy {epoch.test_top1:.4f}  {epoch.images_per_second:,.0f} images/s  {left} left"
+        f"test loss {epoch.test_loss:.4f}  test accuracy {epoch.test_top1:.4f}  "
+        f"{epoch.images_per_second:,.0f} images/s  {left} left"
     )

@@ -7,14 +7,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class RandomAffine:
-    """Rotate, move and scale each image of a batch by amounts of its own, as LeCun et al. 1998 distort MNIST (section III.A).
+    """Rotate, move and scale each image of a batch by amounts of its own, as LeCun et al. 1998 distort MNIST (III.A).
 
     degrees:   rotation, uniform in [-degrees, degrees]
     translate: shift in pixels along each axis, uniform in [-translate, translate]
     scale:     enlargement, uniform in [1 - scale, 1 + scale]
 
-    Called with images (N, C, H, W) and a numpy.random.Generator; returns new images of that shape. Pixels are interpolated
-    bilinearly; what comes in from outside has the batch's least value (the background of digits).
+    Called with images (N, C, H, W) and a numpy.random.Generator; returns new images of that shape. Pixels are
+    interpolated bilinearly; what comes in from outside has the batch's least value (the background of digits).
 
     Raises:
         ValueError: a negative amount, or scale of 1 or more.

@@ -1,7 +1,8 @@
 """LeNet-5: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition", figure 2.
 
-The lecture's form: max pooling and ReLU in place of trainable subsampling and squashing, every map of C3 connected to every
-map of S2, and softmax (inside the cross-entropy) in place of radial basis functions. 61,706 parameters for ten classes.
+The lecture's form: max pooling and ReLU in place of trainable subsampling and squashing, every map of C3 connected to
+every map of S2, and softmax (inside the cross-entropy) in place of radial basis functions. 61,706 parameters for ten
+classes.
 """
 
 from .. import nn

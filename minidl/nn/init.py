@@ -1,7 +1,7 @@
 """Initial weights. Functions that end in _ fill a Tensor in place, with numbers of the seeded generator, and return it.
 
-A layer multiplies the variance of what flows through it by fan_in * Var(w) forward and by fan_out * Var(w) backward (and
-ReLU halves it). To keep it at 1 through many layers, Var(w) must be
+A layer multiplies the variance of what flows through it by fan_in * Var(w) forward and by fan_out * Var(w) backward
+(and ReLU halves it). To keep it at 1 through many layers, Var(w) must be
 
     LeCun   1 / fan_in                    LeCun et al. 1998, "Efficient BackProp", section 4.6
     Xavier  2 / (fan_in + fan_out)        Glorot & Bengio 2010, equation 16
@@ -81,7 +81,7 @@ def uniform_(tensor, a=0.0, b=1.0):
 
 
 def kaiming_normal_(tensor, a=0.0, mode="fan_in", nonlinearity="relu"):
-    """He: normal with standard deviation gain / sqrt(fan). mode: "fan_in" keeps the scale forward, "fan_out" backward."""
+    """He: normal, standard deviation gain / sqrt(fan). mode: "fan_in" keeps the scale forward, "fan_out" backward."""
     return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))
 
 
@@ -131,10 +131,10 @@ SCHEMES = {
 
 
 def initialize(module, scheme):
-    """Draw all weights of a module and those below by one scheme of SCHEMES, and set all biases to zero; returns the module.
+    """Draw all weights of a module and those below by a scheme of SCHEMES, set all biases to zero; returns the module.
 
-    Weights are the parameters of two or more dimensions. "constant" gives all weights of a layer the same value, 1 / fan_in:
-    the symmetric start that cannot learn.
+    Weights are the parameters of two or more dimensions. "constant" gives all weights of a layer the same value, 1 /
+    fan_in: the symmetric start that cannot learn.
 
     Raises:
         ValueError: an unknown scheme.

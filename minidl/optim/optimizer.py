@@ -77,7 +77,8 @@ class Optimizer:
             for name, value in copied.items():
                 if isinstance(value, Tensor) and value.shape != parameter.shape:
                     raise ValueError(
-                        f"load_state_dict: {name} of parameter number {number} is {value.shape}, must be {parameter.shape}"
+                        f"load_state_dict: {name} of parameter number {number} is {value.shape}, "
+                        f"must be {parameter.shape}"
                     )
             state[parameter] = copied
         for group, settings in zip(self.param_groups, saved["groups"], strict=True):

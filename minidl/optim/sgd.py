@@ -4,8 +4,9 @@
     v = momentum * v + (1 - dampening) * g          (v = g at the first step)
     w = w - lr * v                                  (nesterov: w - lr * (g + momentum * v))
 
-Krizhevsky et al. 2012 (section 5) keep the rate inside the velocity: v = momentum * v + lr * g, w = w - v. The two are the
-same while the rate is constant; after it drops, the velocity gathered at the higher rate goes on at full length.
+Krizhevsky et al. 2012 (section 5) keep the rate inside the velocity: v = momentum * v + lr * g, w = w - v. The two
+are the same while the rate is constant; after it drops, the velocity gathered at the higher rate goes on at full
+length.
 """
 
 import numpy as np

@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch. The train figures are means over its steps (while the weights changed), the test figures at its end."""
+    """One epoch. The train figures are means over its steps, while the weights changed; the test figures, at its end."""
 
     epoch: int
     lr: float
@@ -96,7 +96,8 @@ def fit(net, dataset, recipe, seed):
             loss = ops.cross_entropy(logits, Tensor(y))
             if not math.isfinite(loss.item()):
                 raise Diverged(
-                    f"the loss is {loss.item()} at step {step} of epoch {epoch}: a lower learning rate than {recipe.lr:g} may help"
+                    f"the loss is {loss.item()} at step {step} of epoch {epoch}: "
+                    f"a lower learning rate than {recipe.lr:g} may help"
                 )
             optimizer.zero_grad()
             loss.backward()

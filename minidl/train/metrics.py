@@ -6,8 +6,8 @@ import numpy as np
 def correct(logits, labels, k):
     """How many rows of logits (N, C) have fewer than k classes ranked before their label.
 
-    Of equal logits the lower class number ranks first, so a net that says the same of all classes is right as often as it
-    would be by chance. A row whose label has the logit NaN is wrong.
+    Of equal logits the lower class number ranks first, so a net that says the same of all classes is right as often
+    as it would be by chance. A row whose label has the logit NaN is wrong.
 
     Raises:
         ValueError: k less than 1, or shapes that do not fit.

@@ -59,14 +59,11 @@ def _draw(epochs, title, path):
     ):
         for part, colour in (("train", "tab:blue"), ("test", "tab:orange")):
             values = [getattr(e, f"{part}_{name}") for e in epochs]
-            axes.plot(number, values, color=colour, marker="." if len(number) < 60 else None)
-            axes.annotate(
-                f"{part} {values[-1]:.4f}", (number[-1], values[-1]), (6, -3 if part == "train" else 5),
-                textcoords="offset points", color=colour, fontsize=9, annotation_clip=False,
-            )  # fmt: skip
+            marker = "." if len(number) < 60 else None
+            axes.plot(number, values, color=colour, marker=marker, label=f"{part}, at the end {values[-1]:.4f}")
         axes.set(xlabel="epoch", ylabel=label, yscale=scale)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3, which="both")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.02)
+        axes.legend(frameon=False)
     figure.savefig(path, dpi=120)
