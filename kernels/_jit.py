@@ -2,24 +2,24 @@
 
 numba's own cache misses an edit in another file that a kernel calls, raises on a damaged file, and lets two processes
 compile the same thing at once. Ours is a folder per key, and the key is a hash of every kernel source, the versions of
-numba and llvmlite, Python's bytecode tag and the CPU that numba compiles for. A file holds one compiled signature behind
-its SHA-256: a file that does not match, or that numba cannot rebuild, is compiled again. One process compiles at a time;
-those that wait find the work done.
+numba and llvmlite, Python's bytecode tag and the CPU that numba compiles for. A file holds one compiled signature
+behind its SHA-256: a file that does not match, or that numba cannot rebuild, is compiled again. One process compiles at
+a time; those that wait find the work done.
 
-The payload is numba's own format, which is pickled. It is read only from a folder that belongs to this user and that
-nobody else may write to, and only what the hash in front of it vouches for.
+The payload is numba's own format, which is pickled. It is read only from folders and files that belong to this user and
+that nobody else may write to, and only what the hash in front of it vouches for.
 """
 
 import fcntl
 import hashlib
 import os
 import pickle
+import re
 import shutil
 import sys
 import tempfile
-import threading
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -28,26 +28,39 @@ import numba
 from numba import prange  # noqa: F401  (kernels take it from here, beside jit)
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 # error_model: a float division by zero gives inf as in NumPy. contract: a*b+c may become one fused instruction. No
-# other fast-math flag: nnan and ninf would delete the tests by which max-pool propagates NaN (numba's isnan becomes False).
+# other fast-math flag: nnan and ninf would delete the tests by which max-pool propagates NaN (isnan becomes False).
 _FLAGS = {"error_model": "numpy", "fastmath": {"contract"}}
 _KEPT_KEYS = 4  # cache folders of earlier sources, numba versions or CPUs that stay when a new one is made
 _MAGIC = b"minidl machine code 1\n"
 
 
-def inline(function):
-    """Compile a helper that kernels call. Its code is cached as part of theirs."""
+def helper(function):
+    """Compile a function that kernels call. Its code is cached as part of theirs."""
     return numba.njit(**_FLAGS)(function)
 
 
+def inline(function):
+    """A helper that is copied into each place that calls it, where constant arguments become constants of its code."""
+    return numba.njit(forceinline=True, **_FLAGS)(function)
+
+
 def jit(function):
-    """Compile a kernel for as many signatures as it is called with; its `prange` loops run on numba's threads."""
+    """Compile a kernel for as many signatures as it is called with; its `prange` loops run on numba's threads.
+
+    Raises:
+        TypeError: a function inside a function. Its file would be found by every other function of that name.
+    """
+    if "<locals>" in function.__qualname__:
+        raise TypeError(f"jit: a kernel must be a function of a module, got {function.__qualname__}")
     dispatcher = numba.njit(parallel=True, **_FLAGS)(function)
     directory = cache_directory()
-    if directory is not None:
+    covered = function.__module__.startswith(f"{__package__}.")  # by the key
+    if covered and directory is not None and not numba.config.DISABLE_JIT:
         dispatcher._cache = _KernelCache(function, directory)
         compile_unlocked = dispatcher.compile
 
@@ -62,17 +75,17 @@ def jit(function):
 @cache
 def cache_directory():
     """The folder for this key's machine code, made if missing; None where no private folder can be made."""
-    root = _cache_root() / "jit"
-    directory = root / _key()
     try:
+        root = _cache_root() / "jit"
+        directory = root / _key()
         known = directory.is_dir()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = directory.stat()
-        if owner.st_uid != os.getuid() or owner.st_mode & 0o022:
+        if not _is_ours(directory.stat()):
             raise PermissionError(f"{directory} can be written by others")
         with tempfile.TemporaryFile(dir=directory):
             pass
-    except OSError as error:
+        os.utime(directory)  # the least recently used folders are forgotten
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
         warnings.warn(
             f"compiled kernels cannot be kept, so every start compiles them again: {error}. "
             "Set MINIDL_CACHE to a folder of your own.",
@@ -85,12 +98,23 @@ def cache_directory():
     return directory
 
 
+def _is_ours(status):
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022
+
+
+def is_cold():
+    """Whether the kernels are still to be compiled, as far as the cache tells."""
+    directory = cache_directory()
+    return directory is None or not any(file.name != "lock" for file in directory.iterdir())
+
+
 def _cache_root():
     if os.environ.get("MINIDL_CACHE"):
-        return Path(os.environ["MINIDL_CACHE"])
+        return Path(os.environ["MINIDL_CACHE"]).expanduser().absolute()
     if sys.platform == "darwin":
         return Path("~/Library/Caches/minidl").expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "minidl"
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(given) if os.path.isabs(given) else Path("~/.cache").expanduser()) / "minidl"
 
 
 def _key():
@@ -113,35 +137,30 @@ def _forget_old_keys(root, current):
         return folder.stat().st_mtime
 
     with suppress(OSError):
-        others = sorted((f for f in root.iterdir() if f.is_dir() and f != current), key=used, reverse=True)
-        for folder in others[_KEPT_KEYS:]:
+        keys = (f for f in root.iterdir() if f.is_dir() and re.fullmatch("[0-9a-f]{32}", f.name))
+        for folder in sorted((f for f in keys if f != current), key=used, reverse=True)[_KEPT_KEYS:]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Compiling(threading.local):
-    depth = 0
-
-
-_state = _Compiling()
+_depth = 0  # of kernels that compile their callees, which take the folder's lock once
 
 
 @contextmanager
 def _compiling(directory):
-    """Hold the folder's lock; a kernel that compiles its callees takes it once."""
-    if _state.depth:
-        _state.depth += 1
+    """Hold numba's lock, against other threads, and the folder's, against other processes. Always in this order."""
+    global _depth
+    with global_compiler_lock, ExitStack() as releases:
+        if _depth == 0:
+            # A folder that was deleted, a file system without locks: the worst is that work is done twice.
+            with suppress(OSError):
+                lock = releases.enter_context(open(directory / "lock", "ab"))
+                fcntl.flock(lock, fcntl.LOCK_EX)  # released at the latest when the process dies
+                releases.callback(fcntl.flock, lock, fcntl.LOCK_UN)  # closing is not enough: a fork may hold the file
+        _depth += 1
         try:
             yield
         finally:
-            _state.depth -= 1
-        return
-    with open(directory / "lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file closes, or when the process dies
-        _state.depth = 1
-        try:
-            yield
-        finally:
-            _state.depth = 0
+            _depth -= 1
 
 
 class _KernelCache(NullCache):
@@ -161,7 +180,8 @@ class _KernelCache(NullCache):
     def load_overload(self, signature, target_context):
         file = self._file(signature)
         try:
-            content = file.read_bytes()
+            with open(file, "rb") as opened:
+                content = opened.read() if _is_ours(os.fstat(opened.fileno())) else b""
         except OSError:
             return None
         start = len(_MAGIC) + 32
@@ -175,6 +195,8 @@ class _KernelCache(NullCache):
             return None
 
     def save_overload(self, signature, result):
+        if result.library.has_dynamic_globals:  # addresses of this process: a C function, a global array over 1 MB
+            return
         payload = dumps(result._reduce())
         try:
             with tempfile.NamedTemporaryFile(dir=self._directory, prefix="new-", delete=False) as new:

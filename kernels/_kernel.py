@@ -6,10 +6,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from . import _threads
+
 KERNELS = {}  # name -> Kernel: what dispatch, tests and benchmarks run over
 
-# numba's workqueue threading layer (macOS without OpenMP) aborts the process when two Python threads start parallel work
-# at once, and one kernel already uses every core: so kernels of one process run one after the other.
+# numba's workqueue threading layer (macOS without OpenMP) aborts the process when two Python threads start parallel
+# work at once, and one kernel already uses every core: so kernels of one process run one after the other.
 _one_at_a_time = threading.RLock()
 _form = "cpu"
 
@@ -23,16 +25,18 @@ class Kernel:
         cpu: numba.
         gpu: CuPy and CUDA C, or None while there is none.
         samples: function (rng, dtype) that yields argument tuples, outputs included.
-        outputs: how many of the last arguments are written.
+        nanoseconds: function of the arguments, roughly how long one thread takes; by default one per element of the
+        output. outputs: how many of the last arguments are written.
 
     Raises:
         TypeError: a form whose parameters differ from the reference's.
         ValueError: a second kernel of the same name.
     """
 
-    def __init__(self, name, *, reference, cpu, gpu=None, samples, outputs=1):
+    def __init__(self, name, *, reference, cpu, gpu=None, samples, nanoseconds=None, outputs=1):
         self.name, self.samples, self.outputs = name, samples, outputs
         self.reference, self.cpu, self.gpu = reference, cpu, gpu
+        self.nanoseconds = nanoseconds or (lambda *args: args[-1].size)
         expected = list(inspect.signature(reference).parameters)
         for form in (cpu, gpu):
             if form is not None and list(inspect.signature(form).parameters) != expected:
@@ -45,8 +49,10 @@ class Kernel:
 
     def __call__(self, *args):
         if isinstance(args[0], np.ndarray):
+            if _form == "reference":
+                return self.reference(*args)
             with _one_at_a_time:
-                return (self.cpu if _form == "cpu" else self.reference)(*args)
+                return _threads.run(self.cpu, self.nanoseconds(*args), args)
         if self.gpu is None:
             raise TypeError(f"{self.name} has no form for {type(args[0]).__name__} arrays")
         return self.gpu(*args)

@@ -10,9 +10,9 @@ _OPENMP_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 def _load_openmp():
     """Load numba's OpenMP layer with threads that sleep while they wait, unless the user has set how they wait.
 
-    By default they spin for milliseconds, on cores that others need: two processes that trained LeNet side by side on two
-    cores made 119 images/s each, and 6,700 with sleeping threads. OpenMP reads the variable when it is loaded; it is taken
-    away again so that no other library or child process sees it.
+    By default they spin for milliseconds, on cores that others need: two processes that trained LeNet side by side on
+    two cores made 119 images/s each, and 6,700 with sleeping threads. OpenMP reads the variable when it is loaded; it
+    is taken away again so that no other library or child process sees it.
     """
     if any(name in os.environ for name in _OPENMP_SETTINGS):
         return
@@ -44,3 +44,18 @@ def set_num_threads(count):
 def get_num_threads():
     """The number of threads that kernels run on."""
     return numba.get_num_threads()
+
+
+_WORTH_WAKING = 60_000  # nanoseconds: to wake a sleeping thread takes 20 to 50 microseconds
+
+
+def run(function, nanoseconds, args):
+    """function(*args) on all threads, or on this one alone where the estimated time is too short to share."""
+    threads = numba.get_num_threads()
+    if threads == 1 or nanoseconds > _WORTH_WAKING:
+        return function(*args)
+    numba.set_num_threads(1)
+    try:
+        return function(*args)
+    finally:
+        numba.set_num_threads(threads)

@@ -2,9 +2,10 @@
 
     y[i, j] = s[i, j] + sum over a < na, b < nb of x[i, a, b] * w[a, b, j]      i < height,  j < width
 
-Each array is given by the address of its first element and a stride per index; j is contiguous in w, s and y. So one tile serves a convolution (i: output pixels, a: kernel rows, b: kernel columns and channels), its weight
-gradient (i: kernel columns and channels, a: output rows, b: output pixels) and a matrix product (i: rows, b: the summed
-axis). s is what the sum starts from: a bias (stride 0), zeros, or y itself to add to it.
+Each array is given by the address of its first element and a stride per index; j is contiguous in w, s and y. So one
+tile serves a convolution (i: output pixels, a: kernel rows, b: kernel columns and channels), its weight gradient (i:
+kernel columns and channels, a: output rows, b: output pixels) and a matrix product (i: rows, b: the summed axis). s
+is what the sum starts from: a bias (stride 0), zeros, or y itself to add to it.
 
 The height x width sums stay in vector registers; a step loads one row of w and `height` scalars of x. numba has no loop
 that LLVM turns into this, so the tile is emitted as vector instructions. Every element is summed in the order of (a, b)
@@ -17,7 +18,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from ._jit import inline
+from ._jit import helper
 
 
 def _vector_bytes_and_registers():
@@ -46,7 +47,7 @@ def tile_width(dtype):
     return VECTORS * VECTOR_BYTES // dtype.itemsize
 
 
-@inline
+@helper
 def tile(kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi):
     """Compute a tile of `height` (1 to TALLEST) rows and `width` (1 to tile_width) columns; see the module.
 

@@ -43,4 +43,6 @@ def _samples(rng, dtype):
         yield rng.standard_normal(shape).astype(dtype), np.empty(shape[1], dtype)
 
 
-forward = Kernel("channel_sum.forward", reference=_reference, cpu=_cpu, samples=_samples)
+forward = Kernel(
+    "channel_sum.forward", reference=_reference, cpu=_cpu, samples=_samples, nanoseconds=lambda x, y: x.size // 4
+)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._jit import jit, prange
 from ._kernel import Kernel
-from .softmax import rows_samples
+from .softmax import exponentials, rows_samples
 
 
 def _forward_reference(x, y):
@@ -55,5 +55,17 @@ def _backward_samples(rng, dtype):
         yield rng.standard_normal(x.shape).astype(dtype), y, np.empty_like(x)
 
 
-forward = Kernel("log_softmax.forward", reference=_forward_reference, cpu=_forward_cpu, samples=rows_samples)
-backward = Kernel("log_softmax.backward", reference=_backward_reference, cpu=_backward_cpu, samples=_backward_samples)
+forward = Kernel(
+    "log_softmax.forward",
+    reference=_forward_reference,
+    cpu=_forward_cpu,
+    samples=rows_samples,
+    nanoseconds=exponentials,
+)
+backward = Kernel(
+    "log_softmax.backward",
+    reference=_backward_reference,
+    cpu=_backward_cpu,
+    samples=_backward_samples,
+    nanoseconds=exponentials,
+)

@@ -1,9 +1,9 @@
 """conv2d by the register tile: no im2col, the sums of a row of output pixels stay in registers.
 
 Channels-last memory makes the kernel's columns and the channels of a pixel one contiguous run, so the textbook's three
-inner sums over (u, v, c) are two loops: over kernel rows, and over that run. Where the image needs a border, or a group is
-a part of the channels, the rows that a block of output rows reads are first copied to a small scratch array that has the
-border and only the group's channels; it stays in the L2 cache.
+inner sums over (u, v, c) are two loops: over kernel rows, and over that run. Where the image needs a border, or a
+group is a part of the channels, the rows that a block of output rows reads are first copied to a small scratch array
+that has the border and only the group's channels; it stays in the L2 cache.
 
 Every loop is cut by sizes, never by the number of threads, and every element has one writer.
 """
@@ -13,7 +13,7 @@ from math import gcd
 import numba
 import numpy as np
 
-from .._jit import inline, jit, prange
+from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._tile import TALLEST, tile, tile_width
 
@@ -64,7 +64,7 @@ def _scratch(rows, seen_w, kh, stride, dilation, channels, dtype, inside):
 
 @jit
 def _pack(w, bias, og, groups, panels, starts):
-    """Weights (KH*KW*C/groups, O) to one panel per tile's width of a group's outputs, zeros where the last is not full."""
+    """Weights (KH*KW*C/groups, O) to a panel per tile's width of a group's outputs, filled up with zeros."""
     blocks, run, width = panels.shape
     blocks //= groups
     for task in prange(groups * blocks):
@@ -92,7 +92,7 @@ def _correlate_blocks(x, x_shape, panels, starts, w_shape, groups, width, stride
                         scratch[numba.get_thread_id()])  # fmt: skip
 
 
-@inline
+@helper
 def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, width, stride, padding, dilation,
                     y, y_shape, first, step, columns, seen_w, inside, scratch):  # fmt: skip
     kh, kw, cg, og = w_shape
@@ -111,18 +111,23 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
         w = w_data + size * (g * blocks + block) * kh * kw * cg * width
         wide = min(width, og - block * width)
         for i in range(top, bottom):
+            # The rows of the kernel that meet the image; the others would add zeros.
+            row = i * stride[0] - padding[0]
+            u = max(0, -row + dilation[0] - 1) // dilation[0]
+            rows = max(0, min(kh, (x_shape[1] - 1 - row) // dilation[0] + 1) - u)
             y_row = ((n * y_shape[1] + first[0] + step[0] * i) * y_shape[2] + first[1]) * o + g * og + block * width
-            x_row = origin + (i - top) * stride[0] * line
+            x_row = origin + (i - top) * stride[0] * line + u * down
             for t in range(tiles):
                 left, right = columns * t // tiles, columns * (t + 1) // tiles
                 xt, yt = x_data + size * (x_row + left * across), y_data + size * (y_row + left * along)
                 for v in range(runs):  # the first run starts from the bias, the others add to it
                     s, si = (s_data + size * (g * blocks + block) * width, 0) if v == 0 else (yt, along)
                     tile(kind, right - left, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
-                         w + size * v * cg * width, kw * cg * width, width, kh, run, s, si, yt, along)  # fmt: skip
+                         w + size * (u * kw + v) * cg * width, kw * cg * width, width, rows, run,
+                         s, si, yt, along)  # fmt: skip
 
 
-@inline
+@helper
 def _image_rows(x, x_shape, n, top, left, channel, high, wide, channels, inside, scratch):
     """(array, offset, elements to the next row, to the next pixel) of `high` rows of the bordered image of one group.
 
@@ -135,7 +140,7 @@ def _image_rows(x, x_shape, n, top, left, channel, high, wide, channels, inside,
     end = max(min(w - left, wide), begin)
     for i in range(high):
         to = i * wide * channels
-        if top + i < 0 or top + i >= h:
+        if top + i < 0 or top + i >= h:  # a forward pass skips these rows, the weights' gradient adds their zeros
             scratch[to : to + wide * channels] = 0
             continue
         scratch[to : to + begin * channels] = 0
@@ -157,8 +162,8 @@ def _image_rows(x, x_shape, n, top, left, channel, high, wide, channels, inside,
 def input_grad(gy, w, stride, padding, dilation, groups, gx):
     """Rows of gx that are equal modulo the stride meet the same kernel rows: such a phase is a correlation of stride 1.
 
-    With s the stride, p the padding, d the dilation: gx[i] sums gy[j] * w[u] over i + p = s*j + d*u. For i = first + s*k
-    let first + p = s*q + phase; u then takes the values where d*u = phase + s*m for a whole m, and j = k + q - m.
+    With s the stride, p the padding, d the dilation: gx[i] sums gy[j] * w[u] over i + p = s*j + d*u. For i = first +
+    s*k let first + p = s*q + phase; u then takes the values where d*u = phase + s*m for a whole m, and j = k + q - m.
     """
     kh, kw, cg, o = w.shape
     og = o // groups
@@ -207,7 +212,7 @@ def weight_grad(x, gy, stride, padding, dilation, groups, gw):
 @jit
 def _weight_grad_parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, dilation,
                        rows, seen_w, inside, scratch, sums):  # fmt: skip
-    """A task is a tile's width of a group's output channels and a part of the images, summed in the part's own array."""
+    """A task is a tile's width of a group's output channels and a part of the images, with a sum of its own."""
     og, parts = w_shape[3], sums.shape[0]
     blocks = (og + width - 1) // width
     for task in prange(parts * groups * blocks):
@@ -221,7 +226,7 @@ def _weight_grad_parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride,
                                   scratch[numba.get_thread_id()], sums[part])  # fmt: skip
 
 
-@inline
+@helper
 def _weight_grad_rows(n, g, top, bottom, column, wide, x, x_shape, gy, gy_shape, w_shape, stride, padding, dilation,
                       seen_w, inside, scratch, sums):  # fmt: skip
     kh, kw, cg, og = w_shape
@@ -239,5 +244,6 @@ def _weight_grad_rows(n, g, top, bottom, column, wide, x, x_shape, gy, gy_shape,
             for t in range(tiles):
                 low, high = run * t // tiles, run * (t + 1) // tiles
                 at = sums_data + size * ((u * kw + v) * cg + low) * o
-                tile(kind, high - low, wide, x_data + size * (u * dilation[0] * line + v * dilation[1] * pixel + low), 1,
+                tile(kind, high - low, wide, x_data + size * (u * dilation[0] * line + v * dilation[1] * pixel + low),
+                1,
                      stride[0] * line, stride[1] * pixel, w, ow * o, o, bottom - top, ow, at, o, at, o)  # fmt: skip
