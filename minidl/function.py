@@ -16,7 +16,7 @@ import numpy as np
 
 from . import tensor as _tensor  # the one circular import of the house: each needs the other's class
 
-# ---- modes ------------------------------------------------------------------------------------------------------------
+# ---- modes ---------------------------------------------------------------------------------------------------------
 
 
 class _Modes(threading.local):
@@ -68,12 +68,12 @@ def is_grad_enabled():
 def detect_anomaly():
     """Within the block, a backward pass that produces NaN or Inf raises and names the line of the forward operation.
 
-    Both the forward and the backward pass must run inside. It keeps a stack trace per operation: slow, for finding bugs.
+    Both the forward and the backward pass must run inside. It keeps a stack trace per operation: slow, to find bugs.
     """
     return _Mode("anomaly", True)
 
 
-# ---- a node of the graph ----------------------------------------------------------------------------------------------
+# ---- a node of the graph -------------------------------------------------------------------------------------------
 
 _next_sequence = itertools.count().__next__
 
@@ -129,8 +129,8 @@ class Function:
         """The saved arrays as Tensors, in order.
 
         Raises:
-            RuntimeError: the graph was freed by an earlier pass, a saved Tensor was changed in place since, or the gradient
-                is to be differentiated again and a saved array is neither an input nor an output.
+            RuntimeError: the graph was freed by an earlier pass, a saved Tensor was changed in place since, or the
+                gradient is to be differentiated again and a saved array is neither an input nor an output.
         """
         if self._freed:
             raise RuntimeError(
@@ -153,8 +153,9 @@ class Function:
             return value
         if _modes.grad and value.dtype.kind in "fc":
             raise RuntimeError(
-                f"{self.name} cannot be differentiated twice: array number {number} that it saved is neither an input nor "
-                "an output, so its own derivative is unknown. Compute it in backward, or keep a constant as attribute of ctx."
+                f"{self.name} cannot be differentiated twice: array number {number} that it saved is neither an input "
+                "nor an output, so its own derivative is unknown. Compute it in backward, or keep a constant as "
+                "attribute of ctx."
             )
         return _tensor.wrap(np.asarray(value), None, 0)
 
@@ -178,22 +179,35 @@ class Function:
             self._retained = {}
         self._retained[index] = weakref.ref(tensor)
 
+    def keep_before_change(self, tensor):
+        """Where a Tensor was saved that this node's output is to replace in place, save a copy of it instead."""
+        if any(value is tensor for value, *_ in self._saved):
+            old = _tensor.wrap(tensor._data.copy(order="K"), tensor._node, tensor._index)
+            self._saved = [(old, None, 0, None) if entry[0] is tensor else entry for entry in self._saved]
+
+    def move_retained(self, tensor, result):
+        """Let a Tensor that `result` replaces in place keep the gradient of its new value, not of this output."""
+        if self._retained and self._retained.get(tensor._index, lambda: None)() is tensor:
+            del self._retained[tensor._index]
+            if result._node is not None:
+                result._node.retain_output(result._index, tensor)
+
     @classmethod
     def apply(cls, *args):
-        """Run forward on the Tensors' arrays; record a node where the graph is recorded and an input requires a gradient."""
+        """Run forward on the Tensors' arrays; record a node while recording, if an input requires a gradient."""
         node = cls()
         Tensor, wrap = _tensor.Tensor, _tensor.wrap
         arrays, needs, inputs = [], [], []
         for a in args:
             if isinstance(a, Tensor):
                 arrays.append(a._data)
-                needs.append(a.requires_grad)
+                needs.append(a._requires_grad)
                 inputs.append(a)
             else:
                 arrays.append(a)
                 needs.append(False)
         recording = _modes.grad and True in needs
-        node.needs_input_grad = needs if recording else [False] * len(needs)
+        node.needs_input_grad = tuple(needs) if recording else (False,) * len(needs)
         output = cls.forward(node, *arrays)
         arrays = output if type(output) is tuple else (output,)
         tensors = []
@@ -204,8 +218,7 @@ class Function:
                 result = wrap(array, node, index)
             else:
                 result = wrap(array, None, 0)
-            if array.base is not None:
-                _share_counter(result, inputs)
+            _share_counter(result, inputs)
             tensors.append(result)
         if recording:
             node._sequence = _next_sequence()
@@ -233,19 +246,19 @@ def _as_array(cls, output):
 
 
 def _share_counter(view, inputs):
-    """Give a view of an input's memory the input's counter of changes."""
-    base = view._data.base
+    """Give a view of an input's memory, or an input that forward returned, the input's counter of changes."""
+    base = view._data if view._data.base is None else view._data.base  # NumPy lets every view refer to the owner
     for tensor in inputs:
         array = tensor._data
-        if base is array or array.base is base:  # NumPy makes every view refer to the array that owns the memory
-            view._counter = tensor._counter_shared()
+        if base is array or array.base is base:
+            tensor.share_counter(view)
             return
 
 
 def _keep(array, inputs, arrays, tensors):
     """(value, output index, version, counter) of a saved array.
 
-    An input is kept as its Tensor. An output is kept as its array: the node would otherwise keep the Tensor that keeps it.
+    An input is kept as its Tensor. An output is kept as its array: its Tensor would keep the node, and the node it.
     """
     for tensor in inputs:
         if tensor._data is array:
@@ -262,10 +275,14 @@ def _keep(array, inputs, arrays, tensors):
 
 
 class _Opaque(Function):
-    """Stands where a gradient came back as a plain array: to differentiate it again is an error that names the culprit."""
+    """Stands where a gradient came back as a plain array: to differentiate it again is an error that names the culprit.
 
-    def __init__(self, culprit, array):
-        self._culprit, self._sequence, self._edges = culprit, _next_sequence(), []
+    What the array depends on is known to its author alone: at most on all that went into the culprit and its gradients.
+    """
+
+    def __init__(self, culprit, grads, array):
+        self._culprit, self._sequence = culprit.name, _next_sequence()
+        self._edges = culprit._edges + [_place(g) for g in grads if g._requires_grad]
         self._outputs = [(array.shape, array.dtype)]
 
     @staticmethod
@@ -290,11 +307,11 @@ class Handle:
         self._hooks.pop(self._key, None)
 
 
-# ---- the backward pass -----------------------------------------------------------------------------------------------
+# ---- the backward pass ---------------------------------------------------------------------------------------------
 
 
 def backward(tensors, gradients=None, retain_graph=None, create_graph=False):
-    """Add to the .grad of every leaf the derivative of sum(gradient * tensor) with respect to it; see Tensor.backward."""
+    """Add to every leaf's .grad the derivative of sum(gradient * tensor) with respect to it; see Tensor.backward."""
     tensors, gradients = _roots("backward", tensors, gradients)
     _run(tensors, gradients, retain_graph, create_graph, None)
 
@@ -330,7 +347,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
 
 
 def _sequence_of_tensors(name, tensors):
-    tensors = [tensors] if isinstance(tensors, _tensor.Tensor) else list(tensors)
+    tensors = list(tensors) if isinstance(tensors, tuple | list) else [tensors]
     for tensor in tensors:
         if not isinstance(tensor, _tensor.Tensor):
             raise TypeError(f"{name} must be Tensors, got {type(tensor).__name__}")
@@ -342,7 +359,7 @@ def _roots(name, tensors, gradients):
     tensors = _sequence_of_tensors(f"{name}: outputs", tensors)
     if gradients is None:
         gradients = [None] * len(tensors)
-    elif isinstance(gradients, _tensor.Tensor | np.ndarray):
+    elif not isinstance(gradients, tuple | list):
         gradients = [gradients]
     if len(gradients) != len(tensors):
         raise ValueError(f"{name}: {len(gradients)} gradients for {len(tensors)} outputs")
@@ -355,12 +372,18 @@ def _roots(name, tensors, gradients):
         if gradient is None:
             if tensor._data.size != 1:
                 raise RuntimeError(
-                    f"{name}: an output of shape {tensor.shape} is not a scalar: pass the gradient to start from, of that shape"
+                    f"{name}: an output of shape {tensor.shape} is not a scalar: pass the gradient to start from, of "
+                    "that shape"
                 )
             gradient = np.ones_like(tensor._data)
         if not isinstance(gradient, _tensor.Tensor):
-            gradient = _tensor.Tensor(np.asarray(gradient, tensor.dtype))
-        _check_gradient(f"{name}: the gradient of the output", gradient, tensor.shape, tensor.dtype)
+            try:
+                gradient = _tensor.Tensor(np.asarray(gradient, tensor.dtype))
+            except (TypeError, ValueError):
+                raise TypeError(
+                    f"{name}: the gradient of the output must be a Tensor or an array, got {gradient!r}"
+                ) from None
+        check_gradient(f"{name}: the gradient of the output", gradient, tensor.shape, tensor.dtype)
         checked.append(gradient)
     return tensors, checked
 
@@ -368,10 +391,10 @@ def _roots(name, tensors, gradients):
 def _run(roots, gradients, retain_graph, create_graph, inputs):
     """Propagate gradients from the roots: into the leaves' .grad where inputs is None, else returned for the inputs.
 
-    Nodes are visited in the order opposite to their creation. A node's inputs existed before it, so when its turn comes all
-    users of its outputs have been visited and its gradient is complete; going depth first instead would pass on gradients
-    that still lack a term wherever a value is used twice. A leaf comes right after the last of its users. The walk keeps a
-    list of its own instead of recursing, so a graph may be as deep as memory allows.
+    Nodes are visited in the order opposite to their creation. A node's inputs existed before it, so when its turn
+    comes all users of its outputs have been visited and its gradient is complete; going depth first instead would pass
+    on gradients that still lack a term wherever a value is used twice. A leaf comes right after the last of its users.
+    The walk keeps a list of its own instead of recursing, so a graph may be as deep as memory allows.
     """
     retain_graph = create_graph if retain_graph is None else retain_graph
     wanted = None if inputs is None else {_place(tensor): None for tensor in inputs}
@@ -394,8 +417,8 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
                     if (target, index) in wanted:
                         wanted[target, index] = gradient
             if isinstance(target, _tensor.Tensor):
-                if wanted is None:
-                    _accumulate(target, grads[0], create_graph)
+                if wanted is None:  # what a hook saw or returned may be in use elsewhere
+                    _accumulate(target, grads[0].clone() if target._hooks else grads[0], create_graph)
                 continue
             if wanted is not None and not any(edge is not None and edge[0] in reached for edge in target._edges):
                 continue
@@ -403,7 +426,7 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
             for edge, result in zip(target._edges, results, strict=False):
                 if edge is not None and result is not None and edge[0] in reached:
                     if isinstance(edge[0], _tensor.Tensor) and edge[0] not in pending:
-                        result = _own(result, target, grads, results, create_graph)
+                        result = _own(result, target, grads, results)
                     _add(pending, *edge, result)
             if not retain_graph:
                 target._saved, target._freed = (), True
@@ -416,7 +439,7 @@ def _place(tensor):
 
 
 def _order(starts, wanted):
-    """Nodes and leaves that the starts depend on, each after all that use it; with `wanted`, only those that lead to one."""
+    """Nodes and leaves that the starts depend on, each after all that use it; with `wanted`, those that lead to one."""
     rank = {target: 2 * target._sequence + 1 if isinstance(target, Function) else 0 for target in starts}
     stack = [target for target in starts if isinstance(target, Function)]
     while stack:
@@ -430,7 +453,7 @@ def _order(starts, wanted):
                     rank[target] = 2 * target._sequence + 1
                     stack.append(target)
             else:
-                rank[target] = min(rank.get(target) or 2 * node._sequence, 2 * node._sequence)
+                rank[target] = min(rank.get(target, rank[node]), 2 * node._sequence)
     order = sorted(rank, key=rank.__getitem__, reverse=True)
     if wanted is None:
         return order
@@ -460,13 +483,13 @@ def _run_hooks(target, grads):
                 if grads[index] is not None:
                     result = function(grads[index])
                     if result is not None:
-                        _check_gradient("what a hook returned", result, grads[index].shape, grads[index].dtype)
+                        check_gradient("what a hook returned", result, grads[index].shape, grads[index].dtype)
                         grads[index] = result
     if isinstance(target, Function) and target._retained:
         for index, reference in target._retained.items():
             tensor = reference()
             if tensor is not None and grads[index] is not None:
-                tensor.grad = grads[index] if tensor.grad is None else tensor.grad + grads[index]
+                tensor._grad = grads[index].clone() if tensor._grad is None else tensor._grad + grads[index]
 
 
 def _differentiate(node, grads, create_graph):
@@ -486,11 +509,11 @@ def _differentiate(node, grads, create_graph):
             continue
         if not isinstance(result, _tensor.Tensor):
             array = _as_gradient(node, number, result)
-            results[number] = result = _tensor.wrap(array, _Opaque(node.name, array) if create_graph else None, 0)
+            results[number] = result = _tensor.wrap(array, _Opaque(node, grads, array) if create_graph else None, 0)
         target, index = edge
         shape, dtype = (target.shape, target.dtype) if isinstance(target, _tensor.Tensor) else target._outputs[index]
         if result._data.shape != shape or result._data.dtype != dtype:
-            _check_gradient(f"{node.name}.backward: the gradient of input number {number}", result, shape, dtype)
+            check_gradient(f"{node.name}.backward: the gradient of input number {number}", result, shape, dtype)
         if _modes.anomaly and not np.isfinite(result._data).all():
             _report_anomaly(node, number, result)
     return results
@@ -505,7 +528,7 @@ def _as_gradient(node, number, result):
     )
 
 
-def _check_gradient(what, gradient, shape, dtype):
+def check_gradient(what, gradient, shape, dtype):
     if not isinstance(gradient, _tensor.Tensor):
         raise TypeError(f"{what} must be a Tensor, not {type(gradient).__name__}")
     if gradient.shape != shape:
@@ -526,7 +549,7 @@ def _report_anomaly(node, number, result):
     )
 
 
-def _own(result, node, grads, results, create_graph):
+def _own(result, node, grads, results):
     """A copy where the gradient shares memory with what the pass, a saved Tensor or another gradient still uses.
 
     A leaf keeps its gradient and changes it in place when the next pass adds to it.
@@ -534,18 +557,19 @@ def _own(result, node, grads, results, create_graph):
     others = [g for g in grads if g is not None]
     others += [r for r in results if r is not None and r is not result]
     others += [value for value, *_ in node._saved]
+    others += vars(node).values()  # constants kept as attributes of ctx
     arrays = [o._data if isinstance(o, _tensor.Tensor) else o for o in others]
     shared = sum(r is result for r in results) > 1 or not result._data.flags.writeable
     if not shared and not any(isinstance(a, np.ndarray) and np.may_share_memory(a, result._data) for a in arrays):
         return result
-    return result.clone() if create_graph else _tensor.wrap(result._data.copy(order="K"), None, 0)
+    return result.clone()
 
 
 def _accumulate(leaf, gradient, create_graph):
-    if leaf.grad is None:
-        leaf.grad = gradient
-    elif create_graph or leaf.grad.requires_grad:
-        leaf.grad = leaf.grad + gradient
+    if leaf._grad is None:
+        leaf._grad = gradient
+    elif create_graph or leaf._grad._requires_grad:
+        leaf._grad = leaf._grad + gradient
     else:
-        np.add(leaf.grad._data, gradient._data, out=leaf.grad._data)
-        leaf.grad.mark_changed("backward()")
+        np.add(leaf._grad._data, gradient._data, out=leaf._grad._data)
+        leaf._grad.mark_changed("backward()")

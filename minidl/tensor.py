@@ -4,22 +4,24 @@ The arithmetic lives in ops/, whose functions become Tensor's operators and meth
 """
 
 import copy
+import weakref
 
 import numpy as np
 
 from . import function
 
 DEFAULT_DTYPE = np.dtype(np.float32)  # of Python floats, as in PyTorch
+_SINGLE = {np.dtype(np.float64): DEFAULT_DTYPE, np.dtype(np.complex128): np.dtype(np.complex64)}
 _FLOATING = "fc"
 
 
 class Counter:
-    """How often an array was changed in place, and by what. Tensors that share memory share it."""
+    """How often an array was changed in place, and by what. Tensors that share memory share it, and are known to it."""
 
-    __slots__ = ("value", "last", "shared")
+    __slots__ = ("value", "last", "tensors")
 
     def __init__(self):
-        self.value, self.last, self.shared = 0, None, False
+        self.value, self.last, self.tensors = 0, None, None
 
 
 class Tensor:
@@ -39,15 +41,17 @@ class Tensor:
         requires_grad: whether gradients flow to it.
     """
 
-    __slots__ = ("_data", "grad", "requires_grad", "_node", "_index", "_counter", "_hooks", "__weakref__")
+    __slots__ = ("_data", "_grad", "_requires_grad", "_node", "_index", "_counter", "_hooks", "__weakref__")
     __array_ufunc__ = None  # array * tensor is Tensor.__rmul__, not an array of Tensors
 
     def __init__(self, data, requires_grad=False):
         self._data = _as_array(data)
-        self._counter = data._counter_shared() if isinstance(data, Tensor) else None
-        self.grad = self._node = self._hooks = None
+        self._counter = None
+        if isinstance(data, Tensor):
+            data.share_counter(self)
+        self._grad = self._node = self._hooks = None
         self._index = 0
-        self.requires_grad = False
+        self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
 
@@ -64,6 +68,24 @@ class Tensor:
             raise TypeError(f"data: {value.dtype} cannot replace the data of a Tensor that requires a gradient")
         self._data = value
         self.mark_changed("assigning to .data")
+
+    @property
+    def grad(self):
+        return self._grad
+
+    @grad.setter
+    def grad(self, value):
+        if value is not None:
+            function.check_gradient("grad", value, self.shape, self.dtype)
+        self._grad = value
+
+    @property
+    def requires_grad(self):
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        self.requires_grad_(value)
 
     @property
     def shape(self):
@@ -97,7 +119,11 @@ class Tensor:
 
     def size(self, dim=None):
         """The shape, or the extent of one dimension."""
-        return self._data.shape if dim is None else self._data.shape[dim]
+        if dim is None:
+            return self._data.shape
+        if not -self.ndim <= dim < self.ndim:
+            raise ValueError(f"size: dim {dim} is out of range for a Tensor of {self.ndim} dimensions")
+        return self._data.shape[dim]
 
     def numel(self):
         """The number of elements."""
@@ -158,21 +184,23 @@ class Tensor:
         return int(self.item())
 
     def __index__(self):
-        if self._data.dtype.kind not in "iu":
-            raise TypeError(f"only an integer Tensor can be an index, not {self.dtype}")
+        if self._data.dtype.kind not in "iu" or self._data.size != 1:
+            raise TypeError(
+                f"only an integer Tensor of one element can be an index, not {self.dtype} of shape {self.shape}"
+            )
         return self.item()
 
     def __bool__(self):
         if self._data.size != 1:
             raise ValueError(
-                f"the truth value of a Tensor of shape {self.shape} is ambiguous: use (t != 0).any() or .all()"
+                f"the truth value of a Tensor of shape {self.shape} is ambiguous: use .data.any() or .data.all()"
             )
         return bool(self._data.item())
 
     def detach(self):
         """A Tensor of the same memory that is not part of the graph."""
         result = wrap(self._data, None, 0)
-        result._counter = self._counter_shared()
+        self.share_counter(result)
         return result
 
     __hash__ = object.__hash__  # == compares elements, so hashing is by identity
@@ -201,7 +229,7 @@ class Tensor:
             raise TypeError(f"requires_grad: only floating-point or complex Tensors have gradients, not {self.dtype}")
         if not requires_grad and self._node is not None:
             raise RuntimeError("requires_grad: a computed Tensor cannot stop requiring a gradient; use detach()")
-        self.requires_grad = bool(requires_grad)
+        self._requires_grad = bool(requires_grad)
         return self
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False):
@@ -213,13 +241,13 @@ class Tensor:
             create_graph: record the backward pass itself, so that gradients can be differentiated.
 
         Raises:
-            RuntimeError: it does not require a gradient, has several elements and no gradient is given, or the graph was
-                freed. ValueError: gradient has another shape. TypeError: gradient has another kind of dtype.
+            RuntimeError: it does not require a gradient, has several elements and no gradient is given, or the graph
+                was freed. ValueError: gradient has another shape. TypeError: gradient has another kind of dtype.
         """
         function.backward([self], [gradient], retain_graph, create_graph)
 
     def register_hook(self, hook):
-        """Call hook(gradient) when the gradient of this Tensor has been computed; what it returns, if not None, replaces it.
+        """Call hook(gradient) when the gradient of this Tensor is computed; what it returns, if not None, replaces it.
 
         Returns:
             a handle whose remove() takes the hook away.
@@ -245,23 +273,32 @@ class Tensor:
     # ---- changes in place --------------------------------------------------------------------------------------------
 
     def mark_changed(self, what):
-        """Record that the data was changed in place, so that a backward that saved it can tell. `what` is for its message."""
+        """Record that the data was changed in place, so that a backward that saved it can tell, and name `what` did."""
         if self._counter is None:
             self._counter = Counter()
         self._counter.value += 1
         self._counter.last = what
 
-    def _counter_shared(self):
+    def check_writable(self, what):
+        """Raise RuntimeError where the memory cannot be changed: it repeats elements (expand) or was given so."""
+        if not self._data.flags.writeable:
+            raise RuntimeError(f"{what}: the Tensor's memory is read-only; change a clone()")
+
+    def share_counter(self, other):
+        """Let a Tensor of the same memory count its changes together with this one."""
         if self._counter is None:
             self._counter = Counter()
-        self._counter.shared = True
-        return self._counter
+        if self._counter.tensors is None:
+            self._counter.tensors = weakref.WeakValueDictionary()  # by id: == of Tensors compares elements
+        self._counter.tensors.update({id(self): self, id(other): other})
+        other._counter = self._counter
 
     def replace_(self, result, what):
         """Write `result` (computed from this Tensor by a recorded operation) into this Tensor's memory and place.
 
         Raises:
-            RuntimeError: a leaf that requires a gradient, or Tensors that share memory while the graph is recorded.
+            RuntimeError: a leaf that requires a gradient, or Tensors that share memory while the graph is recorded;
+                memory that is read-only.
             ValueError, TypeError: the result has another shape, or a dtype that cannot be stored.
         """
         if result.shape != self.shape:
@@ -270,18 +307,23 @@ class Tensor:
             )
         if not np.can_cast(result.dtype, self.dtype, "same_kind"):
             raise TypeError(f"{what}: {result.dtype} cannot be stored in a Tensor of {self.dtype}")
+        self.check_writable(what)
         if function.is_grad_enabled() and (self.requires_grad or result.requires_grad):
             if self._node is None and self.requires_grad:
                 raise RuntimeError(
                     f"{what}: a leaf that requires a gradient was to be changed in place; do it under no_grad()"
                 )
-            if self._counter is not None and self._counter.shared:
+            if self._counter is not None and self._counter.tensors is not None and len(self._counter.tensors) > 1:
                 raise RuntimeError(
                     f"{what}: the Tensor shares its memory with another (a view), whose gradient would be wrong; "
                     "use an operation that returns a new Tensor, or change a clone()"
                 )
             result = result if result.dtype == self.dtype else result.astype(self.dtype)
-            self._node, self._index, self.requires_grad = result._node, result._index, result.requires_grad
+            if self._node is not None:
+                self._node.move_retained(self, result)
+            if result._node is not None:
+                result._node.keep_before_change(self)
+            self._node, self._index, self._requires_grad = result._node, result._index, result._requires_grad
         self._data[...] = result._data
         self.mark_changed(what)
         return self
@@ -289,7 +331,11 @@ class Tensor:
 
 def tensor(data, requires_grad=False, dtype=None):
     """A Tensor with a copy of `data`: an array, a Tensor or numbers in nested lists (Python floats become float32)."""
-    return Tensor(np.array(_as_array(data), dtype=dtype, order="K"), requires_grad)
+    try:
+        dtype = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"tensor: dtype {dtype!r} is not understood") from None
+    return Tensor(np.array(_as_array(data, dtype), order="K"), requires_grad)
 
 
 def wrap(array, node, index, counter=None):
@@ -298,30 +344,36 @@ def wrap(array, node, index, counter=None):
     result._data = array
     result._node = node
     result._index = index
-    result.requires_grad = node is not None
+    result._requires_grad = node is not None
     result._counter = counter
-    result.grad = result._hooks = None
+    result._grad = result._hooks = None
     return result
 
 
-def _as_array(data):
-    if isinstance(data, Tensor):
-        return data._data
+def _as_array(data, dtype=None):
+    """data as a plain array in the machine's byte order, of `dtype` or one that fits it."""
+    data = _plain(data)
     if not isinstance(data, np.ndarray):
-        typed = isinstance(data, np.generic)
+        double = dtype is not None or _holds_doubles(data)
         try:
-            data = np.array([_plain(d) for d in data] if isinstance(data, list | tuple) else data)
+            data = np.array(data)
         except ValueError as error:
             raise ValueError(f"data: nested lists must all have the same lengths ({error})") from None
-        if data.dtype == np.float64 and not typed:
-            data = data.astype(DEFAULT_DTYPE)
+        if data.dtype in _SINGLE and not double:
+            data = data.astype(_SINGLE[data.dtype])
     if data.dtype.kind not in "biufc":
         raise TypeError(f"data: numbers are needed, got an array of {data.dtype}")
-    return data
+    dtype = data.dtype if dtype is None else dtype
+    return data if data.dtype == dtype and dtype.isnative else data.astype(dtype.newbyteorder("="))
 
 
 def _plain(data):
-    """Lists may hold Tensors."""
-    if isinstance(data, Tensor):
-        return data.detach().numpy()
-    return [_plain(d) for d in data] if isinstance(data, list | tuple) else data
+    """Tensors, NumPy's numbers and subclasses, and the arrays of other libraries as plain arrays; also within lists."""
+    if isinstance(data, list | tuple):
+        return [_plain(d) for d in data]
+    return data._data if isinstance(data, Tensor) else np.asarray(data) if hasattr(data, "__array__") else data
+
+
+def _holds_doubles(data):
+    """Whether an array of double precision is among the data; Python's own floats give way to float32."""
+    return any(map(_holds_doubles, data)) if isinstance(data, list) else getattr(data, "dtype", None) in _SINGLE

@@ -38,8 +38,8 @@ def test_output_without_a_terminal_is_plain_lines(run):
     )
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert len(epochs) == 2
-    pattern = r"epoch 2/2  loss [\d.]+  accuracy [\d.]+  test loss [\d.]+  test accuracy [\d.]+  [\d,]+ images/s  0:00:00 left"
-    assert re.fullmatch(pattern, epochs[1])
+    figures = r"loss [\d.]+  accuracy [\d.]+  test loss [\d.]+  test accuracy [\d.]+  [\d,]+ images/s"
+    assert re.fullmatch(rf"epoch 2/2  {figures}  0:00:00 left", epochs[1])
     number = r"[01]\.\d{4}"
     assert re.fullmatch(
         rf"train accuracy: top-1 {number}, top-5 {number}; test accuracy: top-1 {number}, top-5 {number}; [\d.]+ s",

@@ -1,13 +1,17 @@
 """Operations on Tensors, with PyTorch's names, arguments and semantics; importing it gives Tensor its methods.
 
-A family of one-line operations shares a file (arithmetic, elementwise, reduction, shape, indexing, losses); an operation
-with a kernel has a file of the kernel's name.
+A family of one-line operations shares a file (arithmetic, elementwise, reduction, shape, indexing, losses); an
+operation with a kernel has a file of the kernel's name.
 """
 
 from ..tensor import Tensor
-from . import arithmetic, elementwise, indexing, reduction, shape
+from . import arithmetic, indexing
 from .arithmetic import (
     add,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
     conj,
     div,
     eq,
@@ -55,19 +59,20 @@ from .shape import (
 from .softmax import softmax
 
 __all__ = [
-    "abs", "add", "amax", "amin", "argmax", "argmin", "astype", "broadcast_to", "cat", "chunk", "clone", "conj",
-    "contiguous", "conv2d", "cross_entropy", "div", "eq", "exp", "expand", "flatten", "flip", "ge", "gt", "le", "linear",
-    "log", "log_softmax", "logical_and", "logical_not", "logical_or", "lt", "matmul", "max", "max_pool2d", "mean", "min",
-    "mse_loss", "mul", "ne", "neg", "nll_loss", "permute", "pow", "relu", "reshape", "sign", "softmax", "split", "sqrt",
-    "squeeze", "stack", "sub", "sum", "t", "tanh", "transpose", "unsqueeze", "where", "flip",
+    "abs", "add", "amax", "amin", "argmax", "argmin", "astype", "bitwise_and", "bitwise_not", "bitwise_or",
+    "bitwise_xor", "broadcast_to", "cat", "chunk", "clone", "conj", "contiguous", "conv2d", "cross_entropy", "div",
+    "eq", "exp", "expand", "flatten", "flip", "ge", "gt", "le", "linear", "log", "log_softmax", "logical_and",
+    "logical_not", "logical_or", "lt", "matmul", "max", "max_pool2d", "mean", "min", "mse_loss", "mul", "ne", "neg",
+    "nll_loss", "permute", "pow", "relu", "reshape", "sign", "softmax", "split", "sqrt", "squeeze", "stack", "sub",
+    "sum", "t", "tanh", "transpose", "unsqueeze", "where",
 ]  # fmt: skip
 
 _METHODS = [
-    abs, add, amax, amin, argmax, argmin, astype, broadcast_to, chunk, clone, conj, contiguous, div, eq, exp, expand,
-    flatten, flip, ge, gt, le, log, log_softmax, logical_and, logical_not, logical_or, lt, matmul, max, mean, min, mul, ne,
-    neg, permute, pow, relu, reshape, sign, softmax, split, sqrt, squeeze, sub, sum, t, tanh, transpose, unsqueeze,
-    arithmetic.add_, arithmetic.sub_, arithmetic.mul_, arithmetic.div_, arithmetic.copy_, arithmetic.fill_,
-    arithmetic.zero_,
+    abs, add, amax, amin, argmax, argmin, astype, broadcast_to, chunk, clone, conj, contiguous, div, eq, exp,
+    expand, flatten, flip, ge, gt, le, log, log_softmax, logical_and, logical_not, logical_or, lt, matmul, max,
+    mean, min, mul, ne, neg, permute, pow, relu, reshape, sign, softmax, split, sqrt, squeeze, sub, sum, t, tanh,
+    transpose, unsqueeze, arithmetic.add_, arithmetic.sub_, arithmetic.mul_, arithmetic.div_, arithmetic.copy_,
+    arithmetic.fill_, arithmetic.zero_,
 ]  # fmt: skip
 for _method in _METHODS:
     setattr(Tensor, _method.__name__, _method)
@@ -81,13 +86,14 @@ def _reflected(operation):
 
 _OPERATORS = {
     "add": add, "sub": sub, "mul": mul, "truediv": div, "pow": pow, "matmul": matmul,
+    "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor,
 }  # fmt: skip
 for _name, _operation in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _operation)
     setattr(Tensor, f"__r{_name}__", _reflected(_operation))
 for _operation in (eq, ne, lt, le, gt, ge, neg, abs):
     setattr(Tensor, f"__{_operation.__name__}__", _operation)
-Tensor.__and__, Tensor.__or__, Tensor.__invert__ = logical_and, logical_or, logical_not
+Tensor.__invert__ = bitwise_not
 Tensor.__iadd__, Tensor.__isub__ = arithmetic.add_, arithmetic.sub_
 Tensor.__imul__, Tensor.__itruediv__ = arithmetic.mul_, arithmetic.div_
 Tensor.__getitem__, Tensor.__setitem__ = indexing.getitem, indexing.setitem

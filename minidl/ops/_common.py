@@ -11,8 +11,8 @@ _NUMBERS = (bool, int, float, complex)
 def operands(name, a, b):
     """Both operands ready for an operation: Tensors of one dtype, or one Tensor and a Python number.
 
-    Dtypes are promoted as PyTorch does: bool < integer < floating < complex; within a category a 0-d operand gives way, and
-    a Python number only raises the category.
+    Dtypes are promoted as PyTorch does: bool < integer < floating < complex; within a category a 0-d operand gives way,
+    and a Python number only raises the category.
 
     Raises:
         TypeError: an operand is neither Tensor, array nor number. ValueError: the shapes do not broadcast.
@@ -20,14 +20,14 @@ def operands(name, a, b):
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if a._data.dtype is b._data.dtype:
             if a._data.shape != b._data.shape:
-                _check_broadcast(name, a, b)
+                check_broadcast(name, a, b)
             return a, b
     elif isinstance(a, Tensor) and type(b) in _NUMBERS:
         return _meet_number(a, b), b
     elif isinstance(b, Tensor) and type(a) in _NUMBERS:
         return a, _meet_number(b, a)
     a, b = _operand(name, a), _operand(name, b)
-    _check_broadcast(name, a, b)
+    check_broadcast(name, a, b)
     dtype = result_dtype(a, b)
     return astype(a, dtype), astype(b, dtype)
 
@@ -40,7 +40,7 @@ def _operand(name, value):
     raise TypeError(f"{name}: operands must be Tensors, arrays or numbers, not {type(value).__name__}")
 
 
-def _check_broadcast(name, a, b):
+def check_broadcast(name, a, b):
     for m, n in zip(reversed(a.shape), reversed(b.shape)):  # noqa: B905 (the shorter shape is filled up with ones)
         if m != n and m != 1 and n != 1:
             raise ValueError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast")
@@ -51,15 +51,18 @@ def _meet_number(tensor, number):
     category = 0 if type(number) is bool else 1 if type(number) is int else 2 if type(number) is float else 3
     if _CATEGORY[tensor._data.dtype.kind] >= category:
         return tensor
-    return astype(tensor, {1: np.int64, 2: DEFAULT_DTYPE, 3: np.complex64}[category])
+    dtype = {1: np.int64, 2: DEFAULT_DTYPE, 3: np.complex64}[category]
+    return astype(tensor, np.result_type(tensor.dtype, dtype) if tensor._data.dtype.kind == "f" else dtype)
 
 
 def result_dtype(*tensors):
     """The dtype that PyTorch gives an operation on these Tensors."""
     top = max(_CATEGORY[t.dtype.kind] for t in tensors)
-    candidates = [t for t in tensors if _CATEGORY[t.dtype.kind] == top]
+    least = 2 if top == 3 else top  # a complex dtype keeps the precision of the floats it meets
+    candidates = [t for t in tensors if _CATEGORY[t.dtype.kind] >= least]
     candidates = [t.dtype for t in candidates if t.ndim] or [t.dtype for t in candidates]
-    return np.result_type(*candidates)
+    dtype = np.result_type(*candidates)
+    return np.result_type(dtype, np.complex64) if top == 3 else dtype
 
 
 def astype(tensor, dtype):
@@ -78,6 +81,14 @@ def as_floating(name, tensor):
     """An operation's argument as a floating-point Tensor: integers become float32, as in PyTorch."""
     tensor = as_tensor(name, tensor)
     return tensor if tensor._data.dtype.kind in "fc" else astype(tensor, DEFAULT_DTYPE)
+
+
+def as_real(name, tensor):
+    """An argument of a kernel as a float32 or float64 Tensor; integers become float32. TypeError for other dtypes."""
+    tensor = as_floating(name, tensor)
+    if tensor._data.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name}: input must be float32 or float64, got {tensor.dtype}")
+    return tensor
 
 
 def unbroadcast(gradient, shape):
@@ -105,7 +116,7 @@ def normalize_axes(name, dim, ndim):
     """
     if dim is None:
         return tuple(range(ndim))
-    dims = (dim,) if isinstance(dim, int | np.integer) else tuple(dim)
+    dims = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
     axes = sorted(normalize_axis(name, d, ndim) for d in dims)
     if len(set(axes)) != len(axes):
         raise ValueError(f"{name}: dim {dim} names an axis twice")

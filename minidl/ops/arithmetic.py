@@ -1,10 +1,10 @@
-"""Arithmetic with broadcasting: add, sub, mul, div, neg, pow, maximum, minimum, where, and comparisons."""
+"""Arithmetic with broadcasting: add, sub, mul, div, neg, pow, where, comparisons and logic."""
 
 import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_floating, as_tensor, astype, operands, unbroadcast
+from ._common import as_floating, as_tensor, check_broadcast, operands, unbroadcast
 
 
 def _shape(operand):
@@ -50,7 +50,9 @@ class Mul(Function):
 
     @staticmethod
     def forward(ctx, a, b):
-        ctx.save_for_backward(a, b)
+        need_a, need_b = ctx.needs_input_grad
+        ctx.save_for_backward(a if need_b else None, b if need_a else None)
+        ctx.shapes = _shape(a), _shape(b)
         return a * b
 
     @staticmethod
@@ -58,8 +60,8 @@ class Mul(Function):
         a, b = ctx.saved_tensors
         need_a, need_b = ctx.needs_input_grad
         return (
-            unbroadcast(grad * conj(b), a.shape) if need_a else None,
-            unbroadcast(grad * conj(a), b.shape) if need_b else None,
+            unbroadcast(grad * conj(b), ctx.shapes[0]) if need_a else None,
+            unbroadcast(grad * conj(a), ctx.shapes[1]) if need_b else None,
         )
 
 
@@ -69,7 +71,7 @@ class Div(Function):
     @staticmethod
     def forward(ctx, a, b):
         y = np.true_divide(a, b)
-        ctx.save_for_backward(b, y)
+        ctx.save_for_backward(b, y if ctx.needs_input_grad[1] else None)
         ctx.a_shape = _shape(a)
         return y
 
@@ -102,7 +104,7 @@ class Pow(Function):
     @staticmethod
     def forward(ctx, a, b):
         y = np.power(a, b)
-        ctx.save_for_backward(a, b, y)
+        ctx.save_for_backward(a, b, y if ctx.needs_input_grad[1] else None)
         return y
 
     @staticmethod
@@ -112,14 +114,18 @@ class Pow(Function):
         grad_a = grad_b = None
         if need_a:
             # b = 0 has derivative 0 everywhere, also at a = 0 where a^(b-1) is infinite.
-            slope = where(b == 0, 0.0, b * a ** (b - 1)) if isinstance(b, Tensor) else b * a ** (b - 1) if b else 0 * a
+            slope = where(b == 0, 0.0, b * a ** (b - 1)) if isinstance(b, Tensor) else b * a ** (b - 1) if b else 0.0
             grad_a = unbroadcast(grad * conj(slope), a.shape)
         if need_b:
             from .elementwise import log
 
-            log_a = log(a) if isinstance(a, Tensor) else np.log(a)
-            slope = y * where(((a == 0) & (b >= 0)) if isinstance(a, Tensor) else (b >= 0) & (a == 0), 0.0, log_a)
-            grad_b = unbroadcast(grad * conj(slope), b.shape)
+            if isinstance(a, Tensor):
+                log_a = where((a == 0) & (b >= 0), 0.0, log(a))
+            elif a == 0:
+                log_a = where(b >= 0, 0.0, -np.inf)
+            else:
+                log_a = np.emath.log(a).item() if b.dtype.kind == "c" or a > 0 else np.nan
+            grad_b = unbroadcast(grad * conj(y * log_a), b.shape)
         return grad_a, grad_b
 
 
@@ -128,13 +134,14 @@ class Where(Function):
 
     @staticmethod
     def forward(ctx, condition, a, b):
-        ctx.condition, ctx.shapes = condition, (_shape(a), _shape(b))
+        ctx.save_for_backward(condition)
+        ctx.shapes = _shape(a), _shape(b)
         return np.where(condition, a, b)
 
     @staticmethod
     def backward(ctx, grad):
         _, a, b = ctx.needs_input_grad
-        condition = Tensor(ctx.condition)
+        (condition,) = ctx.saved_tensors
         return (
             None,
             unbroadcast(where(condition, grad, 0.0), ctx.shapes[0]) if a else None,
@@ -161,19 +168,38 @@ def conj(x):
     return x.conjugate()
 
 
+def _held(name, function, *args):
+    """function(*args): an error of use where the Tensors' dtype cannot hold a Python integer."""
+    try:
+        return function(*args)
+    except OverflowError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _are_bools(a, b):
+    return all(x._data.dtype == np.bool_ if isinstance(x, Tensor) else isinstance(x, bool) for x in (a, b))
+
+
 def add(input, other, *, alpha=1):
     """input + alpha * other, elementwise, broadcasting."""
-    return Add.apply(*operands("add", input, other if alpha == 1 else mul(other, alpha)))
+    return _held("add", Add.apply, *operands("add", input, other if alpha == 1 else mul(other, alpha)))
 
 
 def sub(input, other, *, alpha=1):
-    """input - alpha * other, elementwise, broadcasting."""
-    return Sub.apply(*operands("sub", input, other if alpha == 1 else mul(other, alpha)))
+    """input - alpha * other, elementwise, broadcasting.
+
+    Raises:
+        TypeError: both are bool.
+    """
+    a, b = operands("sub", input, other if alpha == 1 else mul(other, alpha))
+    if _are_bools(a, b):
+        raise TypeError("sub: bools cannot be subtracted; use ^ or ~")
+    return _held("sub", Sub.apply, a, b)
 
 
 def mul(input, other):
     """input * other, elementwise, broadcasting."""
-    return Mul.apply(*operands("mul", input, other))
+    return _held("mul", Mul.apply, *operands("mul", input, other))
 
 
 def div(input, other):
@@ -196,13 +222,15 @@ def pow(input, exponent):
     """input ** exponent, elementwise, broadcasting.
 
     Raises:
-        ValueError: integers raised to a negative integer, whose result is no integer.
+        ValueError: integers raised to a negative integer, whose result is no integer. TypeError: both are bool.
     """
     a, b = operands("pow", input, exponent)
+    if _are_bools(a, b):
+        raise TypeError("pow: bools cannot be raised to a power")
     if all(x._data.dtype.kind in "iu" if isinstance(x, Tensor) else isinstance(x, int) for x in (a, b)):
         if np.any((b._data if isinstance(b, Tensor) else b) < 0):
             raise ValueError("pow: integers to a negative power are not integers; use a floating-point input")
-    return Pow.apply(a, b)
+    return _held("pow", Pow.apply, a, b)
 
 
 def where(condition, input, other):
@@ -210,10 +238,13 @@ def where(condition, input, other):
     condition = as_tensor("where", condition)
     if condition.dtype != np.bool_:
         raise TypeError(f"where: condition must be bool, got {condition.dtype}")
-    a, b = operands("where", input, other) if isinstance(input, Tensor) or isinstance(other, Tensor) else (input, other)
-    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        dtype = (a if isinstance(a, Tensor) else b if isinstance(b, Tensor) else Tensor([a, b])).dtype
-        a, b = (x if isinstance(x, Tensor) else Tensor(np.asarray(x, dtype)) for x in (a, b))
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        input, other = as_tensor("where", input), as_tensor("where", other)
+    a, b = operands("where", input, other)
+    dtype = (a if isinstance(a, Tensor) else b).dtype
+    a, b = (x if isinstance(x, Tensor) else Tensor(_held("where", np.asarray, x, dtype)) for x in (a, b))
+    check_broadcast("where", condition, a)
+    check_broadcast("where", condition, b)
     return Where.apply(condition, a, b)
 
 
@@ -226,6 +257,25 @@ def _comparison(name, ufunc, symbol):
     compare.__doc__ = f"input {symbol} other, elementwise, broadcasting: a bool Tensor without gradient."
     return compare
 
+
+def _bitwise(name, ufunc, symbol):
+    def operate(*inputs):
+        inputs = operands(name, *inputs) if len(inputs) == 2 else [as_tensor(name, inputs[0])]
+        for x in inputs:
+            if isinstance(x, Tensor) and x.dtype.kind not in "biu":
+                raise TypeError(f"{name}: {symbol} needs bools or integers, got {x.dtype}")
+        arrays = (x._data if isinstance(x, Tensor) else x for x in inputs)
+        return Tensor(np.asarray(_held(name, ufunc, *arrays)))
+
+    operate.__name__ = operate.__qualname__ = name
+    operate.__doc__ = f"{symbol} on bools, or bit by bit on integers; broadcasting."
+    return operate
+
+
+bitwise_and = _bitwise("bitwise_and", np.bitwise_and, "&")
+bitwise_or = _bitwise("bitwise_or", np.bitwise_or, "|")
+bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "^")
+bitwise_not = _bitwise("bitwise_not", np.bitwise_not, "~")
 
 eq = _comparison("eq", np.equal, "==")
 ne = _comparison("ne", np.not_equal, "!=")
@@ -259,17 +309,20 @@ div_ = _in_place("div_", div)
 
 def copy_(self, source):
     """Write `source` (broadcast, converted) into this Tensor; returns it."""
-    source = astype(as_tensor("copy_", source), self.dtype)
-    from .shape import expand
-
-    return self.replace_(source if source.shape == self.shape else expand(source, self.shape), "copy_")
+    return _assign("copy_", self, as_tensor("copy_", source))
 
 
 def fill_(self, value):
     """Write one number into every element; returns this Tensor."""
-    return copy_(self, Tensor(np.asarray(value, self.dtype)))
+    return _assign("fill_", self, value)
 
 
 def zero_(self):
     """Write zeros; returns this Tensor."""
-    return fill_(self, 0)
+    return _assign("zero_", self, 0)
+
+
+def _assign(name, tensor, value):
+    from .indexing import assign
+
+    return assign(name, tensor, ..., value)

@@ -1,4 +1,4 @@
-"""Two-dimensional convolution (cross-correlation), as in LeCun et al. 1998, section II.A, and torch.nn.functional.conv2d.
+"""Two-dimensional convolution (cross-correlation), as in LeCun et al. 1998, section II.A, and PyTorch's conv2d.
 
     y[n, o, i, j] = b[o] + sum over c, u, v of  x[n, c, i*s + u*d - p, j*s + v*d - p] * w[o, c, u, v]
 
@@ -11,22 +11,18 @@ import numpy as np
 from ..function import Function
 from ..kernels import channel_sum
 from ..kernels import conv2d as kernel
+from ..kernels._layout import contiguous
 from ._common import as_tensor, pair
 
 
 def nhwc(x):
-    """The channels-last array behind (N, C, H, W): itself if memory is laid out so, else a copy, made at the net's door."""
-    return _contiguous(x.transpose(0, 2, 3, 1))
+    """The channels-last array behind (N, C, H, W): itself if memory is laid out so, else a copy (at the net's door)."""
+    return contiguous(x.transpose(0, 2, 3, 1))
 
 
 def hwio(w):
     """The (KH, KW, C/groups, O) array behind weights (O, C/groups, KH, KW)."""
-    return _contiguous(w.transpose(2, 3, 1, 0))
-
-
-def _contiguous(array):
-    # Writable, because numba compiles a kernel a second time for read-only arrays.
-    return array if array.flags.c_contiguous and array.flags.writeable else np.array(array, order="C")
+    return contiguous(w.transpose(2, 3, 1, 0))
 
 
 def nchw(y):
@@ -39,11 +35,14 @@ class Conv2d(Function):
 
     @staticmethod
     def forward(ctx, x, w, bias, geometry):
-        ctx.save_for_backward(x, w)
-        ctx.geometry = stride, padding, dilation, _ = geometry
+        need_x, need_w = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(x if need_w else None, w if need_x else None)
+        ctx.shapes, ctx.geometry = (x.shape, w.shape), geometry
+        stride, padding, dilation, _ = geometry
         size = _output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
         y = np.empty((len(x), *size, len(w)), x.dtype)
-        kernel.forward(nhwc(x), hwio(w), np.zeros(len(w), x.dtype) if bias is None else bias, *geometry, y)
+        bias = np.zeros(len(w), x.dtype) if bias is None else contiguous(bias)
+        kernel.forward(nhwc(x), hwio(w), bias, *geometry, y)
         return nchw(y)
 
     @staticmethod
@@ -51,8 +50,8 @@ class Conv2d(Function):
         x, w = ctx.saved_tensors
         need_x, need_w, need_bias, _ = ctx.needs_input_grad
         return (
-            Conv2dInputGrad.apply(grad, w, ctx.geometry, x.shape) if need_x else None,
-            Conv2dWeightGrad.apply(x, grad, ctx.geometry, w.shape) if need_w else None,
+            Conv2dInputGrad.apply(grad, w, ctx.geometry, ctx.shapes[0]) if need_x else None,
+            Conv2dWeightGrad.apply(x, grad, ctx.geometry, ctx.shapes[1]) if need_w else None,
             ChannelSum.apply(grad) if need_bias else None,
         )
 
@@ -141,6 +140,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         ValueError: shapes or sizes that do not fit. TypeError: dtypes that differ or are not floating-point.
     """
     input, weight = as_tensor("conv2d", input), as_tensor("conv2d", weight)
+    bias = None if bias is None else as_tensor("conv2d", bias)
     if input.ndim == 3:
         return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     if input.ndim != 4 or weight.ndim != 4:
@@ -157,8 +157,10 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         )
     if weight.shape[0] % groups:
         raise ValueError(f"conv2d: out_channels of weight (={weight.shape[0]}) must be divisible by groups (={groups})")
-    if 0 in weight.shape[2:]:
-        raise ValueError(f"conv2d: the kernel must have at least one element, weight has shape {weight.shape}")
+    if 0 in weight.shape[2:] or not len(weight):
+        raise ValueError(
+            f"conv2d: weight must have an output channel and a kernel of a pixel, its shape is {weight.shape}"
+        )
     dtypes = [t.dtype for t in (input, weight, bias) if t is not None]
     if len(set(dtypes)) > 1 or dtypes[0] not in (np.float32, np.float64):
         raise TypeError(

@@ -5,7 +5,7 @@ import numpy as np
 from ..function import Function
 from ..tensor import Tensor
 from ._common import as_floating, as_tensor
-from .arithmetic import conj
+from .arithmetic import conj, where
 
 
 class Exp(Function):
@@ -68,17 +68,18 @@ class Tanh(Function):
 
 
 class Abs(Function):
-    """y = |x|: dy/dx = sign x, taken as 0 at 0."""
+    """y = |x|: dy/dx = sign x, taken as 0 at 0; of a complex number the sign is x / |x|."""
 
     @staticmethod
     def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return np.abs(x)
+        y = np.abs(x)
+        ctx.save_for_backward(x, y if x.dtype.kind == "c" else None)
+        return y
 
     @staticmethod
     def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return grad * sign(x)
+        x, y = ctx.saved_tensors
+        return grad * (x / where(y == 0, 1.0, y) if x.dtype.kind == "c" else sign(x))
 
 
 def exp(input):
@@ -104,10 +105,24 @@ def tanh(input):
 
 
 def abs(input):
-    """Absolute value, elementwise."""
-    return Abs.apply(as_tensor("abs", input))
+    """Absolute value, elementwise.
+
+    Raises:
+        TypeError: input is bool.
+    """
+    input = as_tensor("abs", input)
+    if input.dtype == np.bool_:
+        raise TypeError("abs: a bool Tensor has no absolute value")
+    return Abs.apply(input)
 
 
 def sign(input):
-    """-1, 0 or 1 elementwise; its gradient is zero everywhere, so none is recorded."""
-    return Tensor(np.sign(as_tensor("sign", input)._data))
+    """-1, 0 or 1 elementwise; its gradient is zero everywhere, so none is recorded.
+
+    Raises:
+        TypeError: input is complex.
+    """
+    input = as_tensor("sign", input)
+    if input.dtype.kind == "c":
+        raise TypeError(f"sign: a real Tensor is needed, got {input.dtype}")
+    return Tensor(input._data.copy() if input.dtype == np.bool_ else np.sign(input._data))

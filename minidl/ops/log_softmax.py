@@ -2,7 +2,7 @@
 
 from ..function import Function
 from ..kernels import log_softmax as kernel
-from ._common import as_floating, normalize_axis
+from ._common import as_real, normalize_axis
 from .elementwise import exp
 from .softmax import along_rows
 
@@ -39,5 +39,5 @@ class LogSoftmaxBackward(Function):
 
 def log_softmax(input, dim):
     """The logarithm of softmax(input, dim), computed without forming the softmax."""
-    input = as_floating("log_softmax", input)
+    input = as_real("log_softmax", input)
     return LogSoftmax.apply(input, normalize_axis("log_softmax", dim, input.ndim))

@@ -24,15 +24,17 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
         weight: (C,) a weight per class, or None.
         ignore_index: targets of this value count for nothing.
         reduction: "mean" (over the weights of the targets that count), "sum" or "none".
-        label_smoothing: the share of the target's probability that is spread evenly over all classes (Szegedy et al. 2016).
+        label_smoothing: the share of the target's probability that is spread evenly over all classes (Szegedy et al.
+            2016).
 
     Returns:
         the loss: 0-d, or shaped like target with reduction "none".
 
     Raises:
-        ValueError: shapes that do not fit, a target out of range, an unknown reduction. TypeError: a target not integer.
+        ValueError: shapes that do not fit, a target out of range, an unknown reduction. TypeError: a target that is not
+            integer.
     """
-    input = as_floating("cross_entropy", input)
+    input, weight = as_floating("cross_entropy", input), _weight("cross_entropy", weight)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
     _check_classes("cross_entropy", input, target, weight, ignore_index, reduction)
@@ -55,7 +57,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
 
 def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     """Negative log-likelihood: minus the log-probability of each target; arguments as cross_entropy's."""
-    input = as_floating("nll_loss", input)
+    input, weight = as_floating("nll_loss", input), _weight("nll_loss", weight)
     _check_classes("nll_loss", input, target, weight, ignore_index, reduction)
     labels = as_tensor("nll_loss", target)._data
     counted = labels != ignore_index
@@ -75,10 +77,13 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     return loss.sum() / _total_weight(labels, weight, ignore_index, input.dtype)
 
 
+def _weight(name, weight):
+    return None if weight is None else as_tensor(name, weight)
+
+
 def _total_weight(labels, weight, ignore_index, dtype):
     counted = labels[labels != ignore_index]
-    total = counted.size if weight is None else weight._data[counted].sum()
-    return float(total) if total else Tensor(np.asarray(0, dtype))
+    return Tensor(np.asarray(counted.size, dtype)) if weight is None else getitem(weight, counted).sum()
 
 
 def _check_classes(name, input, target, weight, ignore_index, reduction):

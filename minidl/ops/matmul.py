@@ -18,7 +18,9 @@ class MatMul(Function):
 
     @staticmethod
     def forward(ctx, a, b):
-        ctx.save_for_backward(a, b)
+        need_a, need_b = ctx.needs_input_grad
+        ctx.save_for_backward(a if need_b else None, b if need_a else None)
+        ctx.shapes = a.shape, b.shape
         return _product(a, b)
 
     @staticmethod
@@ -26,8 +28,8 @@ class MatMul(Function):
         a, b = ctx.saved_tensors
         need_a, need_b = ctx.needs_input_grad
         return (
-            unbroadcast(matmul(grad, transpose(b, -1, -2).conj()), a.shape) if need_a else None,
-            unbroadcast(matmul(transpose(a, -1, -2).conj(), grad), b.shape) if need_b else None,
+            unbroadcast(matmul(grad, transpose(b, -1, -2).conj()), ctx.shapes[0]) if need_a else None,
+            unbroadcast(matmul(transpose(a, -1, -2).conj(), grad), ctx.shapes[1]) if need_b else None,
         )
 
 
@@ -90,9 +92,10 @@ def linear(input, weight, bias=None):
     input, weight = as_tensor("linear", input), as_tensor("linear", weight)
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
         raise ValueError(
-            f"linear: the last extent of input (shape {input.shape}) must equal in_features of weight (shape {weight.shape}: "
-            "out_features, in_features)"
+            f"linear: the last extent of input (shape {input.shape}) must equal in_features of weight (shape "
+            f"{weight.shape}: out_features, in_features)"
         )
+    bias = None if bias is None else as_tensor("linear", bias)
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}")
     y = matmul(input, transpose(weight, 0, 1))

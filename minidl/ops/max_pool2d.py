@@ -8,7 +8,7 @@ import numpy as np
 from ..function import Function
 from ..kernels import max_pool2d as kernel
 from ..tensor import Tensor
-from ._common import as_floating, pair
+from ._common import as_real, pair
 from .conv2d import nchw, nhwc
 
 
@@ -50,8 +50,8 @@ class MaxPool2dTake(Function):
     def forward(ctx, x, where, geometry):
         ctx.where, ctx.geometry, ctx.shape = where, geometry, x.shape
         n, oh, ow, c = where.shape
-        pixels = nhwc(x).reshape(n, -1, c)
-        return nchw(np.take_along_axis(pixels, where.reshape(n, -1, c), 1).reshape(where.shape))
+        pixels = nhwc(x).reshape(n, x.shape[2] * x.shape[3], c)
+        return nchw(np.take_along_axis(pixels, where.reshape(n, oh * ow, c), 1).reshape(where.shape))
 
     @staticmethod
     def backward(ctx, grad):
@@ -63,9 +63,9 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 
     Args:
         input: (N, C, H, W), or (C, H, W) for one image.
-        kernel_size, stride, padding, dilation: int or pair (rows, columns); stride is kernel_size where None. The border
-            that padding adds (at most half a window) never wins.
-        ceil_mode: add a last window where one that starts inside the image or its left border would reach over the edge.
+        kernel_size, stride, padding, dilation: int or pair (rows, columns); stride is kernel_size where None. The
+            border that padding adds (at most half of kernel_size) never wins.
+        ceil_mode: add a last window where one that starts in the image or its left border would reach over the edge.
         return_indices: also return the place of each maximum, row * W + column, as int64.
 
     Returns:
@@ -74,24 +74,34 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     Raises:
         ValueError: sizes that do not fit. NaN in a window gives NaN.
     """
-    input = as_floating("max_pool2d", input)
+    input = as_real("max_pool2d", input)
     if input.ndim == 3:
         results = max_pool2d(input.unsqueeze(0), kernel_size, stride, padding, dilation, ceil_mode, True)
         y, indices = (r.squeeze(0) for r in results)
         return (y, indices) if return_indices else y
     if input.ndim != 4:
         raise ValueError(f"max_pool2d: input must be (N, C, H, W) or (C, H, W), got shape {input.shape}")
-    if input.dtype not in (np.float32, np.float64):
-        raise TypeError(f"max_pool2d: input must be float32 or float64, got {input.dtype}")
     kernel_size = pair("max_pool2d", "kernel_size", kernel_size, 1)
     stride = kernel_size if stride is None else pair("max_pool2d", "stride", stride, 1)
     padding = pair("max_pool2d", "padding", padding, 0)
     dilation = pair("max_pool2d", "dilation", dilation, 1)
-    if any(2 * p > d * (k - 1) + 1 for p, k, d in zip(padding, kernel_size, dilation, strict=True)):
+    if any(2 * p > k for p, k in zip(padding, kernel_size, strict=True)):
         raise ValueError(f"max_pool2d: padding {padding} must be at most half of kernel_size {kernel_size}")
     size = pooled_size("max_pool2d", input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+    for axis in (0, 1):
+        _check_windows(input.shape[2 + axis], size[axis], *(g[axis] for g in (kernel_size, stride, padding, dilation)))
     y, where = MaxPool2d.apply(input, (kernel_size, stride, padding, dilation), size)
     return (y, Tensor(where._data.astype(np.int64))) if return_indices else y
+
+
+def _check_windows(extent, count, kernel_size, stride, padding, dilation):
+    """A dilated window may step over a small image: it has no greatest element."""
+    for start in range(-padding, 0 if dilation == 1 else count * stride - padding, stride):
+        if not any(0 <= start + i * dilation < extent for i in range(kernel_size)):
+            raise ValueError(
+                f"max_pool2d: a window of {kernel_size} pixels with dilation {dilation} and padding {padding} sees "
+                f"none of the input's {extent}"
+            )
 
 
 def pooled_size(name, size, kernel_size, stride, padding, dilation, ceil_mode):

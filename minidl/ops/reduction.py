@@ -96,9 +96,7 @@ def mean(input, dim=None, keepdim=False):
     """
     input = as_tensor("mean", input)
     if input.dtype.kind not in "fc":
-        raise TypeError(
-            f"mean: a floating-point Tensor is needed, got {input.dtype}; convert with astype(minidl.float32)"
-        )
+        raise TypeError(f"mean: a floating-point Tensor is needed, got {input.dtype}; convert it with float()")
     axes = _axes("mean", dim, input.ndim)
     count = int(np.prod([input.shape[a] for a in axes], dtype=np.int64)) if input.ndim else 1
     total = Sum.apply(input, axes, bool(keepdim))
@@ -113,8 +111,15 @@ def _axes(name, dim, ndim):
     return axes if ndim else ()
 
 
-def _extremum(name, input, dim, keepdim, reduce):
+def _ordered(name, input):
     input = as_tensor(name, input)
+    if input.dtype.kind == "c":
+        raise TypeError(f"{name}: complex numbers have no order, got {input.dtype}")
+    return input
+
+
+def _extremum(name, input, dim, keepdim, reduce):
+    input = _ordered(name, input)
     axes = _axes(name, dim, input.ndim)
     if any(input.shape[a] == 0 for a in axes):
         raise ValueError(f"{name}: no element to choose from, the shape is {input.shape} and dim is {dim}")
@@ -132,17 +137,17 @@ def amin(input, dim=None, keepdim=False):
 
 
 def argmax(input, dim=None, keepdim=False):
-    """The index of the greatest element along `dim` (of the flattened Tensor where None): int64, the first of equals."""
+    """The index of the greatest element along `dim` (of the flattened Tensor if None): int64, the first of equals."""
     return _arg("argmax", input, dim, keepdim, np.argmax)
 
 
 def argmin(input, dim=None, keepdim=False):
-    """The index of the least element along `dim` (of the flattened Tensor where None): int64, the first of equals."""
+    """The index of the least element along `dim` (of the flattened Tensor if None): int64, the first of equals."""
     return _arg("argmin", input, dim, keepdim, np.argmin)
 
 
 def _arg(name, input, dim, keepdim, find):
-    input = as_tensor(name, input)
+    input = _ordered(name, input)
     axis = None if dim is None else normalize_axis(name, dim, input.ndim)
     if input._data.size == 0 and (axis is None or input.shape[axis] == 0):
         raise ValueError(f"{name}: no element to choose from, the shape is {input.shape} and dim is {dim}")

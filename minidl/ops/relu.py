@@ -6,10 +6,13 @@ from ..function import Function
 from ..kernels import relu as kernel
 from ._common import as_tensor
 
+_COMPILED = np.float32, np.float64
+
 
 def _flat(array):
-    """The elements in the order of memory, as a view where the array has no gaps."""
-    return array.ravel(order="K")
+    """The elements in the order of memory, as a view where the array has no gaps and may be written to."""
+    flat = array.ravel(order="K")
+    return flat if flat.flags.writeable else flat.copy()  # numba compiles a second time for read-only arrays
 
 
 class ReLU(Function):
@@ -17,8 +20,14 @@ class ReLU(Function):
 
     @staticmethod
     def forward(ctx, x):
-        y = np.empty_like(x)
-        kernel.forward(_flat(x), _flat(y))
+        if x.dtype in _COMPILED:
+            y = np.empty_like(x)
+            if x.strides != y.strides:  # x has gaps or repeats elements
+                np.copyto(y, x)
+                x = y
+            kernel.forward(_flat(x), _flat(y))
+        else:
+            y = np.maximum(x, x.dtype.type(0))
         ctx.save_for_backward(y)
         return y
 
@@ -34,6 +43,8 @@ class ReLUBackward(Function):
     @staticmethod
     def forward(ctx, grad, y):
         ctx.save_for_backward(y)
+        if y.dtype not in _COMPILED:
+            return np.where(y > 0, grad, grad.dtype.type(0))
         if grad.strides != y.strides:
             grad = np.copyto(aligned := np.empty_like(y), grad) or aligned
         gx = np.empty_like(y)
@@ -47,5 +58,12 @@ class ReLUBackward(Function):
 
 
 def relu(input):
-    """max(input, 0), elementwise. NaN stays NaN."""
-    return ReLU.apply(as_tensor("relu", input))
+    """max(input, 0), elementwise. NaN stays NaN.
+
+    Raises:
+        TypeError: input is bool or complex.
+    """
+    input = as_tensor("relu", input)
+    if input.dtype.kind not in "iuf":
+        raise TypeError(f"relu: input must be real numbers, got {input.dtype}")
+    return ReLU.apply(input)

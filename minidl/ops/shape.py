@@ -73,16 +73,16 @@ class Flip(Function):
 
 
 class Astype(Function):
-    """A conversion of dtype; the gradient is converted back."""
+    """A conversion of dtype; the gradient is converted back: that of a real number is the real part."""
 
     @staticmethod
     def forward(ctx, x, dtype):
         ctx.dtype = x.dtype
-        return x.astype(dtype)
+        return (x.real if dtype.kind == "f" else x).astype(dtype)
 
     @staticmethod
     def backward(ctx, grad):
-        return astype(grad, ctx.dtype)
+        return Astype.apply(grad, ctx.dtype)
 
 
 class Clone(Function):
@@ -116,6 +116,8 @@ def reshape(input, *shape):
         ValueError: the number of elements differs.
     """
     input, shape = as_tensor("reshape", input), _sizes("reshape", shape)
+    if any(size < -1 for size in shape):
+        raise ValueError(f"reshape: sizes must be at least 0, one of them may be -1, got {shape}")
     try:
         return Reshape.apply(input, shape)
     except ValueError:
@@ -196,6 +198,8 @@ def broadcast_to(input, shape):
 
 
 def _sequence(name, tensors):
+    if not isinstance(tensors, tuple | list):
+        raise TypeError(f"{name}: a sequence of Tensors is needed, got {type(tensors).__name__}")
     tensors = [as_tensor(name, t) for t in tensors]
     if not tensors:
         raise ValueError(f"{name}: at least one Tensor is needed")
@@ -214,7 +218,8 @@ def cat(tensors, dim=0):
         shapes = [t.shape[:axis] + t.shape[axis + 1 :] for t in (first, tensor)]
         if tensor.ndim != first.ndim or shapes[0] != shapes[1]:
             raise ValueError(
-                f"cat: shapes {first.shape} (number 0) and {tensor.shape} (number {number}) must agree but for dim {dim}"
+                f"cat: shapes {first.shape} (number 0) and {tensor.shape} (number {number}) must agree but for dim "
+                f"{dim}"
             )
     return Cat.apply(axis, *tensors)
 
@@ -225,9 +230,11 @@ def stack(tensors, dim=0):
     for number, tensor in enumerate(tensors):
         if tensor.shape != tensors[0].shape:
             raise ValueError(
-                f"stack: all shapes must be equal, got {tensors[0].shape} (number 0) and {tensor.shape} (number {number})"
+                f"stack: all shapes must be equal, got {tensors[0].shape} (number 0) and {tensor.shape} (number "
+                f"{number})"
             )
-    return cat([unsqueeze(tensor, dim) for tensor in tensors], dim)
+    axis = normalize_axis("stack", dim, tensors[0].ndim + 1)
+    return cat([unsqueeze(tensor, axis) for tensor in tensors], axis)
 
 
 def split(input, split_size_or_sections, dim=0):
@@ -235,13 +242,16 @@ def split(input, split_size_or_sections, dim=0):
     from .indexing import getitem
 
     input = as_tensor("split", input)
+    if not input.ndim:
+        raise ValueError("split: a 0-d Tensor cannot be split")
     axis = normalize_axis("split", dim, input.ndim)
     extent, sizes = input.shape[axis], split_size_or_sections
-    if isinstance(sizes, int):
+    if isinstance(sizes, int | np.integer):
         if sizes <= 0:
             raise ValueError(f"split: split_size must be positive, got {sizes}")
         sizes = [min(sizes, extent - start) for start in range(0, extent, sizes)] or [0]
-    if sum(sizes) != extent or min(sizes) < 0:
+    sizes = _sizes("split", [sizes])
+    if sum(sizes) != extent or min(sizes, default=0) < 0:
         raise ValueError(
             f"split: sizes {list(sizes)} must be non-negative and add up to {extent}, the extent of dim {dim}"
         )
@@ -252,28 +262,39 @@ def split(input, split_size_or_sections, dim=0):
 
 def chunk(input, chunks, dim=0):
     """At most `chunks` parts of equal size (the last may be smaller) along an axis."""
-    if chunks <= 0:
-        raise ValueError(f"chunk: chunks must be positive, got {chunks}")
+    if not isinstance(chunks, int | np.integer) or chunks <= 0:
+        raise ValueError(f"chunk: chunks must be a positive integer, got {chunks!r}")
     input = as_tensor("chunk", input)
+    if not input.ndim:
+        raise ValueError("chunk: a 0-d Tensor cannot be cut")
     extent = input.shape[normalize_axis("chunk", dim, input.ndim)]
-    return split(input, max(-(-extent // chunks), 1), dim)
+    return split(input, -(-extent // chunks) or [0] * chunks, dim)
 
 
 def flip(input, dims):
     """The order along `dims` reversed (a copy)."""
     input = as_tensor("flip", input)
-    return Flip.apply(input, normalize_axes("flip", dims, input.ndim))
+    axes = normalize_axes("flip", dims, input.ndim)
+    return Flip.apply(input, axes if input.ndim else ())
 
 
 def astype(input, dtype):
-    """Converted to `dtype`; itself where it has that dtype."""
-    dtype = np.dtype(dtype)
+    """Converted to `dtype`; itself where it has that dtype.
+
+    Raises:
+        TypeError: no dtype of numbers; a complex Tensor that is to become real.
+    """
+    input = as_tensor("astype", input)
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"astype: dtype {dtype!r} is not understood") from None
     if input._data.dtype == dtype:
         return input
+    if dtype.kind not in "biufc" or dtype.kind in "iuf" and input._data.dtype.kind == "c":
+        raise TypeError(f"astype: a Tensor of {input.dtype} cannot become {dtype}")
     if dtype.kind not in "fc" and input._data.dtype.kind in "fc":
         return Tensor(input._data.astype(dtype))  # piecewise constant: no gradient
-    if dtype.kind == "f" and input._data.dtype.kind == "c":
-        raise TypeError(f"astype: a complex Tensor cannot become {dtype}")
     return Astype.apply(input, dtype)
 
 

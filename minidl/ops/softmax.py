@@ -4,12 +4,13 @@ import numpy as np
 
 from ..function import Function
 from ..kernels import softmax as kernel
-from ._common import as_floating, normalize_axis
+from ..kernels._layout import contiguous
+from ._common import as_real, normalize_axis
 
 
 def along_rows(kernel, axis, *arrays):
     """Run a kernel of rows (inputs, output) along an axis; returns the output, shaped as the inputs."""
-    moved = [np.ascontiguousarray(np.moveaxis(a, axis, -1)) if a.ndim else a.reshape(1) for a in arrays]
+    moved = [contiguous(np.moveaxis(a, axis, -1)) if a.ndim else a.reshape(1) for a in arrays]
     rows = [a.reshape(-1, a.shape[-1]) if a.size else a.reshape(0, 1) for a in moved]
     output = np.empty_like(rows[0])
     kernel(*rows, output)
@@ -50,5 +51,5 @@ class SoftmaxBackward(Function):
 
 def softmax(input, dim):
     """Exponentials of the input divided by their sum along `dim`, shifted so that none overflows."""
-    input = as_floating("softmax", input)
+    input = as_real("softmax", input)
     return Softmax.apply(input, normalize_axis("softmax", dim, input.ndim))

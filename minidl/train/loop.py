@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch. The train figures are means over its steps, while the weights changed; the test figures, at its end."""
+    """One epoch. The train figures are means over its steps, as the weights changed; the test figures, its end's."""
 
     epoch: int
     lr: float

@@ -1,0 +1,60 @@
+# `make demo` and `make test` need make, Python 3.10 or newer and, the first time, a network. GNU make 3.81 (macOS) does.
+
+PYTHON ?= python3
+
+PIP = .venv/bin/python -m pip -qq --disable-pip-version-check
+
+# .venv is of use if its Python starts, is new enough and finds its own packages, if no installation was killed halfway,
+# and if it was made for this very folder, whose full path its scripts hold. If it is not, it is made again.
+sound := $(shell .venv/bin/python -I -c 'import sys, pip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && \
+	test ! -e .venv/unfinished && { test ! -e .venv/home || test "`cat .venv/home`" = "`pwd -P`"; } && echo yes)
+
+.NOTPARALLEL:
+.PHONY: help demo test lint format clean anew
+unexport PYTHONHOME PYTHONPATH
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/train.stamp ## Train LeNet-5 on handwritten digits, into runs/demo
+	@.venv/bin/minidl train lenet --data digits --out runs/demo
+
+test: .venv/dev.stamp ## Run the tests
+	@.venv/bin/python -m pytest
+
+lint: .venv/dev.stamp ## Check the style of the sources
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+format: .venv/dev.stamp ## Lay out the sources as `make lint` wants them
+	@.venv/bin/ruff check --fix-only .
+	@.venv/bin/ruff format .
+
+clean: ## Remove all that can be made again; runs/ stays
+	rm -rf .venv build dist minidl.egg-info .hypothesis .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says that an installation was finished; dev's holds all of train's.
+.venv/train.stamp: extras = train
+.venv/dev.stamp: extras = train,dev
+.venv/train.stamp .venv/dev.stamp: setup.cfg pyproject.toml
+	@echo "Setting up .venv (once, about a minute) ..."
+	@touch .venv/unfinished && pwd -P > .venv/home
+	@$(PIP) install 'pip>=21.3' && $(PIP) install --editable '.[$(extras)]' || { rm .venv/unfinished; \
+	    echo "minidl: .venv could not be set up; pip says why above. The first time needs a network." >&2; exit 1; }
+	@rm .venv/unfinished && touch .venv/train.stamp $@
+
+ifneq ($(sound),yes)
+.venv/train.stamp .venv/dev.stamp: anew
+endif
+
+anew:
+	@rm -f .venv/*.stamp
+	@rm -rf .venv
+	@"$(PYTHON)" -c '' 2>/dev/null || \
+	    { echo "minidl: there is no working '$(PYTHON)' here: install Python 3.10 or newer, or say make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; v >= (3, 10) or sys.exit( \
+	    "minidl: Python 3.10 or newer is needed, $(PYTHON) is %d.%d: say make PYTHON=... to name another" % v)'
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || "$(PYTHON)" -c 'import sys; sys.exit( \
+	    "minidl: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python%d.%d-venv" % sys.version_info[:2])'
+	@"$(PYTHON)" -m venv .venv

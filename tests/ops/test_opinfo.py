@@ -1,0 +1,123 @@
+"""PyTorch's own samples: value, gradient and second gradient of every operation that we have too.
+
+The samples are those of PyTorch's tests (its operator database), which import the package expecttest.
+"""
+
+import pytest
+from helpers import check_against_torch
+
+import minidl as dl
+from minidl import ops
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("expecttest")
+op_db = pytest.importorskip("torch.testing._internal.common_methods_invocations").op_db
+
+# PyTorch's name -> ours
+OPERATIONS = {
+    **{name: getattr(ops, name) for name in (
+    "abs", "add", "amax", "amin", "argmax", "argmin", "cat", "chunk", "clone", "div", "exp", "expand", "flatten",
+    "flip", "log", "log_softmax", "matmul", "max", "mean", "min", "mul", "neg", "permute", "pow", "reshape",
+    "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "t", "tanh", "transpose", "unsqueeze",
+    )},
+    **{f"nn.functional.{name}": getattr(ops, name) for name in (
+        "conv2d", "cross_entropy", "linear", "max_pool2d", "mse_loss", "nll_loss", "relu",
+    )},
+    "view": ops.reshape,
+    "where": lambda input, condition, other: ops.where(condition, input, other),
+    "__getitem__": lambda input, index: input[index],
+}  # fmt: skip
+
+# What we leave out on purpose: a name in PyTorch, which of its samples, and why.
+NOT_OFFERED = [
+    (
+        "div",
+        lambda sample: sample.kwargs.get("rounding_mode"),
+        "division rounds only as integers are divided in Python",
+    ),
+    (
+        "max",
+        lambda sample: sample.args and isinstance(sample.args[0], torch.Tensor),
+        "of two Tensors: maximum is another name",
+    ),
+    (
+        "min",
+        lambda sample: sample.args and isinstance(sample.args[0], torch.Tensor),
+        "of two Tensors: minimum is another name",
+    ),
+    ("softmax", lambda sample: "dtype" in sample.kwargs, "convert first, with astype"),
+    ("log_softmax", lambda sample: "dtype" in sample.kwargs, "convert first, with astype"),
+    ("nn.functional.cross_entropy", lambda sample: sample.args[0].is_floating_point(), "probabilities as target"),
+    (
+        "cat",
+        lambda sample: len({t.ndim for t in sample.input}) > 1,
+        "an empty vector fits everything: kept by PyTorch for old code",
+    ),
+]
+
+DATABASE = [op for op in op_db if op.name in OPERATIONS]
+
+
+def leaves_of(value):
+    """The Tensors of a sample's arguments that require a gradient, in order."""
+    if isinstance(value, torch.Tensor):
+        return [value] if value.requires_grad else []
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+    return [leaf for v in values for leaf in leaves_of(v)]
+
+
+def replace(value, leaves, constant):
+    """A sample's arguments with the next of `leaves` for each of leaves_of, and constant(t) for the other Tensors."""
+    if isinstance(value, torch.Tensor):
+        return next(leaves) if value.requires_grad else constant(value)
+    if isinstance(value, dict):
+        return {key: replace(v, leaves, constant) for key, v in value.items()}
+    return type(value)(replace(v, leaves, constant) for v in value) if isinstance(value, tuple | list) else value
+
+
+def for_us(value):
+    """PyTorch's dtypes by their names, which NumPy shares."""
+    if isinstance(value, dict):
+        return {key: for_us(v) for key, v in value.items()}
+    return str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
+
+
+def left_out(op, sample):
+    return any(name == op.name and chosen(sample) for name, chosen, _ in NOT_OFFERED)
+
+
+def samples(op, dtype=torch.float32):
+    return list(op.sample_inputs("cpu", dtype, requires_grad=op.supports_autograd))
+
+
+def test_the_database_has_every_operation_and_every_sample_that_is_left_out():
+    assert {op.name for op in DATABASE} == set(OPERATIONS)
+    for name, chosen, why in NOT_OFFERED:
+        assert any(chosen(sample) for op in DATABASE if op.name == name for sample in samples(op)), (name, why)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("op", DATABASE, ids=lambda op: f"{op.name}-{op.variant_test_name}".strip("-"))
+def test_samples(op, dtype):
+    chosen = [sample for sample in samples(op, dtype) if not left_out(op, sample)]
+    if not chosen:
+        pytest.skip("not offered, see the table")
+    for sample in chosen:
+        arguments = sample.input, sample.args, sample.kwargs
+
+        def ours(*leaves):
+            input, args, kwargs = replace(arguments, iter(leaves), lambda t: dl.Tensor(t.numpy()))  # noqa: B023
+            return OPERATIONS[op.name](input, *args, **for_us(kwargs))
+
+        def theirs(*leaves):
+            input, args, kwargs = replace(arguments, iter(leaves), lambda t: t)  # noqa: B023
+            return op(input, *args, **kwargs)
+
+        try:
+            arrays = [t.detach().numpy() for t in leaves_of(arguments)]
+            rtol = 1e-5 if dtype == torch.float32 else 1e-10
+            check_against_torch(ours, theirs, *arrays, rtol=rtol, second=op.supports_gradgrad)
+        except Exception as error:
+            error.add_note(str(sample)) if hasattr(error, "add_note") else None
+            raise

@@ -1,0 +1,90 @@
+"""relu."""
+
+import numpy as np
+import pytest
+from helpers import check_against_torch, check_second_gradient, distinct, layouts, normal
+
+import minidl as dl
+from minidl import ops
+
+SHAPES = [(), (1,), (4,), (2, 3), (0,), (2, 0, 3), (2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_values_and_derivatives(shape):
+    torch = pytest.importorskip("torch")
+    check_second_gradient(ops.relu, distinct(*shape))
+    for dtype in (np.float32, np.float64):
+        check_against_torch(ops.relu, torch.relu, distinct(*shape, dtype=dtype))
+
+
+def test_the_derivative_at_zero_is_zero():
+    x = dl.tensor([-1.0, -0.0, 0.0, 1e-45, 1.0], requires_grad=True)
+    y = x.relu()
+    y.backward(np.full(5, 3.0))
+    assert y.tolist() == [0, 0, 0, pytest.approx(1e-45), 1] and x.grad.tolist() == [0, 0, 0, 3, 3]
+    assert not np.signbit(y.data).any()
+
+
+def test_nan_stays_and_infinity_is_cut():
+    x = dl.Tensor(np.array([np.nan, np.inf, -np.inf], np.float32))
+    np.testing.assert_array_equal(ops.relu(x).numpy(), [np.nan, np.inf, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_any_layout_of_input_and_gradient_gives_the_same(dtype):
+    x, gradient = normal(2, 3, 4, 5, dtype=dtype), normal(2, 3, 4, 5, dtype=dtype, seed=1)
+    for layout, array in layouts(x):
+        for gradient_layout, g in layouts(gradient):
+            leaf = dl.Tensor(array, True)
+            y = leaf.relu()
+            y.backward(dl.Tensor(g))
+            assert np.array_equal(y.data, np.maximum(x, 0)), layout
+            assert np.array_equal(leaf.grad.data, np.where(x > 0, gradient, 0)), (layout, gradient_layout)
+
+
+def test_expanded_inputs():
+    for shape in ((3, 1), (3, 4)):
+        check_second_gradient(lambda x: x.expand(2, 3, 4).relu(), distinct(*shape))
+
+
+def test_the_layout_of_memory_is_kept():
+    image = normal(2, 5, 4, 3).transpose(0, 3, 1, 2)
+    x = dl.Tensor(image, True)
+    y = x.relu()
+    y.sum().backward()
+    assert y.data.strides == x.grad.data.strides == image.strides
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float32", "float64"])
+def test_result_dtypes(dtype):
+    x = np.array([-1.0, 0.0, 2.0]).astype(np.int8).astype(dtype)
+    y = ops.relu(dl.Tensor(x))
+    assert y.dtype == dtype and y.tolist() == np.maximum(x, 0).tolist()
+
+
+def test_half_precision_is_differentiated():
+    x = dl.Tensor(np.array([-1.0, 2.0], np.float16), True)
+    (x.relu() * 3).sum().backward()
+    assert x.grad.dtype == np.float16 and x.grad.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("x, name", [(dl.tensor([True]), "bool"), (dl.tensor([1j]), "complex64")])
+def test_dtypes_without_order(x, name):
+    with pytest.raises(TypeError, match=f"relu: input must be real numbers, got {name}"):
+        ops.relu(x)
+
+
+def test_arguments_that_are_no_tensors():
+    assert ops.relu(np.array([-1.0, 1.0])).tolist() == [0, 1] and ops.relu(-2).item() == 0
+    for wrong in ([1.0], None):
+        with pytest.raises(TypeError, match=f"relu: .* not {type(wrong).__name__}"):
+            ops.relu(wrong)
+
+
+def test_the_output_cannot_be_changed_before_backward():
+    x = dl.tensor([1.0], requires_grad=True)
+    y = x.relu()
+    y.add_(1)
+    with pytest.raises(RuntimeError, match="that ReLU saved for its backward .* by add_"):
+        y.sum().backward()

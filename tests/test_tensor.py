@@ -1,0 +1,778 @@
+"""Tensor: what it is made of, what it shares, how it leaves the graph, and changes in place."""
+
+import copy
+import gc
+import io
+import pickle
+
+import helpers
+import numpy as np
+import pytest
+from helpers import normal
+
+import minidl as dl
+
+
+def leaf(*values, dtype=np.float64):
+    return dl.Tensor(np.array(values, dtype), requires_grad=True)
+
+
+# ---- construction --------------------------------------------------------------------------------------------------
+
+FLOAT_ARRAY = np.array([0.1, 0.2])
+
+
+@pytest.mark.parametrize("make", [dl.Tensor, dl.tensor])
+@pytest.mark.parametrize(
+    "data, dtype",
+    [
+        (1.5, "float32"),
+        (2, "int64"),
+        (True, "bool"),
+        (1j, "complex64"),
+        ([], "float32"),
+        ([1, 2], "int64"),
+        ([1, 2.5], "float32"),
+        (((1, 2), [3, 4]), "int64"),
+        ([True, False], "bool"),
+        ([1 + 2j], "complex64"),
+        (range(3), "int64"),
+        (np.float64(0.1), "float64"),
+        (np.float32(0.1), "float32"),
+        (np.uint8(3), "uint8"),
+        (np.bool_(True), "bool"),
+        (FLOAT_ARRAY, "float64"),
+        (FLOAT_ARRAY.astype(np.float16), "float16"),
+        ([FLOAT_ARRAY, FLOAT_ARRAY], "float64"),
+        ([np.float64(0.1)], "float64"),
+        ([dl.Tensor(FLOAT_ARRAY), dl.Tensor(FLOAT_ARRAY)], "float64"),
+        ([dl.Tensor(FLOAT_ARRAY.astype(np.float32))], "float32"),
+        ([[dl.Tensor(np.array(1.5, np.float32)), 2.0]], "float32"),
+    ],
+    ids=str,
+)
+def test_dtype_of_data(make, data, dtype):
+    assert make(data).dtype == dtype
+
+
+def test_dtypes_of_lists_and_numbers_are_pytorchs():
+    torch = pytest.importorskip("torch")
+    for data in (1.5, 2, True, 1j, [], [1, 2.5], [True, 1], [1, 1j], [[1.0], [2.0]], [np.float64(1)], np.float64(1)):
+        expected = torch.tensor(data)
+        got = dl.tensor(data)
+        assert str(expected.dtype) == f"torch.{got.dtype}", data
+        assert tuple(expected.shape) == got.shape
+
+
+def test_nested_lists_of_tensors_and_values():
+    x = dl.Tensor([[dl.tensor(1.0), 2.0], [3.0, dl.tensor(4.0)]])
+    assert x.tolist() == [[1, 2], [3, 4]]
+    assert dl.Tensor([leaf(1.0, 2.0), leaf(3.0, 4.0)]).tolist() == [[1, 2], [3, 4]]
+
+
+def test_dtype_of_tensor_is_converted_without_a_detour():
+    assert dl.tensor([0.1], dtype=np.float64).item() == 0.1
+    assert dl.tensor(0.1, dtype="float64").item() == 0.1
+    assert dl.tensor(0.1 + 0.2j, dtype=np.complex128).item() == 0.1 + 0.2j
+    assert dl.tensor([1, 2], dtype=np.float32).dtype == np.float32
+    assert dl.tensor(2**60 + 1, dtype=np.int64).item() == 2**60 + 1
+
+
+def test_tensor_takes_requires_grad():
+    assert dl.tensor([1.0], requires_grad=True).requires_grad and dl.Tensor([1.0], True).requires_grad
+    assert not dl.tensor([1.0]).requires_grad
+
+
+@pytest.mark.parametrize(
+    "data, error, text",
+    [
+        ("text", TypeError, "data: numbers are needed"),
+        (None, TypeError, "data: numbers are needed"),
+        ({}, TypeError, "data: numbers are needed"),
+        ([None], TypeError, "data: numbers are needed"),
+        (np.array(["a"]), TypeError, "data: numbers are needed"),
+        (np.array([object()]), TypeError, "data: numbers are needed"),
+        (np.zeros(2, "datetime64[s]"), TypeError, "data: numbers are needed"),
+        ([[1], [2, 3]], ValueError, "data: nested lists must all have the same lengths"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("make", [dl.Tensor, dl.tensor])
+def test_data_that_is_not_numeric(make, data, error, text):
+    with pytest.raises(error, match=text):
+        make(data)
+
+
+def test_dtype_that_is_no_dtype():
+    with pytest.raises(TypeError, match="tensor: dtype 'no such thing'"):
+        dl.tensor([1.0], dtype="no such thing")
+
+
+def test_Tensor_shares_and_tensor_copies():
+    array = np.zeros(3)
+    shared, copied = dl.Tensor(array), dl.tensor(array)
+    array[0] = 1
+    assert shared.data is array and shared.data[0] == 1 and copied.data[0] == 0
+    assert dl.Tensor(shared).data is array
+    assert not np.shares_memory(dl.tensor(shared).data, array)
+
+
+def test_tensor_keeps_the_layout_of_memory():
+    image = np.zeros((2, 5, 4, 3)).transpose(0, 3, 1, 2)
+    assert dl.tensor(image).data.strides == image.strides
+
+
+def test_arrays_of_other_libraries_keep_their_dtype():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([0.1, 0.2], dtype=torch.float64)
+    for y in (dl.Tensor(x), dl.tensor(x), dl.tensor([x, x])):
+        assert y.dtype == np.float64 and y.data.flat[0] == 0.1
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_subclasses_of_array_become_plain_arrays():
+    """np.matrix multiplies matrices with *, a masked array leaves elements out."""
+    x = dl.Tensor(np.matrix([[1.0, 2.0], [3.0, 4.0]]))
+    assert type(x.data) is np.ndarray
+    assert (x * x).tolist() == [[1, 4], [9, 16]]
+    assert type(dl.Tensor(np.ma.masked_array([1.0, 2.0], [True, False])).data) is np.ndarray
+
+
+def test_bytes_in_the_other_order_are_swapped():
+    array = np.array([1.0, -2.0], np.dtype(np.float32).newbyteorder())
+    x = dl.Tensor(array)
+    assert x.dtype.isnative and x.tolist() == [1, -2]
+    assert x.relu().tolist() == [1, 0]
+
+
+# ---- what it says of itself ----------------------------------------------------------------------------------------
+
+
+def test_shape_and_sizes():
+    x = dl.Tensor(np.zeros((2, 3, 4), np.float32))
+    assert (x.shape, x.ndim, x.dim(), x.size(), x.size(1), x.size(-1)) == ((2, 3, 4), 3, 3, (2, 3, 4), 3, 4)
+    assert (x.numel(), len(x), x.dtype, x.device) == (24, 2, np.dtype("float32"), "cpu")
+    assert dl.tensor(1.0).shape == () and dl.tensor(1.0).numel() == 1 and dl.Tensor(np.zeros((0, 3))).numel() == 0
+    with pytest.raises(ValueError, match="size: dim 3 is out of range for a Tensor of 3 dimensions"):
+        x.size(3)
+
+
+def test_len_and_iteration():
+    x = dl.tensor([[1, 2], [3, 4]])
+    assert [row.tolist() for row in x] == [[1, 2], [3, 4]]
+    assert 3 in dl.tensor([1, 2, 3]) and 5 not in dl.tensor([1, 2, 3])
+    assert list(dl.Tensor(np.zeros((0, 2)))) == []
+    for f in (len, iter, list):
+        with pytest.raises(TypeError, match="0-d Tensor"):
+            f(dl.tensor(1.0))
+
+
+def test_iteration_is_differentiable():
+    x = leaf(1.0, 2.0, 3.0)
+    a, b, c = x
+    (a + 2 * b + 3 * c).backward()
+    assert x.grad.tolist() == [1, 2, 3]
+
+
+def test_item_and_conversions_to_numbers():
+    assert dl.tensor([[2.5]]).item() == 2.5 and type(dl.tensor([2.5]).item()) is float
+    assert type(dl.tensor(3).item()) is int and type(dl.tensor(True).item()) is bool
+    assert float(dl.tensor([2.5])) == 2.5 and int(dl.tensor(2.9)) == 2 and float(leaf(2.0)) == 2.0
+    assert bool(dl.tensor(0.5)) and not bool(dl.tensor([0])) and bool(dl.tensor([[float("nan")]]))
+    for shape in ((2,), (0,), (1, 2)):
+        with pytest.raises(ValueError, match=r"item\(\): the Tensor must have one element, its shape is"):
+            dl.Tensor(np.zeros(shape)).item()
+        with pytest.raises(ValueError, match="one element"):
+            float(dl.Tensor(np.zeros(shape)))
+        with pytest.raises(ValueError, match="ambiguous"):
+            bool(dl.Tensor(np.zeros(shape)))
+
+
+def test_index_protocol():
+    numbers = [10, 20, 30]
+    assert numbers[dl.tensor(1)] == 20 and numbers[dl.Tensor(np.uint8(2))] == 30
+    assert list(range(dl.tensor(3))) == [0, 1, 2]
+    for x in (dl.tensor(1.0), dl.tensor(True)):
+        with pytest.raises(TypeError, match="only an integer Tensor of one element can be an index"):
+            numbers[x]
+    with pytest.raises(TypeError, match="one element"):
+        numbers[dl.tensor([1, 2])]
+
+
+def test_tolist():
+    assert dl.tensor([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]] and leaf(1.0).tolist() == [1.0]
+    assert dl.tensor(2.5).tolist() == 2.5
+
+
+def test_repr():
+    assert repr(dl.tensor([1.0, 2.0])) == "tensor([1., 2.])"
+    assert repr(dl.tensor([1, 2])) == "tensor([1, 2])"
+    assert repr(dl.tensor(True)) == "tensor(True)"
+    assert repr(leaf(1.0)) == "tensor([1.], dtype=float64, requires_grad=True)"
+    assert repr(leaf(1.0) * 2) == "tensor([2.], dtype=float64, grad_fn=<Mul>)"
+    assert repr(dl.tensor([[1, 2], [3, 4]])) == "tensor([[1, 2],\n        [3, 4]])"
+    assert len(repr(dl.Tensor(np.zeros(100_000)))) < 200
+
+
+def test_hash_is_by_identity():
+    a, b = dl.tensor([1.0]), dl.tensor([1.0])
+    assert len({a, b}) == 2 and {a: 1, b: 2}[b] == 2 and hash(a) == hash(a)
+
+
+def test_deepcopy_of_a_leaf_copies_data_and_gradient():
+    x = leaf(1.0, 2.0)
+    (x * x).sum().backward()
+    twin, again = copy.deepcopy([x, x])
+    assert twin is again and twin.requires_grad and twin.tolist() == [1, 2] and twin.grad.tolist() == [2, 4]
+    assert not np.shares_memory(twin.data, x.data) and not np.shares_memory(twin.grad.data, x.grad.data)
+    with pytest.raises(RuntimeError, match="deepcopy: only leaf Tensors"):
+        copy.deepcopy(x * 2)
+
+
+def test_shallow_copy_and_pickle_are_refused():
+    for x in (dl.tensor(1.0), leaf(1.0) * 2):
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(TypeError, match="never pickled"):
+                pickle.dump(x, io.BytesIO(), protocol)
+        with pytest.raises(TypeError, match="never pickled"):
+            copy.copy(x)
+
+
+def test_is_leaf_and_grad_fn():
+    x = leaf(1.0)
+    y = x * 2
+    assert x.is_leaf and x.grad_fn is None and not y.is_leaf and y.grad_fn.name == "Mul"
+    assert dl.tensor(1.0).is_leaf and (dl.tensor(1.0) * 2).is_leaf and y.detach().is_leaf
+
+
+def test_attributes_cannot_be_misspelt():
+    with pytest.raises(AttributeError):
+        dl.tensor(1.0).gard = None
+
+
+# ---- NumPy ---------------------------------------------------------------------------------------------------------
+
+
+def test_numpy_is_the_array_itself():
+    x = dl.tensor([1.0, 2.0])
+    assert x.numpy() is x.data and leaf(1.0).detach().numpy().tolist() == [1]
+    for y in (leaf(1.0), leaf(1.0) * 2):
+        with pytest.raises(RuntimeError, match=r"detach\(\)\.numpy\(\)"):
+            y.numpy()
+        with pytest.raises(RuntimeError, match=r"detach\(\)\.numpy\(\)"):
+            np.asarray(y)
+
+
+def test_array_protocol():
+    x = dl.tensor([1.0, 2.0])
+    assert np.asarray(x) is x.data and np.shares_memory(np.array(x, copy=False), x.data)
+    assert not np.shares_memory(np.array(x), x.data)
+    assert np.asarray(x, np.float64).dtype == np.float64
+    assert np.stack([x, x]).shape == (2, 2)
+
+
+@pytest.mark.parametrize("number", [2.0, np.float64(2), np.float32(2), np.int64(2), np.full(2, 2.0, np.float32), 2])
+def test_operators_with_numpy_on_the_left_are_minidls(number):
+    x = dl.tensor([1.0, 4.0], requires_grad=True)
+    cases = {
+        "+": (number + x, [3, 6]),
+        "-": (number - x, [1, -2]),
+        "*": (number * x, [2, 8]),
+        "/": (number / x, [2, 0.5]),
+        "**": (number**x, [2, 16]),
+        "<": (number < x, [False, True]),
+        "==": (number == x, [False, False]),
+    }
+    for symbol, (y, expected) in cases.items():
+        assert isinstance(y, dl.Tensor), symbol
+        assert y.tolist() == expected, symbol
+        assert y.dtype in (np.float32, np.bool_), symbol
+        assert y.requires_grad == (y.dtype == np.float32), symbol
+    assert isinstance(np.eye(2, dtype=np.float32) @ x, dl.Tensor)
+
+
+def test_numpy_functions_do_not_take_tensors_apart():
+    with pytest.raises(TypeError):
+        np.add(np.zeros(2), dl.tensor([1.0, 2.0]))
+
+
+# ---- data, requires_grad, grad, detach -----------------------------------------------------------------------------
+
+
+def test_data_can_be_replaced():
+    x = leaf(1.0, 2.0)
+    x.data = np.array([3.0, 4.0])
+    assert x.tolist() == [3, 4] and x.requires_grad
+    x.data -= 1  # gets, changes in place, sets
+    assert x.tolist() == [2, 3]
+    x.data = dl.tensor([5.0])
+    assert x.tolist() == [5] and x.dtype == np.float32
+    x.data = [1.5]
+    assert x.dtype == np.float32
+    with pytest.raises(TypeError, match="data: int64 cannot replace"):
+        x.data = np.arange(3)
+    with pytest.raises(TypeError, match="data: numbers are needed"):
+        x.data = "text"
+    y = dl.tensor([1.0])
+    y.data = np.arange(3)
+    assert y.dtype == np.int64
+
+
+@pytest.mark.parametrize("data", [1, True, [1, 2], np.zeros(2, np.uint8)])
+def test_integers_cannot_require_a_gradient(data):
+    match = "requires_grad: only floating-point or complex Tensors have gradients, not"
+    with pytest.raises(TypeError, match=match):
+        dl.Tensor(data, requires_grad=True)
+    with pytest.raises(TypeError, match=match):
+        dl.Tensor(data).requires_grad_()
+    x = dl.Tensor(data)
+    with pytest.raises(TypeError, match=match):
+        x.requires_grad = True
+    assert not x.requires_grad and not x.requires_grad_(False).requires_grad
+
+
+def test_requires_grad_of_leaves_and_computed_tensors():
+    x = dl.tensor([1.0])
+    assert x.requires_grad_() is x and x.requires_grad
+    x.requires_grad = False
+    assert not (x * 2).requires_grad
+    x.requires_grad = True
+    y = x * 2
+    assert y.requires_grad_().requires_grad
+    with pytest.raises(RuntimeError, match="a computed Tensor cannot stop requiring a gradient"):
+        y.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="a computed Tensor cannot stop requiring a gradient"):
+        y.requires_grad = False
+    assert dl.tensor([1j], requires_grad=True).requires_grad
+
+
+def test_grad_must_be_a_tensor_like_this_one():
+    x = leaf(1.0, 2.0)
+    x.grad = dl.Tensor(np.zeros(2))
+    x.grad = None
+    with pytest.raises(TypeError, match="grad must be a Tensor, not ndarray"):
+        x.grad = np.zeros(2)
+    with pytest.raises(ValueError, match=r"grad has shape \(3,\), it must be \(2,\)"):
+        x.grad = dl.Tensor(np.zeros(3))
+    with pytest.raises(TypeError, match="grad has dtype float32, it must be float64"):
+        x.grad = dl.tensor([1.0, 2.0])
+    assert x.grad is None
+
+
+def test_detach_shares_memory_and_leaves_the_graph():
+    x = leaf(1.0, 2.0)
+    y = (x * 3).detach()
+    assert not y.requires_grad and y.is_leaf and y.grad is None
+    z = x * 3
+    assert np.shares_memory(z.detach().data, z.data)
+    (z + z.detach()).sum().backward()
+    assert x.grad.tolist() == [3, 3]
+
+
+# ---- the version counter -------------------------------------------------------------------------------------------
+
+
+def changed_by_add(x):
+    with dl.no_grad():
+        x += 1
+
+
+def changed_by_data(x):
+    x.data = x.data + 1
+
+
+def changed_through_detach(x):
+    x.detach().zero_()
+
+
+def changed_through_a_view(x):
+    with dl.no_grad():
+        x[0].zero_()
+
+
+def changed_through_a_reshaped_view(x):
+    with dl.no_grad():
+        x.reshape(2, 1)[1] = 5.0
+
+
+def changed_through_a_tensor_of_it(x):
+    dl.Tensor(x).fill_(5)
+
+
+def changed_by_a_masked_assignment(x):
+    with dl.no_grad():
+        x[x > 0] = 5.0
+
+
+CHANGES = {
+    changed_by_add: "add_",
+    changed_by_data: r"assigning to \.data",
+    changed_through_detach: "zero_",
+    changed_through_a_view: "zero_",
+    changed_through_a_reshaped_view: "setitem",
+    changed_through_a_tensor_of_it: "fill_",
+    changed_by_a_masked_assignment: "setitem",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+def test_a_saved_input_that_was_changed_is_named(change):
+    x = leaf(1.0, 2.0)
+    y = x * x
+    change(x)
+    match = (
+        rf"Tensor number 0 that Mul saved for its backward \(shape \(2,\)\) was changed in place.* by {CHANGES[change]}"
+    )
+    with pytest.raises(RuntimeError, match=match):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+def test_a_saved_output_that_was_changed_is_named(change):
+    x = leaf(1.0, 2.0)
+    y = x.exp()
+    z = y * 2
+    change(y)
+    with pytest.raises(RuntimeError, match=f"that Exp saved .* by {CHANGES[change]}"):
+        z.sum().backward()
+
+
+def test_changes_before_or_after_matter_only_between():
+    x = leaf(1.0, 2.0)
+    changed_by_add(x)
+    y = (x * x).sum()
+    y.backward()
+    changed_by_add(x)
+    assert x.grad.tolist() == [4, 6]
+
+
+def test_a_change_of_what_is_not_saved_is_allowed():
+    x, c = leaf(1.0, 2.0), dl.tensor([3.0, 4.0]).double()
+    y = (x + c).sum() + (x * 2).sum()
+    changed_by_add(x)
+    changed_by_add(c)
+    y.backward()
+    assert x.grad.tolist() == [3, 3]
+
+
+def test_a_factor_that_backward_does_not_need_is_not_saved():
+    """x is not needed where c has no gradient: x may change, and its memory is not kept."""
+    x, c = leaf(1.0, 2.0), dl.tensor([3.0, 4.0]).double()
+    y = (x * c).sum()
+    changed_by_add(x)
+    y.backward()
+    assert x.grad.tolist() == [3, 4]
+    y = (x * c).sum()
+    changed_by_add(c)
+    with pytest.raises(RuntimeError, match="that Mul saved"):
+        y.backward()
+
+
+FREE_OUTPUTS = {
+    "x + w": lambda x, w: x + w,
+    "x * w": lambda x, w: x * w,
+    "x / 2": lambda x, w: x / 2,
+    "x ** 2": lambda x, w: x**2,
+    "-x": lambda x, w: -x,
+    "x.abs()": lambda x, w: x.abs(),
+    "x.log()": lambda x, w: x.log(),
+    "x.sum(0)": lambda x, w: x.sum(0),
+    "x.mean(0)": lambda x, w: x.mean(0),
+    "x.clone()": lambda x, w: x.clone(),
+    "x.double()": lambda x, w: x.float().double(),
+    "x[[0, 1]]": lambda x, w: x[[0, 1]],
+    "x @ w": lambda x, w: x.reshape(1, 2) @ w.reshape(2, 1),
+}
+
+
+@pytest.mark.parametrize("name", FREE_OUTPUTS)
+def test_an_output_that_backward_does_not_need_may_change(name):
+    torch = pytest.importorskip("torch")
+
+    def gradients(x, w):
+        y = FREE_OUTPUTS[name](x, w)
+        y += 1
+        (y * y).sum().backward()
+        return [x.grad.tolist(), None if w.grad is None else w.grad.tolist()]
+
+    values = [1.5, 2.5], [3.0, 5.0]
+    got = gradients(*[leaf(*v) for v in values])
+    assert got == gradients(*[torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in values])
+
+
+def test_an_input_whose_partner_is_constant_may_change():
+    w = dl.Tensor(normal(2, 3))
+    for f in (lambda x: x @ w, lambda x: dl.ops.conv2d(x.reshape(1, 2, 1, 1), w.T.reshape(3, 2, 1, 1))):
+        x = leaf(1.0, 2.0)
+        y = f(x)
+        changed_by_add(x)
+        y.sum().backward()
+        np.testing.assert_allclose(x.grad.data, w.data.sum(1))
+
+
+def test_a_changed_condition_or_index_is_noticed_or_harmless():
+    x, condition = leaf(1.0, 2.0), dl.tensor([True, False])
+    y = dl.ops.where(condition, x, 0.0).sum()
+    condition.fill_(False)
+    with pytest.raises(RuntimeError, match="that Where saved"):
+        y.backward()
+    index = np.array([0, 1])
+    y = x[index].sum() + x[dl.Tensor(index)].sum()
+    index[...] = 0
+    y.backward()
+    assert x.grad.tolist() == [2, 2]
+
+
+# ---- changes in place ----------------------------------------------------------------------------------------------
+
+
+def test_in_place_operations_change_the_memory_and_return_the_tensor():
+    array = np.array([1.0, 2.0])
+    x = dl.Tensor(array)
+    assert x.add_(1) is x and array.tolist() == [2, 3]
+    assert x.sub_(dl.Tensor(np.array([1.0, 1.0]))) is x and array.tolist() == [1, 2]
+    assert x.mul_(4) is x and array.tolist() == [4, 8]
+    assert x.div_(2) is x and array.tolist() == [2, 4]
+    assert x.copy_(dl.tensor([5, 6])) is x and array.tolist() == [5, 6]
+    assert x.copy_(dl.tensor(7.0)) is x and array.tolist() == [7, 7]
+    assert x.fill_(3) is x and array.tolist() == [3, 3]
+    assert x.zero_() is x and array.tolist() == [0, 0]
+    x[1] = 9
+    assert array.tolist() == [0, 9]
+    alias = x
+    x += 1
+    x -= np.array([1.0, 2.0])
+    x *= 3
+    x /= 2
+    assert x is alias and array.tolist() == [0, 12]
+    assert x.data is array
+
+
+def test_views_see_changes():
+    x = dl.tensor([[1.0, 2.0], [3.0, 4.0]])
+    x[0] += 10
+    x[1, 1].add_(5)
+    x.T[0, 1] = 7
+    x.reshape(4)[1:2].zero_()
+    assert x.tolist() == [[11, 0], [7, 9]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.add_(1),
+        lambda x: x.__iadd__(1),
+        lambda x: x.mul_(2),
+        lambda x: x.copy_(dl.tensor([5.0, 2.0])),
+        lambda x: x.zero_(),
+        lambda x: x.__setitem__(0, 5.0),
+    ],
+)
+def test_a_leaf_that_requires_a_gradient(change):
+    x = leaf(1.0, 2.0)
+    with pytest.raises(RuntimeError, match=r"a leaf that requires a gradient .* under no_grad\(\)"):
+        change(x)
+    assert x.tolist() == [1, 2] and x.is_leaf
+    with dl.no_grad():
+        change(x)
+    assert x.tolist() != [1, 2] and x.is_leaf and x.requires_grad
+
+
+def test_no_grad_changes_of_a_computed_tensor_keep_its_place():
+    x = leaf(1.0, 2.0)
+    y = x + 1
+    with dl.no_grad():
+        y.mul_(10)
+    assert y.tolist() == [20, 30] and y.requires_grad
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 1]
+
+
+IN_PLACE = {
+    "y += 1": lambda y, w: y.add_(1),
+    "y += w": lambda y, w: y.add_(w),
+    "y -= w": lambda y, w: y.sub_(w),
+    "y *= 3": lambda y, w: y.mul_(3),
+    "y *= constant": lambda y, w: y.mul_(w.detach() + 0),
+    "y *= w": lambda y, w: y.mul_(w),
+    "y /= w": lambda y, w: y.div_(w),
+    "y /= 2": lambda y, w: y.div_(2.0),
+    "y[0] = w[1]": lambda y, w: y.__setitem__(0, w[1]),
+    "y[[1, 0]] = w": lambda y, w: y.__setitem__([1, 0], w),
+    "y[:] = 2": lambda y, w: y.__setitem__(slice(None), 2.0),
+    "y.copy_(w)": lambda y, w: y.copy_(w),
+    "y[0] = 3 y[0]": lambda y, w: y.__setitem__(0, y[0] * 3),
+    "y += y[0]": lambda y, w: y.add_(y[0] * 2),
+    "y += y": lambda y, w: y.add_(y),
+    "y += 1; y *= 2; y -= w": lambda y, w: y.add_(1).mul_(2).sub_(w),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_in_place_on_a_computed_tensor_matches_pytorch(name):
+    """Before and after the change y enters another term, so that a wrong place in the graph shows."""
+    torch = pytest.importorskip("torch")
+
+    def gradients(x, w, backward):
+        y = x * 3
+        before = (y + 1).sum()
+        IN_PLACE[name](y, w)
+        backward(before + (y * w).sum())
+        return y, x.grad, w.grad
+
+    values, weights = normal(2, seed=1), normal(2, seed=2) + 3
+    got = gradients(dl.Tensor(values, True), dl.Tensor(weights, True), lambda loss: loss.backward())
+    expected = gradients(
+        torch.tensor(values, requires_grad=True),
+        torch.tensor(weights, requires_grad=True),
+        lambda loss: loss.backward(),
+    )
+    for g, e in zip(got, expected, strict=True):
+        helpers.close(g.detach().numpy(), e.detach().numpy(), 1e-12)
+
+
+def test_in_place_on_products_with_itself():
+    """PyTorch refuses these: what it saved has changed. Here the value before is kept."""
+
+    def f(x, w):
+        y = x * 3
+        y *= y
+        y *= w
+        y *= y
+        y /= w
+        return y
+
+    helpers.check_gradient(f, normal(2), normal(2, seed=1) + 3)
+
+
+def test_what_another_operation_saved_may_still_not_change():
+    x, w = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    y = x + 0
+    z = y * w
+    y *= w
+    with pytest.raises(RuntimeError, match="that Mul saved .* changed in place afterwards by mul_"):
+        z.sum().backward()
+    y.sum().backward()
+    assert x.grad.tolist() == [3, 4] and w.grad.tolist() == [1, 2]
+
+
+def test_a_constant_becomes_computed():
+    x, y = leaf(1.0, 2.0), dl.Tensor(np.zeros(3))
+    y[1:] = x * 2
+    y.add_(1)
+    assert y.requires_grad and not y.is_leaf and y.tolist() == [1, 3, 5]
+    (y * y).sum().backward()
+    assert x.grad.tolist() == [12, 20]
+
+
+def test_retain_grad_and_hooks_follow_the_value_that_was_changed():
+    torch = pytest.importorskip("torch")
+
+    def gradient(x):
+        y = x * 2
+        y.retain_grad()
+        y *= 5
+        (y * 3).sum().backward()
+        return y.grad.tolist(), x.grad.tolist()
+
+    assert gradient(leaf(1.0)) == gradient(torch.tensor([1.0], requires_grad=True)) == ([3], [30])
+
+
+@pytest.mark.parametrize("view", [lambda y: y[0], lambda y: y.T, lambda y: y.reshape(4), lambda y: y.detach()])
+def test_in_place_on_shared_memory_is_refused_while_recording(view):
+    y = leaf(1.0, 2.0, 3.0, 4.0).reshape(2, 2) * 2
+    v = view(y)
+    for changed in (y, v):
+        if changed.requires_grad:
+            before = y.tolist()
+            with pytest.raises(RuntimeError, match="add_: the Tensor shares its memory with another"):
+                changed.add_(1)
+            assert y.tolist() == before
+    with dl.no_grad():
+        v.add_(1)
+    assert y.tolist() != before
+
+
+def test_a_view_taken_after_a_pass_is_known():
+    x = leaf(1.0, 2.0)
+    y = x.relu()
+    y.sum().backward(retain_graph=True)  # restores y from what was saved, and detaches it
+    view = y[0]
+    with pytest.raises(RuntimeError, match="shares its memory"):
+        y.add_(1)
+    assert view.item() == 1
+
+
+def test_in_place_is_allowed_again_when_the_views_are_gone():
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    views = [y[0], y.reshape(2, 1), y.detach(), dl.Tensor(y)]
+    while views:
+        with pytest.raises(RuntimeError, match="shares its memory"):
+            y.add_(1)
+        views.pop()
+    y.add_(1)
+    y.sum().backward()
+    assert x.grad.tolist() == [2, 2]
+
+
+def test_in_place_errors_name_the_operation_and_leave_the_tensor_as_it_was():
+    x = dl.tensor([1.0, 2.0])
+    with pytest.raises(
+        ValueError, match=r"add_: the result's shape \(3, 2\) is not that of the Tensor changed, \(2,\)"
+    ):
+        x.add_(dl.Tensor(np.zeros((3, 2))))
+    with pytest.raises(TypeError, match="mul_: complex64 cannot be stored in a Tensor of float32"):
+        x.mul_(1j)
+    with pytest.raises(TypeError, match="add_: float32 cannot be stored in a Tensor of int64"):
+        dl.tensor([1, 2]).add_(0.5)
+    with pytest.raises(TypeError, match="div_: float32 cannot be stored in a Tensor of int64"):
+        dl.tensor([1, 2]).div_(2)
+    with pytest.raises(ValueError, match="copy_|expand"):
+        x.copy_(dl.Tensor(np.zeros(3)))
+    with pytest.raises(TypeError, match="copy_"):
+        x.copy_("text")
+    assert x.tolist() == [1, 2]
+    y = dl.tensor([1.0, 2.0]).double()
+    assert y.add_(dl.tensor([1, 2])).dtype == np.float64
+    assert x.add_(y).dtype == np.float32 and x.tolist() == [3, 6]
+
+
+def test_in_place_of_another_dtype_converts_the_gradient_back():
+    x, w = leaf(1.0, 2.0, dtype=np.float32), leaf(3.0, 4.0)
+    y = x * 2
+    y += w * w
+    assert y.dtype == np.float32
+    y.sum().backward()
+    assert x.grad.dtype == np.float32 and x.grad.tolist() == [2, 2]
+    assert w.grad.dtype == np.float64 and w.grad.tolist() == [6, 8]
+
+
+def test_memory_that_must_not_be_written():
+    array = np.zeros(2)
+    array.flags.writeable = False
+    with pytest.raises(RuntimeError, match="add_: the Tensor's memory is read-only"):
+        dl.Tensor(array).add_(1)
+    with pytest.raises(RuntimeError, match="zero_: the Tensor's memory is read-only"):
+        dl.tensor([1.0]).expand(3).zero_()
+    x = leaf(1.0)
+    constant = dl.Tensor(array)
+    with pytest.raises(RuntimeError, match="read-only"):
+        constant[0] = x[0]
+    assert constant.is_leaf and not constant.requires_grad
+
+
+def test_a_tensor_dies_with_its_last_reference():
+    import weakref
+
+    gc.collect()
+    gc.disable()
+    try:
+        x = dl.tensor([1.0])
+        x.add_(1)
+        reference = weakref.ref(x)
+        view = x[0:1]
+        del x
+        assert reference() is None and view.tolist() == [2]
+    finally:
+        gc.enable()

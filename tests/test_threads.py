@@ -1,0 +1,112 @@
+"""The number of threads changes how long a kernel takes and not one bit of what it computes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+
+import minidl
+from minidl import kernels
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Runs every kernel of the table on 1 to 4 threads and prints, as JSON, a list per kernel and dtype: for each of its
+# inputs the hash of its outputs, by number of threads.
+CODE = """
+import copy, hashlib, json
+import numpy as np
+import minidl
+import numba
+from minidl.kernels import KERNELS, Kernel
+
+THREADS = range(1, 5)
+
+def empty(*shape):
+    return np.empty(shape, dtype)
+
+def larger(name, rng, dtype):
+    \"\"\"Inputs with enough work for several threads.\"\"\"
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    x, w, gy, geometry = (8, 28, 28, 16), (3, 3, 16, 32), (8, 28, 28, 32), ((1, 1), (1, 1), (1, 1), 1)
+    inputs = {
+        "channel_sum.forward": (normal(20_000, 13), empty(13)),
+        "conv2d.forward": (normal(*x), normal(*w), normal(32), *geometry, empty(*gy)),
+        "conv2d.input_grad": (normal(*gy), normal(*w), *geometry, empty(*x)),
+        "conv2d.weight_grad": (normal(*x), normal(*gy), *geometry, empty(*w)),
+        "matmul.forward": (normal(1, 300, 500), normal(1, 500, 200), empty(1, 300, 200)),
+        "careless": (normal(100_003), empty(1)),
+    }
+    return [inputs[name]] if name in inputs else []
+
+@numba.njit(parallel=True)
+def total(x, y):
+    sum = x.dtype.type(0)
+    for i in numba.prange(x.size):
+        sum += x[i]
+    y[0] = sum
+
+Kernel("careless", reference=total.py_func, cpu=total, samples=lambda rng, dtype: [])
+
+hashes = {}
+for kernel in KERNELS.values():
+    for dtype in "float32", "float64":
+        rng = np.random.default_rng(0)
+        found = hashes[f"{kernel.name} {dtype}"] = []
+        for args in [*kernel.samples(rng, dtype), *larger(kernel.name, rng, dtype)]:
+            found.append([])
+            for threads in THREADS:
+                minidl.set_num_threads(threads)
+                assert minidl.get_num_threads() == threads
+                used = copy.deepcopy(args)
+                kernel.cpu(*used)  # and not kernel(*used), which keeps little work on one thread
+                outputs = b"".join(y.tobytes() for y in used[-kernel.outputs :])
+                found[-1].append(hashlib.sha256(outputs).hexdigest())
+print(json.dumps(hashes))
+"""
+
+
+@pytest.fixture(scope="module")
+def hashes():
+    environment = os.environ | {"NUMBA_NUM_THREADS": "4", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", kernels.KERNELS)
+def test_threads_do_not_change_a_bit(hashes, name, dtype):
+    found = hashes[f"{name} {dtype}"]
+    assert found
+    assert [number for number, by_threads in enumerate(found) if len(set(by_threads)) != 1] == []
+
+
+def test_a_careless_sum_would_be_found(hashes):
+    """A sum that is split by threads, as numba does it unasked, differs."""
+    for dtype in "float32", "float64":
+        (by_threads,) = hashes[f"careless {dtype}"]
+        assert len(set(by_threads)) > 1
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 1.5, "2", None, numba.config.NUMBA_NUM_THREADS + 1])
+def test_wrong_number_of_threads(count):
+    before = minidl.get_num_threads()
+    with pytest.raises(ValueError, match=rf"integer from 1 to {numba.config.NUMBA_NUM_THREADS}, got {count!r}$"):
+        minidl.set_num_threads(count)
+    assert minidl.get_num_threads() == before
+
+
+def test_number_of_threads_is_kept():
+    before = minidl.get_num_threads()
+    try:
+        minidl.set_num_threads(1)
+        assert minidl.get_num_threads() == 1
+    finally:
+        minidl.set_num_threads(before)
+    assert minidl.get_num_threads() == before
