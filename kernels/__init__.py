@@ -4,6 +4,7 @@ if __name__ != "minidl.kernels":
     raise ImportError(f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice")
 
 from . import channel_sum, conv2d, log_softmax, matmul, max_pool2d, relu, softmax
+from ._cache_root import cache_root
 from ._jit import is_cold
 from ._kernel import KERNELS, Kernel, use_kernels
 from ._threads import get_num_threads, set_num_threads
@@ -11,6 +12,7 @@ from ._threads import get_num_threads, set_num_threads
 __all__ = [
     "KERNELS",
     "Kernel",
+    "cache_root",
     "channel_sum",
     "conv2d",
     "get_num_threads",

@@ -32,6 +32,8 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
+from ._cache_root import cache_root
+
 # error_model: a float division by zero gives inf as in NumPy. contract: a*b+c may become one fused instruction. No
 # other fast-math flag: nnan and ninf would delete the tests by which max-pool propagates NaN (isnan becomes False).
 _FLAGS = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -76,7 +78,7 @@ def jit(function):
 def cache_directory():
     """The folder for this key's machine code, made if missing; None where no private folder can be made."""
     try:
-        root = _cache_root() / "jit"
+        root = cache_root() / "jit"
         directory = root / _key()
         known = directory.is_dir()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -106,15 +108,6 @@ def is_cold():
     """Whether the kernels are still to be compiled, as far as the cache tells."""
     directory = cache_directory()
     return directory is None or not any(file.name != "lock" for file in directory.iterdir())
-
-
-def _cache_root():
-    if os.environ.get("MINIDL_CACHE"):
-        return Path(os.environ["MINIDL_CACHE"]).expanduser().absolute()
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/minidl").expanduser()
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if os.path.isabs(given) else Path("~/.cache").expanduser()) / "minidl"
 
 
 def _key():

@@ -338,6 +338,8 @@ def test_grad_visits_only_what_leads_to_the_inputs():
     assert dl.grad(z, x, retain_graph=True)[0].item() == 5
     with pytest.raises(AssertionError, match="visited"):
         z.backward()
+    y = define(doubling, fail).apply(x)
+    assert dl.grad(y * 3, y)[0].item() == 3
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ IDX files of the same four names. They are looked for, plain or gzipped, in this
 
 1. `$MINIDL_DATA/<name>/`;
 2. `$MINIDL_DATA/` itself, unless its first labels show that it holds the other of the two sets;
-3. `<cache>/data/<name>/` (`paths.cache_dir`);
+3. `<cache>/data/<name>/` (`minidl.kernels.cache_root`);
 4. `<share>/datasets/<name>/` of the system (`paths.system_dataset_dirs`), where Debian's package
    `dataset-fashion-mnist` puts its files.
 
@@ -29,6 +29,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from minidl.data import idx, paths
+from minidl.kernels import cache_root
 
 TIMEOUT = 10  # seconds without an answer, so that a machine without a network soon says so
 CHUNK = 1 << 20
@@ -120,7 +121,7 @@ def load_mnist(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
 
 
 def _cache(name: str) -> Path:
-    return paths.cache_dir() / "data" / name
+    return cache_root() / "data" / name
 
 
 def _folders(name: str) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from minidl.kernels import cache_root
 
 from minidl import data
 from minidl.data import idx, mnist, paths
@@ -64,19 +65,19 @@ def nowhere(monkeypatch, tmp_path):
 # --- the folders
 
 
-def test_cache_dir(monkeypatch, tmp_path):
-    assert paths.cache_dir() == tmp_path / "cache"
+def test_cache_root(monkeypatch, tmp_path):
+    assert cache_root() == tmp_path / "cache"
     monkeypatch.setenv("MINIDL_CACHE", "~/mine")
-    assert paths.cache_dir() == tmp_path / "home/mine"
+    assert cache_root() == tmp_path / "home/mine"
     monkeypatch.setenv("MINIDL_CACHE", "")
     monkeypatch.setattr("sys.platform", "linux")
-    assert paths.cache_dir() == tmp_path / "home/.cache/minidl"
+    assert cache_root() == tmp_path / "home/.cache/minidl"
     monkeypatch.setattr("sys.platform", "darwin")
-    assert paths.cache_dir() == tmp_path / "home/Library/Caches/minidl"
+    assert cache_root() == tmp_path / "home/Library/Caches/minidl"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert paths.cache_dir() == tmp_path / "home/Library/Caches/minidl"
+    assert cache_root() == tmp_path / "home/Library/Caches/minidl"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert paths.cache_dir() == tmp_path / "minidl"
+    assert cache_root() == tmp_path / "minidl"
 
 
 def test_system_dataset_dirs(monkeypatch, tmp_path):

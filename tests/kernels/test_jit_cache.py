@@ -65,7 +65,8 @@ class House:
         for name, text in sources.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
-        shutil.copy(ROOT / "kernels" / "_jit.py", folder / "minidl" / "kernels")
+        for name in ("_cache_root.py", "_jit.py"):
+            shutil.copy(ROOT / "kernels" / name, folder / "minidl" / "kernels")
 
     def start(self, code=IMPORT + CALL + REPORT, **environment):
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "PYTHON", "XDG_"))}
