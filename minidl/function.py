@@ -404,7 +404,7 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
     for tensor, gradient in zip(roots, gradients, strict=True):
         target, index = _place(tensor)
         if target in reached:
-            gradient = gradient if create_graph else gradient.detach()
+            gradient = gradient if create_graph else _tensor.wrap(gradient._data, None, 0)
             _add(pending, target, index, gradient.clone() if target is tensor else gradient)
     with set_grad_enabled(create_graph):
         for target in order:
@@ -418,7 +418,7 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
                         wanted[target, index] = gradient
             if isinstance(target, _tensor.Tensor):
                 if wanted is None:  # what a hook saw or returned may be in use elsewhere
-                    _accumulate(target, grads[0].clone() if target._hooks else grads[0], create_graph)
+                    _accumulate(target, _copy(grads[0]) if target._hooks else grads[0], create_graph)
                 continue
             if wanted is not None and not any(edge is not None and edge[0] in reached for edge in target._edges):
                 continue
@@ -489,7 +489,7 @@ def _run_hooks(target, grads):
         for index, reference in target._retained.items():
             tensor = reference()
             if tensor is not None and grads[index] is not None:
-                tensor._grad = grads[index].clone() if tensor._grad is None else tensor._grad + grads[index]
+                tensor._grad = _copy(grads[index]) if tensor._grad is None else tensor._grad + grads[index]
 
 
 def _differentiate(node, grads, create_graph):
@@ -562,7 +562,11 @@ def _own(result, node, grads, results):
     shared = sum(r is result for r in results) > 1 or not result._data.flags.writeable
     if not shared and not any(isinstance(a, np.ndarray) and np.may_share_memory(a, result._data) for a in arrays):
         return result
-    return result.clone()
+    return _copy(result)
+
+
+def _copy(gradient):
+    return gradient.clone() if _modes.grad else _tensor.wrap(gradient._data.copy(order="K"), None, 0)
 
 
 def _accumulate(leaf, gradient, create_graph):
