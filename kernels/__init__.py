@@ -7,6 +7,7 @@ from . import channel_sum, conv2d, log_softmax, matmul, max_pool2d, relu, softma
 from ._cache_root import cache_root
 from ._jit import is_cold
 from ._kernel import KERNELS, Kernel, use_kernels
+from ._pool import empty, empty_cache, empty_like
 from ._threads import get_num_threads, set_num_threads
 
 __all__ = [
@@ -15,6 +16,9 @@ __all__ = [
     "cache_root",
     "channel_sum",
     "conv2d",
+    "empty",
+    "empty_cache",
+    "empty_like",
     "get_num_threads",
     "is_cold",
     "log_softmax",

@@ -9,7 +9,7 @@ operations below are closed: the derivative of each is written with the others, 
 import numpy as np
 
 from ..function import Function
-from ..kernels import channel_sum
+from ..kernels import channel_sum, empty
 from ..kernels import conv2d as kernel
 from ..kernels._layout import contiguous
 from ._common import as_tensor, pair
@@ -40,7 +40,7 @@ class Conv2d(Function):
         ctx.shapes, ctx.geometry = (x.shape, w.shape), geometry
         stride, padding, dilation, _ = geometry
         size = _output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
-        y = np.empty((len(x), *size, len(w)), x.dtype)
+        y = empty((len(x), *size, len(w)), x.dtype)
         bias = np.zeros(len(w), x.dtype) if bias is None else contiguous(bias)
         kernel.forward(nhwc(x), hwio(w), bias, *geometry, y)
         return nchw(y)
@@ -64,7 +64,7 @@ class Conv2dInputGrad(Function):
         ctx.save_for_backward(grad, w)
         ctx.geometry = geometry
         n, c, h, wd = shape
-        gx = np.empty((n, h, wd, c), grad.dtype)
+        gx = empty((n, h, wd, c), grad.dtype)
         kernel.input_grad(nhwc(grad), hwio(w), *geometry, gx)
         return nchw(gx)
 
@@ -86,7 +86,7 @@ class Conv2dWeightGrad(Function):
         ctx.save_for_backward(x, grad)
         ctx.geometry = geometry
         o, c, kh, kw = shape
-        gw = np.empty((kh, kw, c, o), x.dtype)
+        gw = empty((kh, kw, c, o), x.dtype)
         kernel.weight_grad(nhwc(x), nhwc(grad), *geometry, gw)
         return gw.transpose(3, 2, 0, 1)
 

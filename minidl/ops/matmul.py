@@ -6,6 +6,7 @@ Y = A B:  dL/dA = dL/dY B^T,  dL/dB = A^T dL/dY
 import numpy as np
 
 from ..function import Function
+from ..kernels import empty
 from ..kernels import matmul as kernel
 from ._common import as_tensor, astype, result_dtype, unbroadcast
 from .shape import reshape, transpose, unsqueeze
@@ -38,11 +39,11 @@ def _product(a, b):
         return np.matmul(a, b)
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     if b.ndim == 2:  # one matrix b: a's stack is one tall matrix
-        y = np.empty((1, a.size // a.shape[-1], b.shape[-1]), a.dtype)
+        y = empty((1, a.size // a.shape[-1], b.shape[-1]), a.dtype)
         kernel.forward(a.reshape(1, -1, a.shape[-1]), b[None], y)
     else:
         a, b = (np.broadcast_to(x, stack + x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b))
-        y = np.empty((len(a), a.shape[1], b.shape[2]), a.dtype)
+        y = empty((len(a), a.shape[1], b.shape[2]), a.dtype)
         kernel.forward(a, b, y)
     return y.reshape(*stack, -1, b.shape[-1])
 

@@ -6,6 +6,7 @@ Overlapping windows (stride less than the kernel) as in Krizhevsky et al. 2012, 
 import numpy as np
 
 from ..function import Function
+from ..kernels import empty
 from ..kernels import max_pool2d as kernel
 from ..tensor import Tensor
 from ._common import as_real, pair
@@ -17,8 +18,8 @@ class MaxPool2d(Function):
 
     @staticmethod
     def forward(ctx, x, geometry, size):
-        y = np.empty((len(x), *size, x.shape[1]), x.dtype)
-        ctx.geometry, ctx.shape, ctx.where = geometry, x.shape, np.empty(y.shape, np.int32)
+        y = empty((len(x), *size, x.shape[1]), x.dtype)
+        ctx.geometry, ctx.shape, ctx.where = geometry, x.shape, empty(y.shape, np.int32)
         kernel.forward(nhwc(x), *geometry, y, ctx.where)
         return nchw(y), nchw(ctx.where)
 
@@ -34,7 +35,7 @@ class MaxPool2dBackward(Function):
     def forward(ctx, grad, where, geometry, shape):
         ctx.where, ctx.geometry, ctx.shape = where, geometry, shape
         n, c, h, w = shape
-        gx = np.empty((n, h, w, c), grad.dtype)
+        gx = empty((n, h, w, c), grad.dtype)
         kernel.backward(nhwc(grad), where, *geometry, gx)
         return nchw(gx)
 

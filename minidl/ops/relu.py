@@ -3,7 +3,9 @@
 import numpy as np
 
 from ..function import Function
+from ..kernels import empty_like
 from ..kernels import relu as kernel
+from ..tensor import wrap
 from ._common import as_tensor
 
 _COMPILED = np.float32, np.float64
@@ -21,7 +23,7 @@ class ReLU(Function):
     @staticmethod
     def forward(ctx, x):
         if x.dtype in _COMPILED:
-            y = np.empty_like(x)
+            y = empty_like(x)
             if x.strides != y.strides:  # x has gaps or repeats elements
                 np.copyto(y, x)
                 x = y
@@ -34,7 +36,7 @@ class ReLU(Function):
     @staticmethod
     def backward(ctx, grad):
         (y,) = ctx.saved_tensors
-        return ReLUBackward.apply(grad, y.detach())
+        return ReLUBackward.apply(grad, wrap(y.data, None, 0))
 
 
 class ReLUBackward(Function):
@@ -46,8 +48,8 @@ class ReLUBackward(Function):
         if y.dtype not in _COMPILED:
             return np.where(y > 0, grad, grad.dtype.type(0))
         if grad.strides != y.strides:
-            grad = np.copyto(aligned := np.empty_like(y), grad) or aligned
-        gx = np.empty_like(y)
+            grad = np.copyto(aligned := empty_like(y), grad) or aligned
+        gx = empty_like(y)
         kernel.backward(_flat(grad), _flat(y), _flat(gx))
         return gx
 
