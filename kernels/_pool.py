@@ -1,8 +1,9 @@
 """Memory for large arrays, used again while its pages are still there.
 
-The system takes the pages of a large array back when it is freed and clears new ones when the next is written: for LeNet
-at batch 256 that was a third of a training step (19 ms, and 14 with pages used again). Blocks that were freed are kept as
-long as all memory together stays below the most that was in use at one time.
+The system takes the pages of a large array back when it is freed and clears new ones when the next is written: for
+LeNet at batch 256 that was a third of a training step (19 ms, and 14 with pages used again). Blocks that were freed
+are kept as long as all memory together stays below the most that was in use at one time, and some slack: the sizes
+that are free and those that are needed next are seldom the same.
 """
 
 import math
@@ -12,6 +13,7 @@ import numpy as np
 
 _POOLED = 64 * 1024  # bytes; malloc keeps smaller blocks itself
 _PAGE = 4096
+_SLACK = 128 * 1024 * 1024  # bytes
 
 _lock = threading.RLock()  # a block may be released by the garbage collector in the middle of anything
 _spare = {}  # bytes -> blocks that are free
@@ -66,7 +68,9 @@ def _take(size):
         if _spare.get(size):
             _spare_bytes -= size
             return _spare[size].pop()
-        while _spare_bytes > _peak_bytes - _live_bytes:  # what other sizes hold goes back before more is asked for
+        while (
+            _spare_bytes > _peak_bytes + _SLACK - _live_bytes
+        ):  # what other sizes hold goes back before more is asked for
             kept = next(iter(_spare))
             if _spare[kept]:
                 _spare[kept].pop()
@@ -80,6 +84,6 @@ def _release(memory):
     global _live_bytes, _spare_bytes
     with _lock:
         _live_bytes -= memory.nbytes
-        if _live_bytes + _spare_bytes + memory.nbytes <= _peak_bytes:
+        if _live_bytes + _spare_bytes + memory.nbytes <= _peak_bytes + _SLACK:
             _spare.setdefault(memory.nbytes, []).append(memory)
             _spare_bytes += memory.nbytes

@@ -14,6 +14,7 @@ import numpy as np
 from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
+from ._pool import empty
 from ._tile import TALLEST, tile, tile_width
 
 _ROWS = 8 * TALLEST  # of a per task
@@ -33,7 +34,7 @@ def _cpu(a, b, y):
         y[...] = 0
         return
     shared = b.strides[0] == 0 or stacks == 1  # one matrix b for the whole stack: pack it once
-    panels = np.zeros((1 if shared else stacks, ceil_div(n, width), k, width), y.dtype)
+    panels = empty((1 if shared else stacks, ceil_div(n, width), k, width), y.dtype)
     _pack(b, panels)
     strides = tuple(s // a.itemsize for s in a.strides)
     _blocks(
@@ -58,8 +59,8 @@ def _pack(b, panels):
     for task in prange(stacks * blocks):
         s, first = np.int64(task) // blocks, np.int64(task) % blocks * width
         for r in range(k):
-            for j in range(min(width, n - first)):
-                panels[s, np.int64(task) % blocks, r, j] = b[s, r, first + j]
+            for j in range(width):
+                panels[s, np.int64(task) % blocks, r, j] = b[s, r, first + j] if first + j < n else 0
 
 
 @jit

@@ -78,6 +78,31 @@ def matmul(input, other):
     return y
 
 
+class Linear(Function):
+    """y = x W^T + b: dL/dx = dL/dy W, dL/dW = dL/dy^T x, dL/db = the sum of dL/dy over all but the last axis."""
+
+    @staticmethod
+    def forward(ctx, x, w, bias):
+        need_x, need_w, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if need_w else None, w if need_x else None)
+        y = _product(x.reshape(-1, x.shape[-1]), w.T)
+        if bias is not None:
+            y += bias
+        return y.reshape(*x.shape[:-1], len(w))
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, w = ctx.saved_tensors
+        need_x, need_w, need_bias = ctx.needs_input_grad
+        rows = reshape(grad, -1, grad.shape[-1]) if grad.ndim != 2 else grad
+        grad_w = None
+        if need_w:
+            x = reshape(x, -1, x.shape[-1]) if x.ndim != 2 else x
+            # In the memory order of the weights, (in, out).
+            grad_w = transpose(matmul(transpose(x, 0, 1).conj(), rows), 0, 1)
+        return matmul(grad, w.conj()) if need_x else None, grad_w, rows.sum(0) if need_bias else None
+
+
 def linear(input, weight, bias=None):
     """input @ weight.T + bias.
 
@@ -99,5 +124,6 @@ def linear(input, weight, bias=None):
     bias = None if bias is None else as_tensor("linear", bias)
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}")
-    y = matmul(input, transpose(weight, 0, 1))
-    return y if bias is None else y + bias
+    given = [t for t in (input, weight, bias) if t is not None]
+    dtype = result_dtype(*given)
+    return Linear.apply(*(t if t is None else astype(t, dtype) for t in (input, weight, bias)))
