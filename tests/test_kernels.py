@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+
 from minidl.kernels import KERNELS
 
 RTOL = {"float32": 1e-5, "float64": 1e-12}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from minidl.kernels import cache_root
 
 from minidl import data
 from minidl.data import idx, mnist, paths
+from minidl.kernels import cache_root
 
 NAMES = [
     "train-images-idx3-ubyte",

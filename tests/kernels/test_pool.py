@@ -1,4 +1,4 @@
-"""The pool of memory: arrays never overlap, blocks come back when the last view dies, and no more is kept than agreed."""
+"""The pool of memory: arrays never overlap, blocks come back with the last view, no more is kept than agreed."""
 
 import gc
 
