@@ -30,8 +30,9 @@ class Recipe:
 # 0.978 to 0.986 without (and 0.964 to 0.983 at lr 0.05).
 RECIPES = {
     ("lenet", "digits"): Recipe(40, 32, 0.02, transform=RandomAffine(degrees=10, translate=2, scale=0.1)),
-    ("lenet", "mnist"): Recipe(8, 64, 0.02),
-    ("lenet", "fashion-mnist"): Recipe(8, 64, 0.02),
+    ("lenet", "mnist"): Recipe(8, 32, 0.02),
+    # Three seeds: 0.904 to 0.908; at batch 64, 0.901 to 0.904, and with mirrored images no better in so few epochs.
+    ("lenet", "fashion-mnist"): Recipe(8, 32, 0.02),
 }
 
 
