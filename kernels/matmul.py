@@ -35,7 +35,7 @@ def _cpu(a, b, y):
         return
     shared = b.strides[0] == 0 or stacks == 1  # one matrix b for the whole stack: pack it once
     panels = empty((1 if shared else stacks, ceil_div(n, width), k, width), y.dtype)
-    _pack(b, panels)
+    pack(b, panels)
     strides = tuple(s // a.itemsize for s in a.strides)
     _blocks(
         a[0, 0, :1],
@@ -53,7 +53,8 @@ def _cpu(a, b, y):
 
 
 @jit
-def _pack(b, panels):
+def pack(b, panels):
+    """b (B, K, N) to panels (B, N / width rounded up, K, width), zeros where the last is not full."""
     stacks, blocks, k, width = panels.shape
     n = b.shape[2]
     for task in prange(stacks * blocks):

@@ -7,13 +7,14 @@
     gx, gw, gy                      gradients, shaped as x, w, y
 
 stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous and of one dtype. The last argument is
-written. reference.py has the formula, direct.py the numba form.
+written. reference.py has the formula; direct.py is the numba form, scatter.py another one of input_grad.
 """
 
 import numpy as np
 
 from .._kernel import Kernel
-from . import direct, reference
+from .._tile import tile_width
+from . import direct, reference, scatter
 
 # (N, H, W, C, O, KH, KW, stride, padding, dilation, groups): pairwise distinct sizes, so that no transpose hides.
 _CASES = [
@@ -28,6 +29,9 @@ _CASES = [
     (0, 5, 4, 3, 2, 3, 3, (1, 1), (1, 1), (1, 1), 1),  # empty batch
     (17, 28, 30, 1, 6, 5, 5, (1, 1), (0, 0), (1, 1), 1),  # LeNet's first layer, more images than partial sums
     (2, 20, 47, 16, 40, 3, 3, (1, 1), (1, 1), (1, 1), 1),  # several tiles across and several blocks down
+    (2, 9, 11, 8, 7, 3, 5, (1, 2), (1, 3), (1, 1), 1),  # a kernel's row of few channels, yet wider than a tile
+    (1, 7, 12, 4, 5, 2, 7, (2, 1), (0, 2), (1, 1), 1),
+    (1, 40, 41, 3, 4, 5, 5, (1, 1), (2, 0), (1, 1), 1),  # more products than the scratch of a block of rows holds
 ]
 
 
@@ -62,6 +66,14 @@ def _nanoseconds(weights, pixels):
     return pixels.size * weights.size // max(1, weights.shape[3]) // 20
 
 
+def _input_grad(gy, w, stride, padding, dilation, groups, gx):
+    """The one place that chooses: with so few channels the direct way would leave most of each vector empty."""
+    if groups == 1 and gx.shape[3] <= tile_width(gx.dtype) // 4:
+        scatter.input_grad(gy, w, stride, padding, dilation, gx)
+    else:
+        direct.input_grad(gy, w, stride, padding, dilation, groups, gx)
+
+
 forward = Kernel(
     "conv2d.forward",
     reference=reference.forward,
@@ -72,7 +84,7 @@ forward = Kernel(
 input_grad = Kernel(
     "conv2d.input_grad",
     reference=reference.input_grad,
-    cpu=direct.input_grad,
+    cpu=_input_grad,
     samples=_input_grad_samples,
     nanoseconds=lambda gy, w, stride, padding, dilation, groups, gx: _nanoseconds(w, gy),
 )
