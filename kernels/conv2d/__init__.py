@@ -68,7 +68,7 @@ def _nanoseconds(weights, pixels):
 
 def _input_grad(gy, w, stride, padding, dilation, groups, gx):
     """The one place that chooses: with so few channels the direct way would leave most of each vector empty."""
-    if groups == 1 and gx.shape[3] <= tile_width(gx.dtype) // 4:
+    if groups == 1 and 0 < gx.shape[3] <= tile_width(gx.dtype) // 4:
         scatter.input_grad(gy, w, stride, padding, dilation, gx)
     else:
         direct.input_grad(gy, w, stride, padding, dilation, groups, gx)

@@ -85,7 +85,8 @@ def _add_row(products, i, top, ow, window, stride, padding, dilation, gx, width,
                 # One times the products plus the image: whole vectors, the last one masked.
                 for k in range(first * c, last * c, width):
                     tile(kind, 1, min(width, last * c - k), one.ctypes.data, 0, 0, 0,
-                         products.ctypes.data + size * (start + k), 0, 0, 1, 1, to + size * k, 0, to + size * k, 0)  # fmt: skip
+                         products.ctypes.data + size * (start + k), 0, 0, 1, 1,
+                         to + size * k, 0, to + size * k, 0)  # fmt: skip
             else:
                 for v in range(kw):
                     q = left + v * dilation[1]
