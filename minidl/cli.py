@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import __version__, data, kernels, models, random
-from .train import Diverged, Epoch, Record, evaluate, fit, recipe
+from .train import Diverged, Epoch, Record, compile_kernels, evaluate, fit, recipe
 
 _SET_UP_ERRORS = (ValueError, TypeError, OSError, data.DatasetNotFoundError)
 
@@ -97,10 +97,12 @@ def _train(net, dataset, settings, seed, record, model):
     )
     if kernels.is_cold():
         console.print("compiling the kernels for this CPU, once: about 20 seconds")
+        compile_kernels(net, dataset, settings)
     metadata = {
         "model": model, "data": dataset.name, "classes": dataset.class_names, "mean": dataset.mean, "std": dataset.std,
         "seed": seed, "minidl": __version__,
     }  # fmt: skip
+    began = time.perf_counter()
     with _progress(console) as progress:
         task = progress.add_task("", total=settings.epochs * steps, epoch="", loss="", top1="", speed="")
         for event in fit(net, dataset, settings, seed):
@@ -108,7 +110,7 @@ def _train(net, dataset, settings, seed, record, model):
                 if record:
                     record.add(event, net, {**metadata, "epoch": event.epoch})
                 if not console.is_terminal:
-                    console.print(_line(event, settings.epochs, time.perf_counter() - start))
+                    console.print(_line(event, settings.epochs, time.perf_counter() - began))
                 continue
             progress.update(
                 task,

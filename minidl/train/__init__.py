@@ -1,6 +1,6 @@
 """Training: the loop, its metrics, and what it leaves behind."""
 
-from .loop import Diverged, Epoch, Score, Step, evaluate, fit
+from .loop import Diverged, Epoch, Score, Step, compile_kernels, evaluate, fit
 from .metrics import accuracy, correct
 from .recipes import RECIPES, Recipe, recipe
 from .record import Record
@@ -14,6 +14,7 @@ __all__ = [
     "Score",
     "Step",
     "accuracy",
+    "compile_kernels",
     "correct",
     "evaluate",
     "fit",
