@@ -147,6 +147,10 @@ class Tensor:
             text += ", requires_grad=True"
         return f"tensor({text})"
 
+    def __format__(self, spec):
+        """A 0-d Tensor formats as its number: f"{loss:.3f}"."""
+        return format(self.item(), spec) if spec and not self._data.ndim else format(repr(self), spec)
+
     # ---- leaving the graph -------------------------------------------------------------------------------------------
 
     def numpy(self):

@@ -776,3 +776,9 @@ def test_a_tensor_dies_with_its_last_reference():
         assert reference() is None and view.tolist() == [2]
     finally:
         gc.enable()
+
+
+def test_format():
+    loss = dl.tensor(0.25, requires_grad=True) * 2
+    assert f"{loss:.3f}" == "0.500" and f"{dl.tensor(7):04d}" == "0007"
+    assert f"{loss}" == repr(loss) and f"{dl.tensor([1, 2])}" == "tensor([1, 2])"
