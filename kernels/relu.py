@@ -1,7 +1,7 @@
 """Rectified linear unit.
 
     x, y    (L,)  y = max(x, 0); NaN stays NaN
-    gy, gx  (L,)  gx = gy where y > 0, else 0 (the derivative at 0 is taken as 0)
+    gy, gx  (L,)  gx = 0 where y <= 0, else gy (the derivative at 0 is taken as 0; a NaN passes it on)
 
 Flat C-contiguous arrays: any layout, seen in the order of its memory. The last argument is written.
 """
@@ -23,13 +23,13 @@ def _forward_cpu(x, y):
 
 
 def _backward_reference(gy, y, gx):
-    gx[...] = np.where(y > 0, gy, 0)
+    gx[...] = np.where(y <= 0, 0, gy)
 
 
 @jit
 def _backward_cpu(gy, y, gx):
     for i in prange(gy.size):
-        gx[i] = gy[i] if y[i] > 0 else gy.dtype.type(0)
+        gx[i] = gy.dtype.type(0) if y[i] <= 0 else gy[i]
 
 
 def _forward_samples(rng, dtype):

@@ -1,4 +1,4 @@
-"""Rectified linear unit: y = max(x, 0); dL/dx = dL/dy where y > 0, else 0 (also at x = 0)."""
+"""Rectified linear unit: y = max(x, 0); dL/dx = 0 where y <= 0, else dL/dy."""
 
 import numpy as np
 
@@ -40,13 +40,13 @@ class ReLU(Function):
 
 
 class ReLUBackward(Function):
-    """gx = gy where y > 0. Linear in gy; its derivative with respect to y is zero."""
+    """gx = 0 where y <= 0, else gy. Linear in gy; its derivative with respect to y is zero."""
 
     @staticmethod
     def forward(ctx, grad, y):
         ctx.save_for_backward(y)
         if y.dtype not in _COMPILED:
-            return np.where(y > 0, grad, grad.dtype.type(0))
+            return np.where(y <= 0, grad.dtype.type(0), grad)
         if grad.strides != y.strides:
             grad = np.copyto(aligned := empty_like(y), grad) or aligned
         gx = empty_like(y)

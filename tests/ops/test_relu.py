@@ -31,6 +31,12 @@ def test_nan_stays_and_infinity_is_cut():
     np.testing.assert_array_equal(ops.relu(x).numpy(), [np.nan, np.inf, 0])
 
 
+def test_nan_passes_the_gradient_on_as_in_pytorch():
+    x = dl.Tensor(np.array([np.nan, np.inf, -np.inf, 0, 1], np.float32), requires_grad=True)
+    ops.relu(x).backward(np.array([3, 4, 5, 6, 7], np.float32))
+    np.testing.assert_array_equal(x.grad.numpy(), [3, 4, 0, 0, 7])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_any_layout_of_input_and_gradient_gives_the_same(dtype):
     x, gradient = normal(2, 3, 4, 5, dtype=dtype), normal(2, 3, 4, 5, dtype=dtype, seed=1)
