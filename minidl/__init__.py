@@ -18,6 +18,7 @@ from .function import (
     no_grad,
     set_grad_enabled,
 )
+from .gradcheck import GradcheckError, GradcheckWarning, gradcheck, gradgradcheck
 from .kernels import get_num_threads, set_num_threads, use_kernels
 from .random import manual_seed
 from .serialization import load, load_metadata, save
@@ -25,6 +26,8 @@ from .tensor import Tensor, tensor
 
 __all__ = [
     "Function",
+    "GradcheckError",
+    "GradcheckWarning",
     "Tensor",
     "__version__",
     "data",
@@ -32,6 +35,8 @@ __all__ = [
     "enable_grad",
     "get_num_threads",
     "grad",
+    "gradcheck",
+    "gradgradcheck",
     "is_grad_enabled",
     "load",
     "load_metadata",
