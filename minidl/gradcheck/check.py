@@ -1,7 +1,7 @@
 """gradcheck and gradgradcheck: the analytic gradient against the numerical one, and everything else that can be wrong.
 
 For outputs f(x), a random cotangent v and the Jacobian J, backward computes the vector v^T J. Its entries are compared
-with numerical derivatives of v·f (numeric.py). A random v is what makes this a test: with v = 1 the gradients of softmax
+with numerical derivatives of v·f (numeric.py). A random v makes this a test: with v = 1 the gradients of softmax
 and of the norms vanish, and a backward of zeros passes. Before that come the checks that cost little (consistency.py).
 """
 

@@ -2,8 +2,8 @@
 
 At a kink of one output y the analytic gradient g must be a subgradient: along any direction d, g·d lies between the
 slope behind and the slope ahead. One entry at a time this cannot tell a tie whose gradient is shared from one that is
-counted twice (both lie between 0 and 1); moving the tied entries together can, since there y is smooth. (For y convex or
-concave around the point, as for max, relu, abs, norms; Rockafellar 1970, section 23.)
+counted twice (both lie between 0 and 1); moving the tied entries together can, since there y is smooth. (For y convex
+or concave around the point, as for max, relu, abs, norms; Rockafellar 1970, section 23.)
 """
 
 import numpy as np
