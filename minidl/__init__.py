@@ -9,15 +9,8 @@ if (Path(__file__).resolve().parents[1] / "setup.cfg").is_file():
 # ruff: noqa: E402 (kernels must be findable before anything imports it)
 from . import data, models, nn, ops, optim
 from ._version import __version__
-from .function import (
-    Function,
-    detect_anomaly,
-    enable_grad,
-    grad,
-    is_grad_enabled,
-    no_grad,
-    set_grad_enabled,
-)
+from .autograd import grad
+from .function import Function, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .kernels import get_num_threads, set_num_threads, use_kernels
 from .random import manual_seed
 from .serialization import load, load_metadata, save

@@ -248,7 +248,9 @@ class Tensor:
             RuntimeError: it does not require a gradient, has several elements and no gradient is given, or the graph
                 was freed. ValueError: gradient has another shape. TypeError: gradient has another kind of dtype.
         """
-        function.backward([self], [gradient], retain_graph, create_graph)
+        from . import autograd
+
+        autograd.backward([self], [gradient], retain_graph, create_graph)
 
     def register_hook(self, hook):
         """Call hook(gradient) when the gradient of this Tensor is computed; what it returns, if not None, replaces it.
