@@ -97,13 +97,20 @@ class Function:
     NumPy arrays cannot, and a second differentiation says so. Gradients of trailing inputs that are no Tensors may be
     left out. What is not a Tensor (sizes, masks) may be kept as an attribute of ctx.
 
+    Attributes of a subclass:
+        elementwise: set True for an operation whose inputs broadcast and whose backward is written with operators
+            alone. The gradients that it returns are then summed over the axes along which an input was repeated, and
+            where nothing is recorded it is given arrays in place of Tensors, on which the same formula runs faster.
+
     Attributes of ctx:
         needs_input_grad: tuple of bool, one per input of forward.
         saved_tensors: what was saved, as Tensors.
     """
 
-    _saved = ()
+    elementwise = False
+    _saved = ()  # (value, index of an output, version, counter) of each array; the counter of a Tensor is its own
     _freed = False
+    _least = None  # how many gradients backward returns at least: trailing inputs that are no Tensors need none
     _hooks = None  # index of an output -> its hooks
     _retained = None  # index of an output -> weak reference to the Tensor whose .grad is kept
     _trace = None  # the stack of the forward call, under detect_anomaly
@@ -125,7 +132,7 @@ class Function:
 
     @property
     def saved_tensors(self):
-        """The saved arrays as Tensors, in order.
+        """The saved arrays as Tensors, in order (as arrays where an elementwise backward is not recorded).
 
         Raises:
             RuntimeError: the graph was freed by an earlier pass, a saved Tensor was changed in place since, or the
@@ -136,27 +143,32 @@ class Function:
                 f"backward through {self.name} a second time: what it saved was freed by the first pass. "
                 "Pass retain_graph=True to the first backward() or grad()."
             )
-        return tuple(self._restore(number, *entry) for number, entry in enumerate(self._saved))
-
-    def _restore(self, number, value, index, version, counter):
-        if counter is not None and counter.value != version:
-            raise RuntimeError(
-                f"Tensor number {number} that {self.name} saved for its backward (shape {value.shape}) was changed in "
-                f"place afterwards by {counter.last}; use an operation that returns a new Tensor, or change a copy"
-            )
-        if isinstance(value, _tensor.Tensor):
-            return value
-        if index is not None:
-            return _tensor.wrap(value, self, index, counter)
-        if not isinstance(value, np.ndarray | np.generic):
-            return value
-        if _modes.grad and value.dtype.kind in "fc":
-            raise RuntimeError(
-                f"{self.name} cannot be differentiated twice: array number {number} that it saved is neither an input "
-                "nor an output, so its own derivative is unknown. Compute it in backward, or keep a constant as "
-                "attribute of ctx."
-            )
-        return _tensor.wrap(np.asarray(value), None, 0)
+        recording = _modes.grad
+        as_arrays = self.elementwise and not recording
+        restored = []
+        for value, index, version, counter in self._saved:
+            if isinstance(value, _tensor.Tensor):
+                counter = value._counter
+                restored.append(value._data if as_arrays else value)
+            elif index is not None:
+                restored.append(value if as_arrays else _tensor.wrap(value, self, index, counter))
+            elif as_arrays or not isinstance(value, np.ndarray | np.generic):
+                restored.append(value)
+            elif recording and value.dtype.kind in "fc":
+                raise RuntimeError(
+                    f"{self.name} cannot be differentiated twice: array number {len(restored)} that it saved is "
+                    "neither an input nor an output, so its own derivative is unknown. Compute it in backward, or "
+                    "keep a constant as attribute of ctx."
+                )
+            else:
+                restored.append(_tensor.wrap(np.asarray(value), None, 0))
+            if counter is not None and counter.value != version:
+                raise RuntimeError(
+                    f"Tensor number {len(restored) - 1} that {self.name} saved for its backward (shape {value.shape}) "
+                    f"was changed in place afterwards by {counter.last}; use an operation that returns a new Tensor, "
+                    "or change a copy"
+                )
+        return tuple(restored)
 
     @property
     def name(self):
@@ -195,81 +207,85 @@ class Function:
     def apply(cls, *args):
         """Run forward on the Tensors' arrays; record a node while recording, if an input requires a gradient."""
         node = cls()
-        Tensor, wrap = _tensor.Tensor, _tensor.wrap
-        arrays, needs, inputs = [], [], []
+        Tensor, recording = _tensor.Tensor, _modes.grad
+        arrays, needs, edges = [], [], []
         for a in args:
             if isinstance(a, Tensor):
                 arrays.append(a._data)
-                needs.append(a._requires_grad)
-                inputs.append(a)
+                if recording and a._requires_grad:
+                    needs.append(True)
+                    edges.append((a if a._node is None else a._node, a._index))
+                    continue
             else:
                 arrays.append(a)
-                needs.append(False)
-        recording = _modes.grad and True in needs
-        node.needs_input_grad = tuple(needs) if recording else (False,) * len(needs)
+            needs.append(False)
+            edges.append(None)
+        recording = True in needs
+        node.needs_input_grad = tuple(needs)
+        node._outputs = []
         output = cls.forward(node, *arrays)
-        arrays = output if type(output) is tuple else (output,)
-        tensors = []
-        for index, array in enumerate(arrays):
-            if type(array) is not np.ndarray:
-                array = _as_array(cls, array)
-            if recording and array.dtype.kind in "fc":
-                result = wrap(array, node, index)
-            else:
-                result = wrap(array, None, 0)
-            _share_counter(result, inputs)
-            tensors.append(result)
+        if type(output) is tuple:
+            tensors = tuple([node._output(array, args, arrays, recording) for array in output])
+        else:
+            tensors = (node._output(output, args, arrays, recording),)
         if recording:
-            node._sequence = _next_sequence()
-            edges = node._edges = []
-            for a, need in zip(args, needs):  # noqa: B905 (strict costs as much as the loop)
-                edges.append((a if a._node is None else a._node, a._index) if need else None)
-            node._outputs = [(a._data.shape, a._data.dtype) for a in tensors]
-            node._least = len(args)  # gradients that backward returns: those of trailing non-Tensors may be missing
-            while not isinstance(args[node._least - 1], Tensor):
-                node._least -= 1
+            node._edges, node._sequence = edges, _next_sequence()
+            if not isinstance(a, Tensor):
+                node._least = len(args)
+                while not isinstance(args[node._least - 1], Tensor):
+                    node._least -= 1
             if node._to_save:
-                node._saved = [_keep(a, inputs, arrays, tensors) for a in node._to_save]
+                node._saved = saved = []
+                for array in node._to_save:
+                    for a, own in zip(args, arrays):  # noqa: B905
+                        if own is array and a is not array:  # an input is kept as its Tensor
+                            saved.append((a, None, 0 if a._counter is None else a._counter.value, None))
+                            break
+                    else:
+                        saved.append(_keep(array, output, tensors))
+                del node._to_save
             if _modes.anomaly:
                 node._trace = traceback.extract_stack()[:-1]
-        node._to_save = ()
-        return tuple(tensors) if type(output) is tuple else tensors[0]
+        return tensors if type(output) is tuple else tensors[0]
+
+    def _output(self, array, args, arrays, recording):
+        """The Tensor of the next output."""
+        if type(array) is not np.ndarray:
+            array = _as_array(self, array)
+        tensor = _tensor.wrap(array, self if recording and array.dtype.kind in "fc" else None, len(self._outputs))
+        self._outputs.append((array.shape, array.dtype))
+        if array.base is not None:
+            _share_counter(tensor, args)
+        for a in arrays:
+            if a is array:  # forward returned its input
+                _share_counter(tensor, args)
+        return tensor
 
 
-def _as_array(cls, output):
-    if type(output) is np.ndarray:
-        return output
+def _as_array(node, output):
     if isinstance(output, np.generic | np.ndarray):
         return np.asarray(output)
-    raise TypeError(f"{cls.__name__}.forward must return arrays, got {type(output).__name__}")
+    raise TypeError(f"{node.name}.forward must return arrays, got {type(output).__name__}")
 
 
 def _share_counter(view, inputs):
     """Give a view of an input's memory, or an input that forward returned, the input's counter of changes."""
     base = view._data if view._data.base is None else view._data.base  # NumPy lets every view refer to the owner
     for tensor in inputs:
-        array = tensor._data
-        if base is array or array.base is base:
+        if isinstance(tensor, _tensor.Tensor) and (base is tensor._data or base is tensor._data.base):
             tensor.share_counter(view)
             return
 
 
-def _keep(array, inputs, arrays, tensors):
-    """(value, output index, version, counter) of a saved array.
+def _keep(array, output, tensors):
+    """(value, output index, version, counter) of a saved array that is no input.
 
-    An input is kept as its Tensor. An output is kept as its array: its Tensor would keep the node, and the node it.
+    An output is kept as its array: its Tensor would keep the node, and the node it.
     """
-    for tensor in inputs:
-        if tensor._data is array:
-            if tensor._counter is None:
-                tensor._counter = _tensor.Counter()
-            return tensor, None, tensor._counter.value, tensor._counter
-    for index, output in enumerate(arrays):
-        if output is array:
-            tensor = tensors[index]
-            if tensor._counter is None:
-                tensor._counter = _tensor.Counter()
-            return tensor._data, index, tensor._counter.value, tensor._counter
+    for index, own in enumerate(output if type(output) is tuple else (output,)):
+        if own is array:
+            counter = tensors[index].counter()
+            return tensors[index]._data, index, counter.value, counter
     return array, None, 0, None
 
 

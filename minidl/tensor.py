@@ -18,10 +18,8 @@ _FLOATING = "fc"
 class Counter:
     """How often an array was changed in place, and by what. Tensors that share memory share it, and are known to it."""
 
-    __slots__ = ("value", "last", "tensors")
-
-    def __init__(self):
-        self.value, self.last, self.tensors = 0, None, None
+    value = 0
+    last = tensors = None  # on the class: most Tensors are never changed, and their counters should cost little
 
 
 class Tensor:
@@ -42,6 +40,7 @@ class Tensor:
     """
 
     __slots__ = ("_data", "_grad", "_requires_grad", "_node", "_index", "_counter", "_hooks", "__weakref__")
+    _edges = _retained = None  # what a node of the graph has and a leaf has not
     __array_ufunc__ = None  # array * tensor is Tensor.__rmul__, not an array of Tensors
 
     def __init__(self, data, requires_grad=False):
@@ -278,12 +277,17 @@ class Tensor:
 
     # ---- changes in place --------------------------------------------------------------------------------------------
 
-    def mark_changed(self, what):
-        """Record that the data was changed in place, so that a backward that saved it can tell, and name `what` did."""
+    def counter(self):
+        """The counter of changes in place, made when first asked for."""
         if self._counter is None:
             self._counter = Counter()
-        self._counter.value += 1
-        self._counter.last = what
+        return self._counter
+
+    def mark_changed(self, what):
+        """Record that the data was changed in place, so that a backward that saved it can tell, and name `what` did."""
+        counter = self.counter()
+        counter.value += 1
+        counter.last = what
 
     def check_writable(self, what):
         """Raise RuntimeError where the memory cannot be changed: it repeats elements (expand) or was given so."""
@@ -292,12 +296,10 @@ class Tensor:
 
     def share_counter(self, other):
         """Let a Tensor of the same memory count its changes together with this one."""
-        if self._counter is None:
-            self._counter = Counter()
-        if self._counter.tensors is None:
-            self._counter.tensors = weakref.WeakValueDictionary()  # by id: == of Tensors compares elements
-        self._counter.tensors.update({id(self): self, id(other): other})
-        other._counter = self._counter
+        counter = other._counter = self.counter()
+        if counter.tensors is None:
+            counter.tensors = weakref.WeakValueDictionary()  # by id: == of Tensors compares elements
+        counter.tensors.update({id(self): self, id(other): other})
 
     def replace_(self, result, what):
         """Write `result` (computed from this Tensor by a recorded operation) into this Tensor's memory and place.

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from ..autograd import unbroadcast  # noqa: F401 (for the operations)
 from ..tensor import DEFAULT_DTYPE, Tensor
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
-_NUMBERS = (bool, int, float, complex)
+_NUMBERS = {bool: 0, int: 1, float: 2, complex: 3}
 
 
 def operands(name, a, b):
@@ -48,7 +49,7 @@ def check_broadcast(name, a, b):
 
 def _meet_number(tensor, number):
     """The Tensor, in a dtype that can hold what the operation with a Python number gives."""
-    category = 0 if type(number) is bool else 1 if type(number) is int else 2 if type(number) is float else 3
+    category = _NUMBERS[type(number)]
     if _CATEGORY[tensor._data.dtype.kind] >= category:
         return tensor
     dtype = {1: np.int64, 2: DEFAULT_DTYPE, 3: np.complex64}[category]
@@ -89,23 +90,6 @@ def as_real(name, tensor):
     if tensor._data.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name}: input must be float32 or float64, got {tensor.dtype}")
     return tensor
-
-
-def unbroadcast(gradient, shape):
-    """Sum a gradient over the axes along which an operand of `shape` was repeated.
-
-    The repeated element entered every copy, so its derivative is the sum of theirs.
-    """
-    if gradient._data.shape == shape:
-        return gradient
-    from .reduction import sum
-    from .shape import reshape
-
-    extra = gradient.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        extra + i for i, n in enumerate(shape) if n == 1 and gradient.shape[extra + i] != 1
-    )
-    return reshape(sum(gradient, axes), shape)
 
 
 def normalize_axes(name, dim, ndim):

@@ -14,80 +14,71 @@ def _shape(operand):
 class Add(Function):
     """y = a + b: dy/da = dy/db = 1."""
 
+    elementwise = True
+
     @staticmethod
     def forward(ctx, a, b):
-        ctx.shapes = _shape(a), _shape(b)
         return a + b
 
     @staticmethod
     def backward(ctx, grad):
-        a, b = ctx.needs_input_grad
-        return (
-            unbroadcast(grad, ctx.shapes[0]) if a else None,
-            unbroadcast(grad, ctx.shapes[1]) if b else None,
-        )
+        return grad, grad
 
 
 class Sub(Function):
     """y = a - b: dy/da = 1, dy/db = -1."""
 
+    elementwise = True
+
     @staticmethod
     def forward(ctx, a, b):
-        ctx.shapes = _shape(a), _shape(b)
         return a - b
 
     @staticmethod
     def backward(ctx, grad):
-        a, b = ctx.needs_input_grad
-        return (
-            unbroadcast(grad, ctx.shapes[0]) if a else None,
-            unbroadcast(-grad, ctx.shapes[1]) if b else None,
-        )
+        return grad, -grad if ctx.needs_input_grad[1] else None
 
 
 class Mul(Function):
     """y = a * b: dy/da = b, dy/db = a."""
 
+    elementwise = True
+
     @staticmethod
     def forward(ctx, a, b):
         need_a, need_b = ctx.needs_input_grad
         ctx.save_for_backward(a if need_b else None, b if need_a else None)
-        ctx.shapes = _shape(a), _shape(b)
         return a * b
 
     @staticmethod
     def backward(ctx, grad):
         a, b = ctx.saved_tensors
         need_a, need_b = ctx.needs_input_grad
-        return (
-            unbroadcast(grad * conj(b), ctx.shapes[0]) if need_a else None,
-            unbroadcast(grad * conj(a), ctx.shapes[1]) if need_b else None,
-        )
+        return grad * conj(b) if need_a else None, grad * conj(a) if need_b else None
 
 
 class Div(Function):
     """y = a / b: dy/da = 1 / b, dy/db = -a / b^2 = -y / b."""
 
+    elementwise = True
+
     @staticmethod
     def forward(ctx, a, b):
         y = np.true_divide(a, b)
         ctx.save_for_backward(b, y if ctx.needs_input_grad[1] else None)
-        ctx.a_shape = _shape(a)
         return y
 
     @staticmethod
     def backward(ctx, grad):
         b, y = ctx.saved_tensors
-        need_a, need_b = ctx.needs_input_grad
         share = grad / conj(b)
-        return (
-            unbroadcast(share, ctx.a_shape) if need_a else None,
-            unbroadcast(-share * conj(y), b.shape) if need_b else None,
-        )
+        return share, -share * conj(y) if ctx.needs_input_grad[1] else None
 
 
 class Neg(Function):
     """y = -x: dy/dx = -1."""
+
+    elementwise = True
 
     @staticmethod
     def forward(ctx, x):
@@ -173,16 +164,24 @@ def _held(name, function, *args):
     try:
         return function(*args)
     except OverflowError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise _too_large(name, error) from None
+
+
+def _too_large(name, error):
+    return ValueError(f"{name}: {error}")
 
 
 def _are_bools(a, b):
-    return all(x._data.dtype == np.bool_ if isinstance(x, Tensor) else isinstance(x, bool) for x in (a, b))
+    return (a if isinstance(a, Tensor) else b)._data.dtype.kind == "b"  # operands() gave both one kind
 
 
 def add(input, other, *, alpha=1):
     """input + alpha * other, elementwise, broadcasting."""
-    return _held("add", Add.apply, *operands("add", input, other if alpha == 1 else mul(other, alpha)))
+    a, b = operands("add", input, other if alpha == 1 else mul(other, alpha))
+    try:
+        return Add.apply(a, b)
+    except OverflowError as error:
+        raise _too_large("add", error) from None
 
 
 def sub(input, other, *, alpha=1):
@@ -194,18 +193,25 @@ def sub(input, other, *, alpha=1):
     a, b = operands("sub", input, other if alpha == 1 else mul(other, alpha))
     if _are_bools(a, b):
         raise TypeError("sub: bools cannot be subtracted; use ^ or ~")
-    return _held("sub", Sub.apply, a, b)
+    try:
+        return Sub.apply(a, b)
+    except OverflowError as error:
+        raise _too_large("sub", error) from None
 
 
 def mul(input, other):
     """input * other, elementwise, broadcasting."""
-    return _held("mul", Mul.apply, *operands("mul", input, other))
+    a, b = operands("mul", input, other)
+    try:
+        return Mul.apply(a, b)
+    except OverflowError as error:
+        raise _too_large("mul", error) from None
 
 
 def div(input, other):
     """input / other, elementwise, broadcasting; integers are divided as float32, as in PyTorch."""
     a, b = operands("div", input, other)
-    if not any(isinstance(x, Tensor) and x._data.dtype.kind in "fc" for x in (a, b)):
+    if (a if isinstance(a, Tensor) else b)._data.dtype.kind not in "fc":  # operands() gave both one kind
         a, b = (as_floating("div", x) if isinstance(x, Tensor) else x for x in (a, b))
     return Div.apply(a, b)
 

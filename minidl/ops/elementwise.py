@@ -11,6 +11,8 @@ from .arithmetic import conj, where
 class Exp(Function):
     """y = exp x: dy/dx = y."""
 
+    elementwise = True
+
     @staticmethod
     def forward(ctx, x):
         y = np.exp(x)
@@ -26,6 +28,8 @@ class Exp(Function):
 class Log(Function):
     """y = log x: dy/dx = 1 / x."""
 
+    elementwise = True
+
     @staticmethod
     def forward(ctx, x):
         ctx.save_for_backward(x)
@@ -39,6 +43,8 @@ class Log(Function):
 
 class Sqrt(Function):
     """y = sqrt x: dy/dx = 1 / (2 y)."""
+
+    elementwise = True
 
     @staticmethod
     def forward(ctx, x):
@@ -54,6 +60,8 @@ class Sqrt(Function):
 
 class Tanh(Function):
     """y = tanh x: dy/dx = 1 - y^2."""
+
+    elementwise = True
 
     @staticmethod
     def forward(ctx, x):
