@@ -101,6 +101,8 @@ class Function:
         elementwise: set True for an operation whose inputs broadcast and whose backward is written with operators
             alone. The gradients that it returns are then summed over the axes along which an input was repeated, and
             where nothing is recorded it is given arrays in place of Tensors, on which the same formula runs faster.
+        is_view: set True for an operation whose output may share the memory of its first input, and nothing but that:
+            changes in place of either are then followed (views.py).
 
     Attributes of ctx:
         needs_input_grad: tuple of bool, one per input of forward.
@@ -108,6 +110,7 @@ class Function:
     """
 
     elementwise = False
+    is_view = False
     _saved = ()  # (value, index of an output, version, counter) of each array; the counter of a Tensor is its own
     _freed = False
     _least = None  # how many gradients backward returns at least: trailing inputs that are no Tensors need none
@@ -254,11 +257,15 @@ class Function:
             array = _as_array(self, array)
         tensor = _tensor.wrap(array, self if recording and array.dtype.kind in "fc" else None, len(self._outputs))
         self._outputs.append((array.shape, array.dtype))
-        if array.base is not None:
-            _share_counter(tensor, args)
-        for a in arrays:
-            if a is array:  # forward returned its input
-                _share_counter(tensor, args)
+        for own in arrays:
+            if own is array:  # forward returned its input
+                break
+        else:
+            if array.base is None:
+                return tensor
+        from . import views
+
+        views.note(tensor, self, args)
         return tensor
 
 
@@ -266,15 +273,6 @@ def _as_array(node, output):
     if isinstance(output, np.generic | np.ndarray):
         return np.asarray(output)
     raise TypeError(f"{node.name}.forward must return arrays, got {type(output).__name__}")
-
-
-def _share_counter(view, inputs):
-    """Give a view of an input's memory, or an input that forward returned, the input's counter of changes."""
-    base = view._data if view._data.base is None else view._data.base  # NumPy lets every view refer to the owner
-    for tensor in inputs:
-        if isinstance(tensor, _tensor.Tensor) and (base is tensor._data or base is tensor._data.base):
-            tensor.share_counter(view)
-            return
 
 
 def _keep(array, output, tensors):

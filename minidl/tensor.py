@@ -4,7 +4,6 @@ The arithmetic lives in ops/, whose functions become Tensor's operators and meth
 """
 
 import copy
-import weakref
 
 import numpy as np
 
@@ -16,10 +15,10 @@ _FLOATING = "fc"
 
 
 class Counter:
-    """How often an array was changed in place, and by what. Tensors that share memory share it, and are known to it."""
+    """How often an array was changed in place, and by what. Tensors that share memory share it; it knows the views."""
 
-    value = 0
-    last = tensors = None  # on the class: most Tensors are never changed, and their counters should cost little
+    value = room = 0
+    last, views = None, ()  # on the class: most Tensors are never changed, and their counters should cost little
 
 
 class Tensor:
@@ -39,7 +38,7 @@ class Tensor:
         requires_grad: whether gradients flow to it.
     """
 
-    __slots__ = ("_data", "_grad", "_requires_grad", "_node", "_index", "_counter", "_hooks", "__weakref__")
+    __slots__ = ("_data", "_grad", "_requires_grad", "_node", "_index", "_counter", "_hooks", "_view", "__weakref__")
     _edges = _retained = None  # what a node of the graph has and a leaf has not
     __array_ufunc__ = None  # array * tensor is Tensor.__rmul__, not an array of Tensors
 
@@ -48,7 +47,7 @@ class Tensor:
         self._counter = None
         if isinstance(data, Tensor):
             data.share_counter(self)
-        self._grad = self._node = self._hooks = None
+        self._grad = self._node = self._hooks = self._view = None
         self._index = 0
         self._requires_grad = False
         if requires_grad:
@@ -296,17 +295,14 @@ class Tensor:
 
     def share_counter(self, other):
         """Let a Tensor of the same memory count its changes together with this one."""
-        counter = other._counter = self.counter()
-        if counter.tensors is None:
-            counter.tensors = weakref.WeakValueDictionary()  # by id: == of Tensors compares elements
-        counter.tensors.update({id(self): self, id(other): other})
+        other._counter = self.counter()
 
     def replace_(self, result, what):
         """Write `result` (computed from this Tensor by a recorded operation) into this Tensor's memory and place.
 
         Raises:
-            RuntimeError: a leaf that requires a gradient, or Tensors that share memory while the graph is recorded;
-                memory that is read-only.
+            RuntimeError: memory that is read-only; while the graph is recorded, a leaf that requires a gradient, or a
+                view that cannot be followed (see views.py).
             ValueError, TypeError: the result has another shape, or a dtype that cannot be stored.
         """
         if result.shape != self.shape:
@@ -317,21 +313,10 @@ class Tensor:
             raise TypeError(f"{what}: {result.dtype} cannot be stored in a Tensor of {self.dtype}")
         self.check_writable(what)
         if function.is_grad_enabled() and (self.requires_grad or result.requires_grad):
-            if self._node is None and self.requires_grad:
-                raise RuntimeError(
-                    f"{what}: a leaf that requires a gradient was to be changed in place; do it under no_grad()"
-                )
-            if self._counter is not None and self._counter.tensors is not None and len(self._counter.tensors) > 1:
-                raise RuntimeError(
-                    f"{what}: the Tensor shares its memory with another (a view), whose gradient would be wrong; "
-                    "use an operation that returns a new Tensor, or change a clone()"
-                )
+            from . import views
+
             result = result if result.dtype == self.dtype else result.astype(self.dtype)
-            if self._node is not None:
-                self._node.move_retained(self, result)
-            if result._node is not None:
-                result._node.keep_before_change(self)
-            self._node, self._index, self._requires_grad = result._node, result._index, result._requires_grad
+            views.replace_history(self, result, what)
         self._data[...] = result._data
         self.mark_changed(what)
         return self
@@ -354,7 +339,7 @@ def wrap(array, node, index, counter=None):
     result._index = index
     result._requires_grad = node is not None
     result._counter = counter
-    result._grad = result._hooks = None
+    result._grad = result._hooks = result._view = None
     return result
 
 

@@ -678,44 +678,6 @@ def test_retain_grad_and_hooks_follow_the_value_that_was_changed():
     assert gradient(leaf(1.0)) == gradient(torch.tensor([1.0], requires_grad=True)) == ([3], [30])
 
 
-@pytest.mark.parametrize("view", [lambda y: y[0], lambda y: y.T, lambda y: y.reshape(4), lambda y: y.detach()])
-def test_in_place_on_shared_memory_is_refused_while_recording(view):
-    y = leaf(1.0, 2.0, 3.0, 4.0).reshape(2, 2) * 2
-    v = view(y)
-    for changed in (y, v):
-        if changed.requires_grad:
-            before = y.tolist()
-            with pytest.raises(RuntimeError, match="add_: the Tensor shares its memory with another"):
-                changed.add_(1)
-            assert y.tolist() == before
-    with dl.no_grad():
-        v.add_(1)
-    assert y.tolist() != before
-
-
-def test_a_view_taken_after_a_pass_is_known():
-    x = leaf(1.0, 2.0)
-    y = x.relu()
-    y.sum().backward(retain_graph=True)  # restores y from what was saved, and detaches it
-    view = y[0]
-    with pytest.raises(RuntimeError, match="shares its memory"):
-        y.add_(1)
-    assert view.item() == 1
-
-
-def test_in_place_is_allowed_again_when_the_views_are_gone():
-    x = leaf(1.0, 2.0)
-    y = x * 2
-    views = [y[0], y.reshape(2, 1), y.detach(), dl.Tensor(y)]
-    while views:
-        with pytest.raises(RuntimeError, match="shares its memory"):
-            y.add_(1)
-        views.pop()
-    y.add_(1)
-    y.sum().backward()
-    assert x.grad.tolist() == [2, 2]
-
-
 def test_in_place_errors_name_the_operation_and_leave_the_tensor_as_it_was():
     x = dl.tensor([1.0, 2.0])
     with pytest.raises(
@@ -773,7 +735,9 @@ def test_a_tensor_dies_with_its_last_reference():
         reference = weakref.ref(x)
         view = x[0:1]
         del x
-        assert reference() is None and view.tolist() == [2]
+        assert view.tolist() == [2]
+        del view  # which kept its base
+        assert reference() is None
     finally:
         gc.enable()
 

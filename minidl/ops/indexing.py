@@ -10,6 +10,8 @@ from ._common import astype
 class GetItem(Function):
     """y = x[index], one step after the other: the gradient goes back to where the elements were taken from."""
 
+    is_view = True
+
     @staticmethod
     def forward(ctx, x, steps):
         ctx.shape, ctx.steps = x.shape, steps

@@ -4,11 +4,14 @@ import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
+from ..views import forbid_changes
 from ._common import as_tensor, normalize_axes, normalize_axis, result_dtype, unbroadcast
 
 
 class Reshape(Function):
     """The same elements in the same order under another shape."""
+
+    is_view = True
 
     @staticmethod
     def forward(ctx, x, shape):
@@ -23,6 +26,8 @@ class Reshape(Function):
 class Permute(Function):
     """y's axis i is x's axis axes[i]; the gradient goes back by the inverse permutation."""
 
+    is_view = True
+
     @staticmethod
     def forward(ctx, x, axes):
         ctx.axes = axes
@@ -35,6 +40,8 @@ class Permute(Function):
 
 class Expand(Function):
     """Repeat x along new axes and axes of extent 1: an element receives the sum of its copies' gradients."""
+
+    is_view = True
 
     @staticmethod
     def forward(ctx, x, shape):
@@ -257,7 +264,9 @@ def split(input, split_size_or_sections, dim=0):
         )
     starts = np.cumsum([0, *sizes]).tolist()
     before = (slice(None),) * axis
-    return tuple(getitem(input, (*before, slice(a, b))) for a, b in zip(starts[:-1], starts[1:], strict=True))
+    parts = tuple(getitem(input, (*before, slice(a, b))) for a, b in zip(starts[:-1], starts[1:], strict=True))
+    forbid_changes(parts, "split")
+    return parts
 
 
 def chunk(input, chunks, dim=0):
