@@ -10,6 +10,7 @@ if (Path(__file__).resolve().parents[1] / "setup.cfg").is_file():
 from . import data, models, nn, ops, optim
 from ._version import __version__
 from .autograd import grad
+from .checkpoint import checkpoint
 from .function import Function, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .kernels import get_num_threads, set_num_threads, use_kernels
 from .random import manual_seed
@@ -20,6 +21,7 @@ __all__ = [
     "Function",
     "Tensor",
     "__version__",
+    "checkpoint",
     "data",
     "detect_anomaly",
     "enable_grad",

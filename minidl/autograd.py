@@ -3,7 +3,8 @@
 import numpy as np
 
 from . import tensor as _tensor
-from .function import Function, _modes, _next_sequence, check_gradient, set_grad_enabled
+from .checkpoint import borrow
+from .function import Function, _modes, _next_sequence, check_gradient, keep_trace, set_grad_enabled
 
 
 def backward(tensors, gradients=None, retain_graph=None, create_graph=False):
@@ -99,6 +100,7 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
     wanted = None if inputs is None else {_place(tensor): None for tensor in inputs}
     order = _order({_place(tensor)[0] for tensor in roots}, wanted)
     reached = None if wanted is None else set(order)  # None: all
+    recomputed = {}  # segment of a checkpoint -> the nodes of its second run
     pending = {}  # node or leaf -> the gradients of its outputs so far
     for tensor, gradient in zip(roots, gradients, strict=True):
         target, index = _place(tensor)
@@ -109,7 +111,7 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
             totals = pending.setdefault(target, [None] * (1 if target is tensor else len(target._outputs)))
             totals[index] = gradient if totals[index] is None else _sum(totals[index], gradient)
     with set_grad_enabled(create_graph):
-        anomaly = _modes.anomaly
+        anomaly = keep_trace in _modes.observers
         for target in order:
             grads = pending.pop(target, None)
             if grads is None:
@@ -127,7 +129,8 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
                 continue
             if reached is not None and not any(edge is not None and edge[0] in reached for edge in edges):
                 continue
-            results = _differentiate(target, grads, create_graph)
+            ctx = target if target._twin is None else borrow(target, recomputed)
+            results = _differentiate(target, ctx, grads, create_graph)
             if anomaly:
                 _check_finite(target, results)
             for edge, result in zip(edges, results):  # noqa: B905 (strict costs as much as the loop)
@@ -139,7 +142,7 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
                     if reached is not None and source not in reached:
                         continue
                     if source._edges is None:
-                        pending[source] = [_own(result, target, grads, results)]
+                        pending[source] = [_own(result, ctx, grads, results)]
                         continue
                     totals = pending[source] = [None] * len(source._outputs)
                 if totals[index] is None:
@@ -150,6 +153,8 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
                     totals[index] = _sum(totals[index], result)
             if not retain_graph:
                 target._saved, target._freed = (), True
+                if ctx is not target:
+                    target._twin = None, 0
     return None if inputs is None else [_as_tensor(wanted[_place(tensor)]) for tensor in inputs]
 
 
@@ -212,7 +217,7 @@ def _run_hooks(target, grads):
             _accumulate(tensor, _copy(grads[index]))
 
 
-def _differentiate(node, grads, recording):
+def _differentiate(node, ctx, grads, recording):
     """The gradients of the node's inputs, checked; outputs without a gradient count as zero."""
     if len(grads) > 1:
         for index, (shape, dtype) in enumerate(node._outputs):
@@ -220,7 +225,7 @@ def _differentiate(node, grads, recording):
                 zeros = np.zeros(shape, dtype)
                 grads[index] = _tensor.wrap(zeros, None, 0) if recording else zeros
     elementwise = node.elementwise
-    results = node.backward(node, *(grads if recording or elementwise else map(_as_tensor, grads)))
+    results = node.backward(ctx, *(grads if recording or elementwise else map(_as_tensor, grads)))
     if type(results) is not tuple:
         results = tuple(results) if isinstance(results, list) else (results,)
     edges = node._edges
@@ -283,24 +288,31 @@ def _check_finite(node, results):
 
 
 def _report_anomaly(node, number, kind):
-    where = "an operation that ran outside detect_anomaly()"
-    if node._trace:
-        package = __file__.rsplit("autograd.py", 1)[0]
-        frame = next((f for f in reversed(node._trace) if not f.filename.startswith(package)), node._trace[-1])
-        where = f"{frame.filename}:{frame.lineno}, in {frame.name}: {frame.line}"
+    before = [n for n in _order({node}, None) if n._edges is not None and not n._finite]
+    first = min(before, key=lambda n: n._sequence, default=None)
     raise RuntimeError(
-        f"{node.name}.backward produced {kind} in the gradient of input number {number}; forward was {where}"
+        f"{node.name}.backward produced {kind} in the gradient of input number {number}; forward was {_line(node)}"
+        + (f". {first.name}.forward had given NaN or Inf before, at {_line(first)}" if first else "")
     )
 
 
-def _own(result, node, grads, results):
+def _line(node):
+    """The line outside of minidl from which the operation was called."""
+    if not node._trace:
+        return "an operation that ran outside detect_anomaly()"
+    package = __file__.rsplit("autograd.py", 1)[0]
+    frame = next((f for f in reversed(node._trace) if not f.filename.startswith(package)), node._trace[-1])
+    return f"{frame.filename}:{frame.lineno}, in {frame.name}: {frame.line}"
+
+
+def _own(result, ctx, grads, results):
     """A copy where the gradient shares memory with what the pass, a saved Tensor or another gradient still uses.
 
     A leaf keeps its gradient and changes it in place when the next term, or the next pass, adds to it.
     """
     others = [*grads, *(r for r in results if r is not result)]
-    others += [value for value, *_ in node._saved]
-    others += vars(node).values()  # constants kept as attributes of ctx
+    others += [value for value, *_ in ctx._saved]
+    others += vars(ctx).values()  # constants kept as attributes of ctx
     arrays = [o._data if isinstance(o, _tensor.Tensor) else o for o in others]
     array = result._data if isinstance(result, _tensor.Tensor) else result
     shared = sum(r is result for r in results) > 1 or not array.flags.writeable

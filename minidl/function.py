@@ -20,7 +20,7 @@ from . import tensor as _tensor  # the one circular import of the house: each ne
 
 class _Modes(threading.local):
     grad = True
-    anomaly = False
+    observers = ()  # called with every node that is recorded, and its outputs
 
 
 _modes = _Modes()
@@ -33,8 +33,9 @@ class _Mode(ContextDecorator):
         self._name, self._value, self._previous = name, value, []
 
     def __enter__(self):
-        self._previous.append(getattr(_modes, self._name))
-        setattr(_modes, self._name, self._value)
+        previous = getattr(_modes, self._name)
+        self._previous.append(previous)
+        setattr(_modes, self._name, (*previous, self._value) if self._name == "observers" else self._value)
         return self
 
     def __exit__(self, *exception):
@@ -67,9 +68,21 @@ def is_grad_enabled():
 def detect_anomaly():
     """Within the block, a backward pass that produces NaN or Inf raises and names the line of the forward operation.
 
-    Both the forward and the backward pass must run inside. It keeps a stack trace per operation: slow, to find bugs.
+    Where the forward pass had given NaN or Inf before, the first operation that did is named too. Both the forward and
+    the backward pass must run inside. It keeps a stack trace per operation: slow, to find bugs.
     """
-    return _Mode("anomaly", True)
+    return _Mode("observers", keep_trace)
+
+
+def keep_trace(node, outputs):
+    """Note where the operation was called, and whether its outputs are finite."""
+    node._trace = traceback.extract_stack()[:-2]
+    node._finite = all(np.isfinite(tensor._data).all() for tensor in outputs)
+
+
+def observe_nodes(observer):
+    """Call observer(node, outputs) for every node that the with block records on this thread."""
+    return _Mode("observers", observer)
 
 
 # ---- a node of the graph -------------------------------------------------------------------------------------------
@@ -116,8 +129,9 @@ class Function:
     _least = None  # how many gradients backward returns at least: trailing inputs that are no Tensors need none
     _hooks = None  # index of an output -> its hooks
     _retained = None  # index of an output -> weak reference to the Tensor whose .grad is kept
-    _trace = None  # the stack of the forward call, under detect_anomaly
+    _trace, _finite = None, True  # under detect_anomaly: the stack of the forward call, and what it gave
     _to_save = ()
+    _twin = None  # (segment, number): where to borrow what was saved, see checkpoint.py
 
     @staticmethod
     def forward(ctx, *inputs):
@@ -142,10 +156,7 @@ class Function:
                 gradient is to be differentiated again and a saved array is neither an input nor an output.
         """
         if self._freed:
-            raise RuntimeError(
-                f"backward through {self.name} a second time: what it saved was freed by the first pass. "
-                "Pass retain_graph=True to the first backward() or grad()."
-            )
+            self.raise_freed()
         recording = _modes.grad
         as_arrays = self.elementwise and not recording
         restored = []
@@ -166,12 +177,20 @@ class Function:
             else:
                 restored.append(_tensor.wrap(np.asarray(value), None, 0))
             if counter is not None and counter.value != version:
-                raise RuntimeError(
-                    f"Tensor number {len(restored) - 1} that {self.name} saved for its backward (shape {value.shape}) "
-                    f"was changed in place afterwards by {counter.last}; use an operation that returns a new Tensor, "
-                    "or change a copy"
-                )
+                self.raise_changed(len(restored) - 1, value.shape, counter)
         return tuple(restored)
+
+    def raise_freed(self):
+        raise RuntimeError(
+            f"backward through {self.name} a second time: what it saved was freed by the first pass. "
+            "Pass retain_graph=True to the first backward() or grad()."
+        )
+
+    def raise_changed(self, number, shape, counter):
+        raise RuntimeError(
+            f"Tensor number {number} that {self.name} saved for its backward (shape {shape}) was changed in place "
+            f"afterwards by {counter.last}; use an operation that returns a new Tensor, or change a copy"
+        )
 
     @property
     def name(self):
@@ -247,8 +266,8 @@ class Function:
                     else:
                         saved.append(_keep(array, output, tensors))
                 del node._to_save
-            if _modes.anomaly:
-                node._trace = traceback.extract_stack()[:-1]
+            for observe in _modes.observers:
+                observe(node, tensors)
         return tensors if type(output) is tuple else tensors[0]
 
     def _output(self, array, args, arrays, recording):

@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "random": set(),
     "tensor": {"function", "autograd", "views"},
     "function": {"tensor", "views"},
-    "autograd": {"function", "tensor"},
+    "autograd": {"checkpoint", "function", "tensor"},
+    "checkpoint": {"function", "random", "tensor"},
     "views": {"function", "tensor", "ops"},  # ops late: how a change in place is differentiated
     "serialization": {"tensor"},
     "gradcheck": {"function", "tensor", "ops"},
