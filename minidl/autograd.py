@@ -4,7 +4,7 @@ import numpy as np
 
 from . import tensor as _tensor
 from .checkpoint import borrow
-from .function import Function, _modes, _next_sequence, check_gradient, keep_trace, set_grad_enabled
+from .function import AFTER_ACCUMULATION, Function, _modes, _next_sequence, check_gradient, keep_trace, set_grad_enabled
 
 
 def backward(tensors, gradients=None, retain_graph=None, create_graph=False):
@@ -124,8 +124,8 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
                         wanted[target, index] = gradient
             edges = target._edges
             if edges is None:  # a leaf
-                if wanted is None:  # what a hook saw or returned may be in use elsewhere
-                    _accumulate(target, _copy(grads[0]) if target._hooks else grads[0])
+                if wanted is None:
+                    _finish_leaf(target, grads[0])
                 continue
             if reached is not None and not any(edge is not None and edge[0] in reached for edge in edges):
                 continue
@@ -199,18 +199,25 @@ def _as_tensor(gradient):
     return gradient if gradient is None or isinstance(gradient, _tensor.Tensor) else _tensor.wrap(gradient, None, 0)
 
 
+def _finish_leaf(leaf, gradient):
+    if not leaf._hooks:
+        _accumulate(leaf, gradient)
+        return
+    _accumulate(leaf, _copy(gradient))  # what a hook saw or returned may be in use elsewhere
+    for function in list(leaf._hooks.get(AFTER_ACCUMULATION, {}).values()):
+        function(leaf)
+
+
 def _run_hooks(target, grads):
-    hooks = target._hooks
-    if hooks and target._edges is None:
-        hooks = {0: hooks}
-    for index, functions in (hooks or {}).items():
+    for index, functions in (target._hooks or {}).items():
+        if index == AFTER_ACCUMULATION or grads[index] is None:
+            continue
         for function in list(functions.values()):
-            if grads[index] is not None:
-                gradient = _as_tensor(grads[index])
-                result = function(gradient)
-                if result is not None:
-                    check_gradient("what a hook returned", result, gradient.shape, gradient.dtype)
-                    grads[index] = result if _modes.grad else result._data
+            gradient = _as_tensor(grads[index])
+            result = function(gradient)
+            if result is not None:
+                check_gradient("what a hook returned", result, gradient.shape, gradient.dtype)
+                grads[index] = result if _modes.grad else result._data
     for index, reference in (target._retained or {}).items():
         tensor = reference()
         if tensor is not None and grads[index] is not None:
@@ -219,7 +226,7 @@ def _run_hooks(target, grads):
 
 def _differentiate(node, ctx, grads, recording):
     """The gradients of the node's inputs, checked; outputs without a gradient count as zero."""
-    if len(grads) > 1:
+    if len(grads) > 1 and ctx._materialize:
         for index, (shape, dtype) in enumerate(node._outputs):
             if grads[index] is None:
                 zeros = np.zeros(shape, dtype)
@@ -248,13 +255,18 @@ def _differentiate(node, ctx, grads, recording):
             result = _tensor.wrap(array, _Opaque(node, grads, array) if recording else None, 0)
         shape, dtype = source._outputs[index] if source._edges is not None else (source._data.shape, source._data.dtype)
         if array.shape != shape or array.dtype is not dtype and array.dtype != dtype:
-            if elementwise:
+            if elementwise and _was_repeated(shape, array.shape):
                 result = unbroadcast(result, shape)
             what = f"{node.name}.backward: the gradient of input number {len(checked)}"
             check_gradient(what, _as_tensor(result), shape, dtype)
             array = result._data if isinstance(result, _tensor.Tensor) else result
         checked.append(result if recording else array)
     return checked
+
+
+def _was_repeated(shape, wide):
+    pairs = zip(reversed(shape), reversed(wide))  # noqa: B905 (lengths may differ)
+    return len(shape) <= len(wide) and all(n in (1, m) for n, m in pairs)
 
 
 def unbroadcast(gradient, shape):

@@ -88,6 +88,7 @@ def observe_nodes(observer):
 # ---- a node of the graph -------------------------------------------------------------------------------------------
 
 _next_sequence = itertools.count().__next__
+AFTER_ACCUMULATION = "after accumulation"  # the key of a leaf's hooks that run once .grad has been added to
 
 
 class Function:
@@ -130,7 +131,8 @@ class Function:
     _hooks = None  # index of an output -> its hooks
     _retained = None  # index of an output -> weak reference to the Tensor whose .grad is kept
     _trace, _finite = None, True  # under detect_anomaly: the stack of the forward call, and what it gave
-    _to_save = ()
+    _to_save = _constants = ()
+    _materialize = True
     _twin = None  # (segment, number): where to borrow what was saved, see checkpoint.py
 
     @staticmethod
@@ -146,6 +148,19 @@ class Function:
     def save_for_backward(self, *arrays):
         """Keep arrays until the backward pass. An input or an output is kept with its place in the graph."""
         self._to_save = arrays
+
+    def mark_non_differentiable(self, *arrays):
+        """In forward: say which outputs have no gradient; their Tensors do not require one."""
+        self._constants = arrays
+
+    def set_materialize_grads(self, value):
+        """In forward, with False: let backward receive None, not zeros, for outputs that have no gradient."""
+        self._materialize = bool(value)
+
+    @property
+    def next_functions(self):
+        """(node or leaf, which of the node's outputs) per input of forward; (None, 0) for one without gradient."""
+        return tuple((None, 0) if edge is None else edge for edge in self._edges)
 
     @property
     def saved_tensors(self):
@@ -212,6 +227,10 @@ class Function:
             self._retained = {}
         self._retained[index] = weakref.ref(tensor)
 
+    def retains(self, index, tensor):
+        """Whether the Tensor is one whose .grad is set."""
+        return bool(self._retained) and self._retained.get(index, lambda: None)() is tensor
+
     def keep_before_change(self, tensor):
         """Where a Tensor was saved that this node's output is to replace in place, save a copy of it instead."""
         if any(value is tensor for value, *_ in self._saved):
@@ -220,7 +239,7 @@ class Function:
 
     def move_retained(self, tensor, result):
         """Let a Tensor that `result` replaces in place keep the gradient of its new value, not of this output."""
-        if self._retained and self._retained.get(tensor._index, lambda: None)() is tensor:
+        if self.retains(tensor._index, tensor):
             del self._retained[tensor._index]
             if result._node is not None:
                 result._node.retain_output(result._index, tensor)
@@ -245,7 +264,11 @@ class Function:
         recording = True in needs
         node.needs_input_grad = tuple(needs)
         node._outputs = []
-        output = cls.forward(node, *arrays)
+        try:
+            output = cls.forward(node, *arrays)
+        except Exception:
+            _check_devices(node, args)
+            raise
         if type(output) is tuple:
             tensors = tuple([node._output(array, args, arrays, recording) for array in output])
         else:
@@ -266,12 +289,16 @@ class Function:
                     else:
                         saved.append(_keep(array, output, tensors))
                 del node._to_save
+            if node._constants:
+                del node._constants
             for observe in _modes.observers:
                 observe(node, tensors)
         return tensors if type(output) is tuple else tensors[0]
 
     def _output(self, array, args, arrays, recording):
         """The Tensor of the next output."""
+        if self._constants and any(array is constant for constant in self._constants):
+            recording = False
         if type(array) is not np.ndarray:
             array = _as_array(self, array)
         tensor = _tensor.wrap(array, self if recording and array.dtype.kind in "fc" else None, len(self._outputs))
@@ -288,9 +315,22 @@ class Function:
         return tensor
 
 
+def _check_devices(node, args):
+    """Say so where forward failed because its arrays are of two libraries."""
+    places = [(number, a.device) for number, a in enumerate(args) if isinstance(a, _tensor.Tensor)]
+    for number, device in places:
+        if device != places[0][1]:
+            raise RuntimeError(
+                f"{node.name}: input {places[0][0]} is on {places[0][1]}, input {number} on {device}; "
+                "all must be on one device"
+            )
+
+
 def _as_array(node, output):
     if isinstance(output, np.generic | np.ndarray):
         return np.asarray(output)
+    if hasattr(output, "__cuda_array_interface__"):
+        return output
     raise TypeError(f"{node.name}.forward must return arrays, got {type(output).__name__}")
 
 
@@ -311,9 +351,13 @@ class Handle:
 
     _next = itertools.count().__next__
 
-    def __init__(self, hooks, hook):
+    def __init__(self, hooks, hook, prepend=False):
         self._hooks, self._key = hooks, Handle._next()
+        later = dict(hooks) if prepend else {}
+        for key in later:
+            del hooks[key]
         hooks[self._key] = hook
+        hooks.update(later)
 
     def remove(self):
         """Take the hook away; a second time does nothing."""

@@ -99,7 +99,8 @@ class Tensor:
 
     @property
     def device(self):
-        return "cpu"
+        """ "cpu", or "cuda" where the array is a GPU library's."""
+        return "cpu" if isinstance(self._data, np.ndarray) else "cuda"
 
     @property
     def is_leaf(self):
@@ -199,6 +200,38 @@ class Tensor:
             )
         return bool(self._data.item())
 
+    def to(self, *targets):
+        """Converted to a dtype, to a device ("cpu"), or to the dtype of another Tensor; itself where nothing changes.
+
+        Raises:
+            RuntimeError: "cuda": there is no GPU backend. ValueError: a string that names neither device nor dtype.
+            TypeError: no dtype of numbers.
+        """
+        result = self
+        for target in targets:
+            if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+                if target != self.device:
+                    raise RuntimeError(f"to: {target!r}: no GPU backend is available; Tensors stay on {self.device!r}")
+                continue
+            try:
+                dtype = target.dtype if isinstance(target, Tensor) else np.dtype(target)
+            except TypeError:
+                if not isinstance(target, str):
+                    raise TypeError(f"to: a dtype, a device or a Tensor is needed, got {target!r}") from None
+                raise ValueError(f"to: {target!r} is neither a device ('cpu') nor a dtype") from None
+            result = result.astype(dtype)
+        return result
+
+    def cpu(self):
+        """to("cpu")."""
+        return self.to("cpu")
+
+    def type_as(self, other):
+        """Converted to the dtype of another Tensor."""
+        if not isinstance(other, Tensor):
+            raise TypeError(f"type_as: a Tensor is needed, got {type(other).__name__}")
+        return self.astype(other.dtype)
+
     def detach(self):
         """A Tensor of the same memory that is not part of the graph."""
         result = wrap(self._data, None, 0)
@@ -261,11 +294,29 @@ class Tensor:
         """
         if not self.requires_grad:
             raise RuntimeError("register_hook: the Tensor does not require a gradient")
-        if self._node is None:
-            self._hooks = hooks = {} if self._hooks is None else self._hooks
-        else:
-            hooks = self._node.output_hooks(self._index)
+        hooks = self._leaf_hooks(0) if self._node is None else self._node.output_hooks(self._index)
         return function.Handle(hooks, hook)
+
+    def register_post_accumulate_grad_hook(self, hook):
+        """Call hook(tensor) each time a backward pass has added to the .grad of this leaf.
+
+        Returns:
+            a handle whose remove() takes the hook away.
+
+        Raises:
+            RuntimeError: the Tensor is no leaf, or does not require a gradient.
+        """
+        if self._node is not None or not self.requires_grad:
+            raise RuntimeError(
+                "register_post_accumulate_grad_hook: a leaf that requires a gradient is needed; this Tensor is "
+                + ("computed" if self._node is not None else "a leaf that requires none")
+            )
+        return function.Handle(self._leaf_hooks(function.AFTER_ACCUMULATION), hook)
+
+    def _leaf_hooks(self, key):
+        if self._hooks is None:
+            self._hooks = {}
+        return self._hooks.setdefault(key, {})
 
     def retain_grad(self):
         """Keep .grad also for this computed Tensor (a leaf keeps it anyway)."""
@@ -273,6 +324,11 @@ class Tensor:
             raise RuntimeError("retain_grad: the Tensor does not require a gradient")
         if self._node is not None:
             self._node.retain_output(self._index, self)
+
+    @property
+    def retains_grad(self):
+        """Whether backward keeps .grad of this computed Tensor, because of retain_grad()."""
+        return self._node is not None and self._node.retains(self._index, self)
 
     # ---- changes in place --------------------------------------------------------------------------------------------
 
@@ -344,7 +400,9 @@ def wrap(array, node, index, counter=None):
 
 
 def _as_array(data, dtype=None):
-    """data as a plain array in the machine's byte order, of `dtype` or one that fits it."""
+    """data as a plain array in the machine's byte order, of `dtype` or one that fits it; a GPU library's as it is."""
+    if hasattr(data, "__cuda_array_interface__"):
+        return data
     data = _plain(data)
     if not isinstance(data, np.ndarray):
         double = dtype is not None or _holds_doubles(data)

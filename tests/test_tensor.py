@@ -746,3 +746,53 @@ def test_format():
     loss = dl.tensor(0.25, requires_grad=True) * 2
     assert f"{loss:.3f}" == "0.500" and f"{dl.tensor(7):04d}" == "0007"
     assert f"{loss}" == repr(loss) and f"{dl.tensor([1, 2])}" == "tensor([1, 2])"
+
+
+# ---- conversions and hooks that PyTorch's users expect -------------------------------------------------------------
+
+
+def test_to_cpu_and_type_as():
+    x = dl.tensor([1.0, 2.0], requires_grad=True)
+    assert x.to("cpu") is x and x.cpu() is x and x.to(np.float32) is x
+    assert x.to(np.float64).dtype == x.to("float64").dtype == x.to("cpu", np.float64).dtype == np.float64
+    assert x.to(dl.tensor([1, 2])).dtype == np.int64 and x.type_as(leaf(1.0)).dtype == np.float64
+    x.to(np.float64).sum().backward()
+    assert x.grad.tolist() == [1, 1] and x.grad.dtype == np.float32
+    for device in ("cuda", "cuda:0"):
+        with pytest.raises(RuntimeError, match=f"to: '{device}': no GPU backend is available"):
+            x.to(device)
+    with pytest.raises(ValueError, match="to: 'tpu' is neither a device"):
+        x.to("tpu")
+    with pytest.raises(TypeError, match="to: a dtype, a device or a Tensor is needed, got 3"):
+        x.to(3)
+    with pytest.raises(TypeError, match="type_as: a Tensor is needed, got str"):
+        x.type_as("float32")
+
+
+def test_retains_grad():
+    x = leaf(1.0)
+    y, z = x * 2, x * 3
+    y.retain_grad()
+    x.retain_grad()
+    assert (x.retains_grad, y.retains_grad, z.retains_grad) == (False, True, False)
+    y.add_(1)
+    assert y.retains_grad and not dl.tensor(1.0).retains_grad
+
+
+def test_hooks_after_accumulation():
+    x, seen = leaf(1.0, 2.0), []
+    x.register_hook(lambda g: g * 10)
+    handle = x.register_post_accumulate_grad_hook(lambda t: seen.append((t is x, t.grad.tolist())))
+    (x * 2 + x).sum().backward()
+    x.sum().backward()
+    dl.grad(x.sum(), x)
+    assert seen == [(True, [30, 30]), (True, [40, 40])]
+    handle.remove()
+    x.sum().backward()
+    assert len(seen) == 2
+    x.register_post_accumulate_grad_hook(lambda t: setattr(t, "grad", None))
+    x.sum().backward()
+    assert x.grad is None
+    for other, what in ((x * 2, "computed"), (dl.tensor(1.0), "a leaf that requires none")):
+        with pytest.raises(RuntimeError, match=f"register_post_accumulate_grad_hook: .* this Tensor is {what}"):
+            other.register_post_accumulate_grad_hook(print)
