@@ -262,6 +262,8 @@ class Function:
             needs.append(False)
             edges.append(None)
         recording = True in needs
+        if recording and len(arrays) > 1 and (arrays[0] is arrays[1] or len(arrays) > 2):
+            _tell_apart(arrays)
         node.needs_input_grad = tuple(needs)
         node._outputs = []
         try:
@@ -282,8 +284,8 @@ class Function:
             if node._to_save:
                 node._saved = saved = []
                 for array in node._to_save:
-                    for a, own in zip(args, arrays):  # noqa: B905
-                        if own is array and a is not array:  # an input is kept as its Tensor
+                    for a, own in zip(args, arrays):  # noqa: B905 (strict costs as much as the loop)
+                        if own is array and isinstance(a, Tensor):  # an input is kept as its Tensor
                             saved.append((a, None, 0 if a._counter is None else a._counter.value, None))
                             break
                     else:
@@ -313,6 +315,15 @@ class Function:
 
         views.note(tensor, self, args)
         return tensor
+
+
+def _tell_apart(arrays):
+    """Let no array stand for two Tensors, as x and x.detach(): of what forward saves it must be known which it was."""
+    seen = set()
+    for position, array in enumerate(arrays):
+        if isinstance(array, np.ndarray) and id(array) in seen:
+            arrays[position] = array.view()
+        seen.add(id(array))
 
 
 def _check_devices(node, args):

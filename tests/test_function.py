@@ -1062,6 +1062,19 @@ def test_accumulation_over_a_differentiable_gradient():
     assert dl.grad(total, x)[0].item() == 20
 
 
+@pytest.mark.parametrize(
+    "twin",
+    [lambda x: x.detach(), lambda x: dl.Tensor(x), lambda x: dl.Tensor(x.data)],
+    ids=["detach", "Tensor", "data"],
+)
+def test_a_constant_that_shares_the_variables_array_stays_constant(twin):
+    """What was saved must not be taken for the other factor, which has a derivative."""
+    x = scalar(3)
+    for y in (x * twin(x), twin(x) * x, x / twin(x), ops.where(dl.tensor(True), x * twin(x), twin(x))):
+        (g,) = dl.grad(y, x, create_graph=True)
+        assert not g.requires_grad or dl.grad(g, x, allow_unused=True)[0] in (None, 0)
+
+
 def test_the_derivative_with_respect_to_the_cotangent():
     x, v = leaf(1.0, 2.0), leaf(3.0, 4.0)
     (g,) = dl.grad(x * x, x, v, create_graph=True)
