@@ -11,7 +11,7 @@ from ._common import as_tensor
 _COMPILED = np.float32, np.float64
 
 
-def _flat(array):
+def flat(array):
     """The elements in the order of memory, as a view where the array has no gaps and may be written to."""
     flat = array.ravel(order="K")
     return flat if flat.flags.writeable else flat.copy()  # numba compiles a second time for read-only arrays
@@ -27,7 +27,7 @@ class ReLU(Function):
             if x.strides != y.strides:  # x has gaps or repeats elements
                 np.copyto(y, x)
                 x = y
-            kernel.forward(_flat(x), _flat(y))
+            kernel.forward(flat(x), flat(y))
         else:
             y = np.maximum(x, x.dtype.type(0))
         ctx.save_for_backward(y)
@@ -50,7 +50,7 @@ class ReLUBackward(Function):
         if grad.strides != y.strides:
             grad = np.copyto(aligned := empty_like(y), grad) or aligned
         gx = empty_like(y)
-        kernel.backward(_flat(grad), _flat(y), _flat(gx))
+        kernel.backward(flat(grad), flat(y), flat(gx))
         return gx
 
     @staticmethod
@@ -69,3 +69,8 @@ def relu(input):
     if input.dtype.kind not in "iuf":
         raise TypeError(f"relu: input must be real numbers, got {input.dtype}")
     return ReLU.apply(input)
+
+
+def relu_(self):
+    """relu, written into this Tensor; returns it."""
+    return self.replace_(relu(self), "relu_")

@@ -5,7 +5,8 @@ import numpy as np
 from ..function import Function
 from ..kernels import softmax as kernel
 from ..kernels._layout import contiguous
-from ._common import as_real, normalize_axis
+from ._common import as_real, as_tensor, astype, normalize_axis
+from .arithmetic import neg
 
 
 def along_rows(kernel, axis, *arrays):
@@ -49,7 +50,15 @@ class SoftmaxBackward(Function):
         return y * (gg - along), to_y
 
 
-def softmax(input, dim):
-    """Exponentials of the input divided by their sum along `dim`, shifted so that none overflows."""
-    input = as_real("softmax", input)
+def softmax(input, dim, dtype=None):
+    """Exponentials of the input divided by their sum along `dim`, shifted so that none overflows.
+
+    dtype: convert the input first.
+    """
+    input = as_real("softmax", input if dtype is None else astype(as_tensor("softmax", input), dtype))
     return Softmax.apply(input, normalize_axis("softmax", dim, input.ndim))
+
+
+def softmin(input, dim, dtype=None):
+    """softmax of -input along `dim`; dtype: convert it first."""
+    return softmax(neg(input), dim, dtype)
