@@ -1,6 +1,6 @@
 """Activation functions beside relu: sigmoid, silu, leaky_relu, elu, gelu, softplus, logsigmoid, hardtanh, relu6.
 
-None overflows, however large the input: exponentials are taken of negative numbers only.
+None overflows, however large the input: only exponentials of negative numbers enter the results.
 """
 
 import math
@@ -53,8 +53,8 @@ class LogSigmoid(OfInput):
 class Elu(OfInput):
     """y = x where x > 0, else alpha (e^x - 1): dy/dx = 1 or alpha e^x."""
 
-    f = staticmethod(lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))))
-    slope = staticmethod(lambda x, alpha: where(x > 0, 1.0, alpha * exp(clamp_max(x, 0))))
+    f = staticmethod(lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)))
+    slope = staticmethod(lambda x, alpha: where(x <= 0, alpha * exp(clamp_max(x, 0)), 1.0))
 
 
 class LeakyReLU(Function):
