@@ -8,6 +8,7 @@ import numpy as np
 from ..function import Function
 from ..tensor import Tensor
 from ._common import as_tensor, operands, unbroadcast
+from .arithmetic import _held
 
 
 class Remainder(Function):
@@ -78,11 +79,11 @@ def _real(name, input):
 
 
 def _dividends(name, input, other):
+    """Both operands of one dtype, in which a rounded quotient exists."""
     a, b = operands(name, input, other)
-    for x in (a, b):
-        if (x.dtype.kind if isinstance(x, Tensor) else np.asarray(x).dtype.kind) in "c":
-            raise TypeError(f"{name}: operands must be real numbers, got {x.dtype if isinstance(x, Tensor) else x}")
     dtype = (a if isinstance(a, Tensor) else b).dtype
+    if dtype.kind == "c":
+        raise TypeError(f"{name}: operands must be real numbers, got {dtype}")
     if dtype == np.bool_:
         raise TypeError(f"{name}: bools cannot be divided with rounding")
     if dtype.kind in "iu" and not np.all(b._data if isinstance(b, Tensor) else b):
@@ -97,11 +98,11 @@ def divide(name, input, other, rounding_mode):
     a, b = (x._data if isinstance(x, Tensor) else x for x in _dividends(name, input, other))
     with np.errstate(all="ignore"):
         if rounding_mode == "floor":
-            y = np.floor_divide(a, b)
+            y = _held(name, np.floor_divide, a, b)
         elif np.result_type(a, b).kind == "f":
             y = np.trunc(np.true_divide(a, b))
         else:  # exact, where the quotient of large integers is no float
-            y = np.floor_divide(a - np.fmod(a, b), b)
+            y = np.floor_divide(a - _held(name, np.fmod, a, b), b)
     return Tensor(np.asarray(y))
 
 
@@ -120,7 +121,7 @@ def remainder(input, other):
     Raises:
         ValueError: integers are divided by zero. TypeError: bools or complex numbers.
     """
-    return Remainder.apply(*_dividends("remainder", input, other), np.remainder, "floor")
+    return _held("remainder", Remainder.apply, *_dividends("remainder", input, other), np.remainder, "floor")
 
 
 def fmod(input, other):
@@ -129,7 +130,7 @@ def fmod(input, other):
     Raises:
         ValueError: integers are divided by zero. TypeError: bools or complex numbers.
     """
-    return Remainder.apply(*_dividends("fmod", input, other), np.fmod, "trunc")
+    return _held("fmod", Remainder.apply, *_dividends("fmod", input, other), np.fmod, "trunc")
 
 
 def _test(name, ufunc, what):

@@ -55,6 +55,8 @@ def _checked(name, input, dim, unbiased, correction):
         raise TypeError(f"{name}: unbiased and correction exclude each other; unbiased=True is correction=1")
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
+    if not isinstance(correction, int | float):
+        raise TypeError(f"{name}: correction must be a number, got {correction!r}")
     axes = reduced_axes(name, dim, input.ndim)
     count = int(np.prod([input.shape[a] for a in axes], dtype=np.int64))
     return input, axes, max(count - correction, 0)
