@@ -245,8 +245,9 @@ def lerp(input, end, weight):
     if input.dtype.kind not in "fc":
         raise TypeError(f"lerp: a floating-point Tensor is needed, got {input.dtype}; convert it with float()")
     way = sub(end, input)
-    if not isinstance(weight, Tensor):
+    if isinstance(weight, int | float | complex):
         return add(input, mul(weight, way)) if abs(weight) < 0.5 else sub(end, mul(1 - weight, way))
+    weight = as_tensor("lerp", weight)
     return where(abs(weight) < 0.5, add(input, mul(weight, way)), sub(end, mul(1 - weight, way)))
 
 

@@ -2,9 +2,9 @@
 
 from ..function import Function
 from ..kernels import log_softmax as kernel
-from ._common import as_real, as_tensor, astype, normalize_axis
+from ._common import normalize_axis
 from .elementwise import exp
-from .softmax import along_rows
+from .softmax import along_rows, converted
 
 
 class LogSoftmax(Function):
@@ -42,5 +42,5 @@ def log_softmax(input, dim, dtype=None):
 
     dtype: convert the input first.
     """
-    input = as_real("log_softmax", input if dtype is None else astype(as_tensor("log_softmax", input), dtype))
+    input = converted("log_softmax", input, dtype)
     return LogSoftmax.apply(input, normalize_axis("log_softmax", dim, input.ndim))

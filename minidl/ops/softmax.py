@@ -19,6 +19,19 @@ def along_rows(kernel, axis, *arrays):
     return np.moveaxis(output, -1, axis) if arrays[0].ndim else output.reshape(())
 
 
+def converted(name, input, dtype):
+    """The input in float32 or float64: in dtype, where that is given.
+
+    Raises:
+        TypeError: any other dtype.
+    """
+    if dtype is not None:
+        input = astype(as_tensor(name, input), dtype)
+        if input.dtype.kind != "f":
+            raise TypeError(f"{name}: dtype must be float32 or float64, got {input.dtype}")
+    return as_real(name, input)
+
+
 class Softmax(Function):
     @staticmethod
     def forward(ctx, x, axis):
@@ -55,7 +68,7 @@ def softmax(input, dim, dtype=None):
 
     dtype: convert the input first.
     """
-    input = as_real("softmax", input if dtype is None else astype(as_tensor("softmax", input), dtype))
+    input = converted("softmax", input, dtype)
     return Softmax.apply(input, normalize_axis("softmax", dim, input.ndim))
 
 

@@ -97,7 +97,7 @@ def test_the_database_has_every_operation_and_every_sample_that_is_left_out():
         assert any(chosen(sample) for op in DATABASE if op.name == name for sample in samples(op)), (name, why)
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.filterwarnings("ignore:Using padding='same'", "ignore:Casting complex values to real")
 @pytest.mark.parametrize(
     "op, dtype",
     [
