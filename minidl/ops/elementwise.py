@@ -48,19 +48,11 @@ class OfOutput(Function):
         return grad * conj(ctx.slope(y))
 
 
-class Exp(Function):
-    """y = exp x: dy/dx = y."""
+class Exp(OfOutput):
+    """y = e^x: dy/dx = y."""
 
-    @staticmethod
-    def forward(ctx, x):
-        y = np.exp(x)
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx, grad):
-        (y,) = ctx.saved_tensors
-        return grad * conj(y)
+    f = np.exp
+    slope = staticmethod(lambda y: y)
 
 
 class Log(Function):
@@ -148,19 +140,11 @@ class Square(OfInput):
     slope = staticmethod(lambda x: 2 * x)
 
 
-class Tanh(Function):
+class Tanh(OfOutput):
     """y = tanh x: dy/dx = 1 - y^2."""
 
-    @staticmethod
-    def forward(ctx, x):
-        y = np.tanh(x)
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx, grad):
-        (y,) = ctx.saved_tensors
-        return grad * conj(1 - y * y)
+    f = np.tanh
+    slope = staticmethod(lambda y: 1 - y * y)
 
 
 class Abs(Function):

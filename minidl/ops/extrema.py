@@ -1,5 +1,7 @@
 """The greater and the lesser of two operands, and clamp between bounds."""
 
+import operator
+
 import numpy as np
 
 from ..function import Function
@@ -17,17 +19,19 @@ class Extreme(Function):
 
     @staticmethod
     def forward(ctx, a, b, choose, loses):
-        ctx.shapes = np.shape(a), np.shape(b)
-        ctx.equal, ctx.losers = a == b, (loses(a, b), loses(b, a))
+        ctx.save_for_backward(a, b)
+        ctx.loses = loses
         with np.errstate(invalid="ignore"):
             return choose(a, b)
 
     @staticmethod
     def backward(ctx, grad):
-        shared = where(Tensor(ctx.equal), grad * 0.5, grad)
-        return tuple(
-            unbroadcast(where(Tensor(loser), 0.0, shared), shape) if needed else None
-            for loser, shape, needed in zip(ctx.losers, ctx.shapes, ctx.needs_input_grad, strict=False)
+        a, b = ctx.saved_tensors
+        need_a, need_b = ctx.needs_input_grad[:2]
+        shared = where(a == b, grad * 0.5, grad)
+        return (
+            unbroadcast(where(ctx.loses(a, b), 0.0, shared), a.shape) if need_a else None,
+            unbroadcast(where(ctx.loses(b, a), 0.0, shared), b.shape) if need_b else None,
         )
 
 
@@ -39,23 +43,24 @@ class Clamp(Function):
 
     @staticmethod
     def forward(ctx, x, low, high):
+        ctx.save_for_backward(x, low, high)
         y = x if low is None else np.maximum(x, low)
-        y = y if high is None else np.minimum(y, high)
-        if low is None:
-            inside, below, above = x <= high, False, x > high
-        elif high is None:
-            inside, below, above = x >= low, x < low, False
-        else:
-            inside, below, above = (x >= low) & (x <= high), (x < low) & (low < high), (x > high) | (low > high)
-        ctx.chosen = inside, below, above
-        ctx.shapes = x.shape, np.shape(low), np.shape(high)
-        return y
+        return y if high is None else np.minimum(y, high)
 
     @staticmethod
     def backward(ctx, grad):
+        x, low, high = ctx.saved_tensors
+        if low is None:
+            inside, below, above = x <= high, None, x > high
+        elif high is None:
+            inside, below, above = x >= low, x < low, None
+        else:
+            inside, below, above = (x >= low) & (x <= high), (x < low) & (low < high), (x > high) | (low > high)
         return tuple(
-            unbroadcast(where(Tensor(chosen), grad, 0.0), shape) if needed else None
-            for chosen, shape, needed in zip(ctx.chosen, ctx.shapes, ctx.needs_input_grad, strict=True)
+            unbroadcast(where(chosen, grad, 0.0), operand.shape) if needed else None
+            for chosen, operand, needed in zip(
+                (inside, below, above), (x, low, high), ctx.needs_input_grad, strict=True
+            )
         )
 
 
@@ -74,7 +79,7 @@ def maximum(input, other):
     Raises:
         TypeError: an operand is complex.
     """
-    return _held("maximum", Extreme.apply, *_ordered("maximum", input, other), np.maximum, np.less)
+    return _held("maximum", Extreme.apply, *_ordered("maximum", input, other), np.maximum, operator.lt)
 
 
 def minimum(input, other):
@@ -83,7 +88,7 @@ def minimum(input, other):
     Raises:
         TypeError: an operand is complex.
     """
-    return _held("minimum", Extreme.apply, *_ordered("minimum", input, other), np.minimum, np.greater)
+    return _held("minimum", Extreme.apply, *_ordered("minimum", input, other), np.minimum, operator.gt)
 
 
 def fmax(input, other):

@@ -20,7 +20,7 @@ class Sum(Function):
     @staticmethod
     def forward(ctx, x, axes, keepdim):
         ctx.shape, ctx.kept = x.shape, kept_shape(x.shape, axes)
-        return np.sum(x, axis=axes, keepdims=keepdim)
+        return np.sum(x, axis=axes, dtype=x.dtype, keepdims=keepdim)
 
     @staticmethod
     def backward(ctx, grad):

@@ -9,7 +9,7 @@ right, however many factors are zero.
 import numpy as np
 
 from ..function import Function
-from ..kernels import recurrence as kernel
+from ..kernels import scan as kernel
 from ..kernels._layout import contiguous
 from ..tensor import Tensor
 from ._common import as_tensor, astype, normalize_axis
@@ -60,7 +60,7 @@ class Recurrence(Function):
     def forward(ctx, a, b):
         y = np.empty(b.shape, b.dtype)
         if y.size:
-            kernel.forward(*(contiguous(x).reshape(-1, x.shape[-1]) for x in (a, b, y)))
+            kernel.recurrence(*(contiguous(x).reshape(-1, x.shape[-1]) for x in (a, b, y)))
         ctx.save_for_backward(a, y)
         return y
 

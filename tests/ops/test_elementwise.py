@@ -94,7 +94,7 @@ def test_gradients_at_kinks_poles_and_infinities(name):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "exp"])
+@pytest.mark.parametrize("name", NAMES)
 def test_no_warning_where_nan_or_infinity_is_the_answer(name, dtype, recwarn):
     with np.errstate(all="warn"):
         getattr(ops, name)(dl.Tensor(np.array([-1e38, -1000, -2, -1, 0, 1, 2, 1000, 1e38, np.inf, np.nan], dtype)))

@@ -179,6 +179,7 @@ def test_sum_in_another_dtype():
         normal(2, 3, dtype="f4"),
     )
     assert ops.sum(dl.tensor([1.5, 2.5]), dtype="int64").item() == 3
+    assert ops.sum(dl.tensor([1, 2]), dtype="int32").dtype == np.int32
     assert ops.sum(dl.tensor([True, True]), dtype=np.float32).dtype == np.float32
     with pytest.raises(TypeError, match="dtype 'no such thing' is not understood"):
         ops.sum(dl.tensor([1.0]), dtype="no such thing")

@@ -1,4 +1,4 @@
-"""First-order linear recurrence along rows: what a cumulative product and its derivatives of any order consist of.
+"""Linear recurrence of first order along rows: what the derivatives of a running product consist of, at any order.
 
     a, b, y  (M, N)  C-contiguous; y[0] = b[0], y[n] = a[n] * y[n-1] + b[n]; a[0] plays no part
 
@@ -11,14 +11,14 @@ from ._jit import jit, prange
 from ._kernel import Kernel
 
 
-def _forward_reference(a, b, y):
+def _recurrence_reference(a, b, y):
     y[...] = b
     for n in range(1, y.shape[1]):
         y[:, n] += a[:, n] * y[:, n - 1]
 
 
 @jit
-def _forward_cpu(a, b, y):
+def _recurrence_cpu(a, b, y):
     for row in prange(y.shape[0]):
         for n in range(y.shape[1]):
             y[row, n] = b[row, n]
@@ -34,4 +34,4 @@ def _samples(rng, dtype):
     yield special, np.ones_like(special), np.empty_like(special)
 
 
-forward = Kernel("recurrence.forward", reference=_forward_reference, cpu=_forward_cpu, samples=_samples)
+recurrence = Kernel("scan.recurrence", reference=_recurrence_reference, cpu=_recurrence_cpu, samples=_samples)
