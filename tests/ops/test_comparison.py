@@ -7,8 +7,8 @@ from helpers import to_torch
 import minidl as dl
 from minidl import ops
 
-A = np.array([1.0, 1.0, 0.0, np.inf, np.inf, np.nan, -np.inf, 1e10])
-B = np.array([1.000001, 1.1, 1e-9, np.inf, -np.inf, np.nan, 1.0, 1.00001e10])
+A = np.array([1.0, 1.0, 1.0, 0.0, np.inf, np.inf, np.nan, -np.inf, 1e10])
+B = np.array([1.000001, 1.1, 1.24, 1e-9, np.inf, -np.inf, np.nan, 1.0, 1.00001e10])
 
 
 @pytest.mark.parametrize("options", [{}, {"rtol": 0.2}, {"atol": 1e-12, "rtol": 0.0}, {"equal_nan": True}], ids=str)

@@ -37,7 +37,7 @@ def test_values_and_derivatives(order, shape, dim):
             )
 
 
-@pytest.mark.parametrize("order", [2, 1, 0, INF, -INF, 3, 2.5, 0.5, 1.5])
+@pytest.mark.parametrize("order", [2, 1, 0, INF, -INF, 3, 2.5, 0.5, 1.5, -1, -2])
 def test_at_zero_the_gradient_is_zero(order):
     """Of a row of zeros, of zeros among others, and of ties."""
     x = np.array([[0.0, 0.0, 0.0], [0.0, 2.0, -3.0], [2.0, -2.0, 1.0]])
