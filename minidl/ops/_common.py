@@ -146,6 +146,13 @@ def kept_shape(shape, axes):
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
 
 
+def check_numbers(name, **options):
+    """Raise TypeError where an option of an operation is not a real number."""
+    for option, value in options.items():
+        if not isinstance(value, int | float | np.integer | np.floating):
+            raise TypeError(f"{name}: {option} must be a number, got {value!r}")
+
+
 def pair(name, argument, value, least):
     """A size for rows and columns: an int for both, or two ints, each at least `least`."""
     values = (

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..function import Function
-from ._common import as_floating, as_tensor
+from ._common import as_floating, as_tensor, check_numbers
 from .arithmetic import where
 from .elementwise import OfInput, OfOutput, exp, tanh
 from .erf import erfc
@@ -103,8 +103,9 @@ def softplus(input, beta=1, threshold=20):
     """log(1 + exp(beta * input)) / beta, elementwise; input itself where beta * input exceeds the threshold.
 
     Raises:
-        TypeError: input is complex.
+        TypeError: input is complex, or beta or threshold no number.
     """
+    check_numbers("softplus", beta=beta, threshold=threshold)
     return Softplus.apply(_real("softplus", input), beta, threshold)
 
 
@@ -121,8 +122,9 @@ def leaky_relu(input, negative_slope=0.01):
     """input where it is positive, else negative_slope * input (Maas et al., 2013).
 
     Raises:
-        TypeError: input is complex.
+        TypeError: input is complex, or negative_slope no number.
     """
+    check_numbers("leaky_relu", negative_slope=negative_slope)
     return LeakyReLU.apply(_real("leaky_relu", input), negative_slope)
 
 
@@ -130,8 +132,9 @@ def elu(input, alpha=1.0):
     """input where it is positive, else alpha * (exp(input) - 1) (Clevert et al., 2015).
 
     Raises:
-        TypeError: input is complex.
+        TypeError: input is complex, or alpha no number.
     """
+    check_numbers("elu", alpha=alpha)
     return Elu.apply(_real("elu", input), alpha)
 
 
@@ -156,11 +159,12 @@ def hardtanh(input, min_val=-1.0, max_val=1.0):
     """input, kept between min_val and max_val. Unlike clamp's, the gradient is 0 at the bounds; integers stay so.
 
     Raises:
-        ValueError: max_val is less than min_val. TypeError: input is bool or complex.
+        ValueError: max_val is less than min_val. TypeError: input is bool or complex, or a bound no number.
     """
     input = as_tensor("hardtanh", input)
     if input.dtype.kind not in "iuf":
         raise TypeError(f"hardtanh: input must be real numbers, got {input.dtype}")
+    check_numbers("hardtanh", min_val=min_val, max_val=max_val)
     if max_val < min_val:
         raise ValueError(f"hardtanh: max_val (={max_val}) must not be less than min_val (={min_val})")
     if input.dtype.kind != "f":

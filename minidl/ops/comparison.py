@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..tensor import Tensor
-from ._common import as_tensor, operands
+from ._common import as_tensor, check_numbers, operands
 
 
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
@@ -12,7 +12,7 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     Infinities are close to themselves, NaN to NaN if equal_nan.
 
     Raises:
-        ValueError: rtol or atol is negative.
+        ValueError: rtol or atol is negative. TypeError: it is no number.
     """
     return Tensor(np.asarray(_close("isclose", input, other, rtol, atol, equal_nan)))
 
@@ -21,12 +21,13 @@ def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """Whether isclose holds of all elements: a bool.
 
     Raises:
-        ValueError: rtol or atol is negative.
+        ValueError: rtol or atol is negative. TypeError: it is no number.
     """
     return bool(np.all(_close("allclose", input, other, rtol, atol, equal_nan)))
 
 
 def _close(name, input, other, rtol, atol, equal_nan):
+    check_numbers(name, rtol=rtol, atol=atol)
     for argument, value in (("rtol", rtol), ("atol", atol)):
         if not value >= 0:
             raise ValueError(f"{name}: {argument} must be at least 0, got {value!r}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_tensor, astype, kept_shape, reduced_axes
+from ._common import as_tensor, astype, check_numbers, kept_shape, reduced_axes
 from .arithmetic import where
 from .elementwise import abs
 from .extrema import clamp_min
@@ -43,7 +43,7 @@ class Norm(Function):
         return where(x == 0, 0.0, x * where(x == 0, 1.0, abs(x)) ** (p - 2)) * scale
 
 
-def vector_norm(input, ord=2, dim=None, keepdim=False, *, dtype=None):
+def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     """(sum of |x|^ord)^(1/ord) over `dim`, an axis, several, or None for all; torch.linalg.vector_norm.
 
     ord = 0 counts the elements that are not zero, inf and -inf give the greatest and the least absolute value. dtype:
@@ -52,7 +52,7 @@ def vector_norm(input, ord=2, dim=None, keepdim=False, *, dtype=None):
     Raises:
         TypeError: input is not floating-point, or ord no number. ValueError: the norm of no elements does not exist.
     """
-    return _norm("vector_norm", input, ord, dim, keepdim, dtype)
+    return _norm("vector_norm", x, ord, dim, keepdim, dtype)
 
 
 def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
@@ -88,6 +88,11 @@ def _norm(name, input, p, dim, keepdim, dtype):
 
 
 def normalize(input, p=2.0, dim=1, eps=1e-12):
-    """input divided by its norm of order p over `dim`, or by eps where that is less."""
+    """input divided by its norm of order p over `dim`, or by eps where the norm is less.
+
+    Raises:
+        TypeError: input is not floating-point, or p or eps no number.
+    """
     input = as_tensor("normalize", input)
+    check_numbers("normalize", eps=eps)
     return input / clamp_min(_norm("normalize", input, p, dim, True, None), eps)

@@ -56,8 +56,10 @@ def round(input, *, decimals=0):
     The gradient is zero, so none is recorded.
 
     Raises:
-        TypeError: input is bool or complex.
+        TypeError: input is bool or complex, or decimals no integer.
     """
+    if not isinstance(decimals, int | np.integer):
+        raise TypeError(f"round: decimals must be an integer, got {decimals!r}")
     return Tensor(np.asarray(np.round(_real("round", input)._data, decimals)))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..function import Function
-from ._common import as_tensor, kept_shape, reduced_axes
+from ._common import as_tensor, check_numbers, kept_shape, reduced_axes
 from .arithmetic import where
 from .reduction import mean
 from .shape import reshape
@@ -55,8 +55,7 @@ def _checked(name, input, dim, unbiased, correction):
         raise TypeError(f"{name}: unbiased and correction exclude each other; unbiased=True is correction=1")
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
-    if not isinstance(correction, int | float):
-        raise TypeError(f"{name}: correction must be a number, got {correction!r}")
+    check_numbers(name, correction=correction)
     axes = reduced_axes(name, dim, input.ndim)
     count = int(np.prod([input.shape[a] for a in axes], dtype=np.int64))
     return input, axes, max(count - correction, 0)

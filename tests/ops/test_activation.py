@@ -107,6 +107,17 @@ def test_errors():
         ops.gelu(x, "erf")
     with pytest.raises(ValueError, match=r"hardtanh: max_val \(=-1\) must not be less than min_val \(=1\)"):
         ops.hardtanh(x, 1, -1)
+    for name, option in [
+        ("leaky_relu", "negative_slope"),
+        ("elu", "alpha"),
+        ("softplus", "beta"),
+        ("softplus", "threshold"),
+        ("hardtanh", "min_val"),
+        ("hardtanh", "max_val"),
+    ]:
+        for value in ("1", None, dl.tensor(1.0)):
+            with pytest.raises(TypeError, match=f"{name}: {option} must be a number, got"):
+                getattr(ops, name)(x, **{option: value})
     for f in (ops.gelu, ops.erf, ops.erfc):
         with pytest.raises(TypeError, match=f"{'erfc' if f is ops.gelu else f.__name__}: .*float16"):
             f(x.astype("float16"))

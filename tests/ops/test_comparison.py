@@ -43,6 +43,8 @@ def test_errors(name):
         f(x, x, rtol=-1)
     with pytest.raises(ValueError, match=f"{name}: atol must be at least 0, got nan"):
         f(x, x, atol=float("nan"))
+    with pytest.raises(TypeError, match=f"{name}: atol must be a number, got None"):
+        f(x, x, atol=None)
     with pytest.raises(ValueError, match=rf"{name}: shapes \(2,\) and \(3,\) do not broadcast"):
         f(x, dl.tensor([1.0, 2.0, 3.0]))
     with pytest.raises(TypeError, match=f"{name}: operands must be Tensors, arrays or numbers, not list"):

@@ -125,5 +125,7 @@ def test_errors(name):
         f(x, 2, "a")
     with pytest.raises(TypeError, match=f"{name}: .* not list"):
         f([1.0])
+    with pytest.raises(TypeError, match="normalize: eps must be a number, got None"):
+        ops.normalize(x, eps=None)
     with pytest.raises(ValueError, match="norm: p must be a number or 'fro', got 'nuc'"):
         ops.norm(x, "nuc")

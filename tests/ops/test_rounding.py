@@ -37,6 +37,11 @@ def test_decimals(decimals):
     assert ops.round(dl.tensor([0.5, 1.5, 2.5])).tolist() == [0, 2, 2]
 
 
+def test_decimals_are_an_integer():
+    with pytest.raises(TypeError, match="round: decimals must be an integer, got 1.5"):
+        ops.round(dl.tensor([1.0]), decimals=1.5)
+
+
 def test_frac():
     x = np.array([-2.75, -0.5, 0.25, 3.125])
     check_second_gradient(ops.frac, x)
