@@ -117,6 +117,26 @@ def normalize_axis(name, dim, ndim):
     return int(dim) % least
 
 
+def reduced_axes(name, dim, ndim):
+    """The axes that a reduction folds. As PyTorch: an empty sequence means all; a 0-d Tensor may name 0 or -1."""
+    if isinstance(dim, tuple | list) and not dim:
+        dim = None
+    axes = normalize_axes(name, dim, ndim)
+    return axes if ndim else ()
+
+
+def kept_shape(shape, axes):
+    """The shape of what a reduction over axes gives, with keepdim."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def check_numbers(name, **options):
+    """Raise TypeError where an option of an operation is not a real number."""
+    for option, value in options.items():
+        if not isinstance(value, int | float | np.integer | np.floating):
+            raise TypeError(f"{name}: {option} must be a number, got {value!r}")
+
+
 def pair(name, argument, value, least):
     """A size for rows and columns: an int for both, or two ints, each at least `least`."""
     values = (

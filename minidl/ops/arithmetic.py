@@ -1,10 +1,12 @@
-"""Arithmetic with broadcasting: add, sub, mul, div, neg, pow, where, comparisons and logic."""
+"""Arithmetic with broadcasting: add, sub, mul, div, addcmul, addcdiv, lerp, neg, pow, float_power, where,
+comparisons and logic.
+"""
 
 import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_floating, as_tensor, check_broadcast, operands, unbroadcast
+from ._common import as_floating, as_tensor, astype, check_broadcast, operands, unbroadcast
 
 
 def _shape(operand):
@@ -207,12 +209,51 @@ def mul(input, other):
         raise _too_large("mul", error) from None
 
 
-def div(input, other):
-    """input / other, elementwise, broadcasting; integers are divided as float32, as in PyTorch."""
+def div(input, other, *, rounding_mode=None):
+    """input / other, elementwise, broadcasting; integers are divided as float32, as in PyTorch.
+
+    Args:
+        rounding_mode: None, or "trunc" to round the quotient towards zero, or "floor" to round it down. Then integers
+            stay integers, and as the gradient is zero none is recorded.
+
+    Raises:
+        ValueError: another rounding_mode, or integers rounded after division by zero. TypeError: bools or complex
+            numbers are to be rounded.
+    """
+    if rounding_mode is not None:
+        from .rounding import divide
+
+        return divide("div", input, other, rounding_mode)
     a, b = operands("div", input, other)
     if (a if isinstance(a, Tensor) else b)._data.dtype.kind not in "fc":  # operands() gave both one kind
         a, b = (as_floating("div", x) if isinstance(x, Tensor) else x for x in (a, b))
     return Div.apply(a, b)
+
+
+def addcmul(input, tensor1, tensor2, *, value=1):
+    """input + value * tensor1 * tensor2, elementwise, broadcasting."""
+    return add(input, mul(tensor1, tensor2), alpha=value)
+
+
+def addcdiv(input, tensor1, tensor2, *, value=1):
+    """input + value * tensor1 / tensor2, elementwise, broadcasting."""
+    return add(input, div(tensor1, tensor2), alpha=value)
+
+
+def lerp(input, end, weight):
+    """input + weight * (end - input), elementwise, broadcasting: exactly input at weight 0, exactly end at weight 1.
+
+    Raises:
+        TypeError: input is not floating-point.
+    """
+    input = as_tensor("lerp", input)
+    if input.dtype.kind not in "fc":
+        raise TypeError(f"lerp: a floating-point Tensor is needed, got {input.dtype}; convert it with float()")
+    way = sub(end, input)
+    if isinstance(weight, int | float | complex):
+        return add(input, mul(weight, way)) if abs(weight) < 0.5 else sub(end, mul(1 - weight, way))
+    weight = as_tensor("lerp", weight)
+    return where(abs(weight) < 0.5, add(input, mul(weight, way)), sub(end, mul(1 - weight, way)))
 
 
 def neg(input):
@@ -236,6 +277,13 @@ def pow(input, exponent):
         if np.any((b._data if isinstance(b, Tensor) else b) < 0):
             raise ValueError("pow: integers to a negative power are not integers; use a floating-point input")
     return _held("pow", Pow.apply, a, b)
+
+
+def float_power(input, exponent):
+    """input ** exponent in float64 (complex128 where an operand is complex), elementwise, broadcasting."""
+    input, exponent = as_tensor("float_power", input), as_tensor("float_power", exponent)
+    dtype = np.dtype(np.complex128 if "c" in (input.dtype.kind, exponent.dtype.kind) else np.float64)
+    return pow(astype(input, dtype), astype(exponent, dtype))
 
 
 def where(condition, input, other):

@@ -14,7 +14,7 @@ _ZERO = {np.dtype(code): np.zeros((), code) for code in _REAL}  # twice as fast 
 _SMALL = 1024  # elements, up to which NumPy's own expression is faster than to call the kernel (8 us)
 
 
-def _flat(array):
+def flat(array):
     """The elements in the order of memory, as a view where the array has no gaps and may be written to."""
     flat = array.ravel(order="K")
     return flat if flat.flags.writeable else flat.copy()  # numba compiles a second time for read-only arrays
@@ -35,7 +35,7 @@ class ReLU(Function):
             if x.strides != y.strides:  # x has gaps or repeats elements
                 np.copyto(y, x)
                 x = y
-            kernel.forward(_flat(x), _flat(y))
+            kernel.forward(flat(x), flat(y))
         ctx.save_for_backward(y)
         return y
 
@@ -66,7 +66,7 @@ def _masked(grad, y):
     if grad.strides != y.strides:
         grad = np.copyto(aligned := empty_like(y), grad) or aligned
     gx = empty_like(y)
-    kernel.backward(_flat(grad), _flat(y), _flat(gx))
+    kernel.backward(flat(grad), flat(y), flat(gx))
     return gx
 
 
@@ -80,3 +80,8 @@ def relu(input):
     if input._data.dtype.kind not in "iuf":
         raise TypeError(f"relu: input must be real numbers, got {input.dtype}")
     return ReLU.apply(input)
+
+
+def relu_(self):
+    """relu, written into this Tensor; returns it."""
+    return self.replace_(relu(self), "relu_")
