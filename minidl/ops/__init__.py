@@ -1,11 +1,12 @@
 """Operations on Tensors, with PyTorch's names, arguments and semantics; importing it gives Tensor its methods.
 
-A family of one-line operations shares a file (arithmetic, elementwise, reduction, shape, indexing, losses); an
-operation with a kernel has a file of the kernel's name.
+A family of one-line operations shares a file (arithmetic, elementwise, reduction, products, losses; shape, joining,
+rearrange and diagonal, which move elements; indexing and gather); an operation with a kernel has a file of the kernel's
+name.
 """
 
 from ..tensor import Tensor
-from . import arithmetic, indexing
+from . import arithmetic, indexing, joining
 from .arithmetic import (
     add,
     bitwise_and,
@@ -31,48 +32,61 @@ from .arithmetic import (
 )
 from .conv2d import conv2d
 from .elementwise import abs, exp, log, sign, sqrt, tanh
+from .joining import cat, chunk, concat, concatenate, hstack, split, stack, tensor_split, unbind, vstack
 from .log_softmax import log_softmax
 from .losses import cross_entropy, mse_loss, nll_loss
 from .matmul import linear, matmul
 from .max_pool2d import max_pool2d
+from .rearrange import flip, fliplr, flipud, meshgrid, repeat, repeat_interleave, roll, rot90, tile
 from .reduction import amax, amin, argmax, argmin, max, mean, min, sum
 from .relu import relu
 from .shape import (
     astype,
     broadcast_to,
-    cat,
-    chunk,
     clone,
     contiguous,
     expand,
+    expand_as,
     flatten,
-    flip,
+    moveaxis,
+    movedim,
     permute,
+    ravel,
     reshape,
-    split,
+    reshape_as,
     squeeze,
-    stack,
+    swapaxes,
+    swapdims,
     t,
     transpose,
+    unflatten,
     unsqueeze,
+    view_as,
 )
 from .softmax import softmax
 
 __all__ = [
     "abs", "add", "amax", "amin", "argmax", "argmin", "astype", "bitwise_and", "bitwise_not", "bitwise_or",
-    "bitwise_xor", "broadcast_to", "cat", "chunk", "clone", "conj", "contiguous", "conv2d", "cross_entropy", "div",
-    "eq", "exp", "expand", "flatten", "flip", "ge", "gt", "le", "linear", "log", "log_softmax", "logical_and",
-    "logical_not", "logical_or", "lt", "matmul", "max", "max_pool2d", "mean", "min", "mse_loss", "mul", "ne", "neg",
-    "nll_loss", "permute", "pow", "relu", "reshape", "sign", "softmax", "split", "sqrt", "squeeze", "stack", "sub",
-    "sum", "t", "tanh", "transpose", "unsqueeze", "where",
+    "bitwise_xor", "broadcast_to", "cat", "chunk", "clone", "concat", "concatenate", "conj", "contiguous", "conv2d",
+    "cross_entropy", "div", "eq", "exp", "expand", "expand_as", "flatten", "flip", "fliplr", "flipud", "ge", "gt",
+    "hstack", "le", "linear", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "lt", "matmul",
+    "max", "max_pool2d", "mean", "meshgrid", "min", "moveaxis", "movedim", "mse_loss", "mul", "ne", "neg",
+    "nll_loss", "permute", "pow", "ravel", "relu", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll",
+    "rot90", "sign", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "swapaxes", "swapdims", "t",
+    "tanh", "tensor_split", "tile", "transpose", "unbind", "unflatten", "unsqueeze", "view_as", "vstack", "where",
 ]  # fmt: skip
 
 _METHODS = [
-    abs, add, amax, amin, argmax, argmin, astype, broadcast_to, chunk, clone, conj, contiguous, div, eq, exp,
-    expand, flatten, flip, ge, gt, le, log, log_softmax, logical_and, logical_not, logical_or, lt, matmul, max,
-    mean, min, mul, ne, neg, permute, pow, relu, reshape, sign, softmax, split, sqrt, squeeze, sub, sum, t, tanh,
-    transpose, unsqueeze, arithmetic.add_, arithmetic.sub_, arithmetic.mul_, arithmetic.div_, arithmetic.copy_,
-    arithmetic.fill_, arithmetic.zero_,
+    abs, add, amax, amin, argmax, argmin, astype, broadcast_to, chunk, clone,
+    conj, contiguous, div, eq, exp, expand, expand_as, flatten, flip, fliplr,
+    flipud, ge, gt, le, log, log_softmax, logical_and,
+    logical_not, logical_or, lt, matmul, max, mean, min, moveaxis, movedim, mul,
+    ne, neg, permute, pow, ravel, relu, repeat, repeat_interleave, reshape, reshape_as,
+    roll, rot90, sign, softmax, split, sqrt, squeeze, sub, sum, swapaxes, swapdims, t,
+    tanh, tensor_split, tile, transpose, unbind, unflatten, unsqueeze,
+    view_as,
+    arithmetic.add_, arithmetic.sub_, arithmetic.mul_, arithmetic.div_, arithmetic.copy_, arithmetic.fill_,
+    arithmetic.zero_,
 ]  # fmt: skip
 for _method in _METHODS:
     setattr(Tensor, _method.__name__, _method)
@@ -97,6 +111,7 @@ Tensor.__invert__ = bitwise_not
 Tensor.__iadd__, Tensor.__isub__ = arithmetic.add_, arithmetic.sub_
 Tensor.__imul__, Tensor.__itruediv__ = arithmetic.mul_, arithmetic.div_
 Tensor.__getitem__, Tensor.__setitem__ = indexing.getitem, indexing.setitem
+Tensor.__iter__ = joining.iterate
 Tensor.T = property(t, doc="The transpose of a matrix.")
 Tensor.mT = property(lambda self: transpose(self, -1, -2), doc="The last two axes exchanged.")
 Tensor.float = lambda self: astype(self, "float32")

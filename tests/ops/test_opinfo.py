@@ -16,12 +16,19 @@ op_db = pytest.importorskip("torch.testing._internal.common_methods_invocations"
 # PyTorch's name -> ours
 OPERATIONS = {
     **{name: getattr(ops, name) for name in (
-    "abs", "add", "amax", "amin", "argmax", "argmin", "cat", "chunk", "clone", "div", "exp", "expand", "flatten",
-    "flip", "log", "log_softmax", "matmul", "max", "mean", "min", "mul", "neg", "permute", "pow", "reshape",
-    "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "t", "tanh", "transpose", "unsqueeze",
+        "abs", "add", "amax", "amin", "argmax", "argmin",
+        "broadcast_to", "cat", "chunk", "clone", "div", "exp", "expand",
+        "expand_as", "flatten", "flip", "fliplr", "flipud", "hstack",
+        "log", "log_softmax", "matmul", "max",
+        "mean", "meshgrid", "min", "movedim", "mul", "neg", "permute",
+        "pow", "ravel", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "rot90",
+        "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "t",
+        "tanh", "tensor_split", "tile", "transpose",
+        "unbind", "unflatten", "unsqueeze", "view_as", "vstack",
     )},
     **{f"nn.functional.{name}": getattr(ops, name) for name in (
-        "conv2d", "cross_entropy", "linear", "max_pool2d", "mse_loss", "nll_loss", "relu",
+        "conv2d", "cross_entropy",
+        "linear", "max_pool2d", "mse_loss", "nll_loss", "relu",
     )},
     "view": ops.reshape,
     "where": lambda input, condition, other: ops.where(condition, input, other),
@@ -48,11 +55,6 @@ NOT_OFFERED = [
     ("softmax", lambda sample: "dtype" in sample.kwargs, "convert first, with astype"),
     ("log_softmax", lambda sample: "dtype" in sample.kwargs, "convert first, with astype"),
     ("nn.functional.cross_entropy", lambda sample: sample.args[0].is_floating_point(), "probabilities as target"),
-    (
-        "cat",
-        lambda sample: len({t.ndim for t in sample.input}) > 1,
-        "an empty vector fits everything: kept by PyTorch for old code",
-    ),
 ]
 
 DATABASE = [op for op in op_db if op.name in OPERATIONS]
