@@ -31,6 +31,7 @@ from .arithmetic import (
     where,
 )
 from .conv2d import conv2d
+from .diagonal import diag, diag_embed, diagonal, trace, tril, triu
 from .elementwise import abs, exp, log, sign, sqrt, tanh
 from .joining import cat, chunk, concat, concatenate, hstack, split, stack, tensor_split, unbind, vstack
 from .log_softmax import log_softmax
@@ -68,22 +69,23 @@ from .softmax import softmax
 __all__ = [
     "abs", "add", "amax", "amin", "argmax", "argmin", "astype", "bitwise_and", "bitwise_not", "bitwise_or",
     "bitwise_xor", "broadcast_to", "cat", "chunk", "clone", "concat", "concatenate", "conj", "contiguous", "conv2d",
-    "cross_entropy", "div", "eq", "exp", "expand", "expand_as", "flatten", "flip", "fliplr", "flipud", "ge", "gt",
-    "hstack", "le", "linear", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "lt", "matmul",
-    "max", "max_pool2d", "mean", "meshgrid", "min", "moveaxis", "movedim", "mse_loss", "mul", "ne", "neg",
-    "nll_loss", "permute", "pow", "ravel", "relu", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll",
-    "rot90", "sign", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "swapaxes", "swapdims", "t",
-    "tanh", "tensor_split", "tile", "transpose", "unbind", "unflatten", "unsqueeze", "view_as", "vstack", "where",
+    "cross_entropy", "diag", "diag_embed", "diagonal", "div", "eq", "exp", "expand", "expand_as", "flatten", "flip",
+    "fliplr", "flipud", "ge", "gt", "hstack", "le", "linear", "log", "log_softmax", "logical_and", "logical_not",
+    "logical_or", "lt", "matmul", "max", "max_pool2d", "mean", "meshgrid", "min", "moveaxis", "movedim", "mse_loss",
+    "mul", "ne", "neg", "nll_loss", "permute", "pow", "ravel", "relu", "repeat", "repeat_interleave", "reshape",
+    "reshape_as", "roll", "rot90", "sign", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "swapaxes",
+    "swapdims", "t", "tanh", "tensor_split", "tile", "trace", "transpose", "tril", "triu", "unbind", "unflatten",
+    "unsqueeze", "view_as", "vstack", "where",
 ]  # fmt: skip
 
 _METHODS = [
     abs, add, amax, amin, argmax, argmin, astype, broadcast_to, chunk, clone,
-    conj, contiguous, div, eq, exp, expand, expand_as, flatten, flip, fliplr,
+    conj, contiguous, diag, diag_embed, diagonal, div, eq, exp, expand, expand_as, flatten, flip, fliplr,
     flipud, ge, gt, le, log, log_softmax, logical_and,
     logical_not, logical_or, lt, matmul, max, mean, min, moveaxis, movedim, mul,
     ne, neg, permute, pow, ravel, relu, repeat, repeat_interleave, reshape, reshape_as,
     roll, rot90, sign, softmax, split, sqrt, squeeze, sub, sum, swapaxes, swapdims, t,
-    tanh, tensor_split, tile, transpose, unbind, unflatten, unsqueeze,
+    tanh, tensor_split, tile, trace, transpose, tril, triu, unbind, unflatten, unsqueeze,
     view_as,
     arithmetic.add_, arithmetic.sub_, arithmetic.mul_, arithmetic.div_, arithmetic.copy_, arithmetic.fill_,
     arithmetic.zero_,

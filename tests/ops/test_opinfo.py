@@ -17,13 +17,13 @@ op_db = pytest.importorskip("torch.testing._internal.common_methods_invocations"
 OPERATIONS = {
     **{name: getattr(ops, name) for name in (
         "abs", "add", "amax", "amin", "argmax", "argmin",
-        "broadcast_to", "cat", "chunk", "clone", "div", "exp", "expand",
+        "broadcast_to", "cat", "chunk", "clone", "diag", "diag_embed", "diagonal", "div", "exp", "expand",
         "expand_as", "flatten", "flip", "fliplr", "flipud", "hstack",
         "log", "log_softmax", "matmul", "max",
         "mean", "meshgrid", "min", "movedim", "mul", "neg", "permute",
         "pow", "ravel", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "rot90",
         "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "t",
-        "tanh", "tensor_split", "tile", "transpose",
+        "tanh", "tensor_split", "tile", "trace", "transpose", "tril", "triu",
         "unbind", "unflatten", "unsqueeze", "view_as", "vstack",
     )},
     **{f"nn.functional.{name}": getattr(ops, name) for name in (
