@@ -38,6 +38,7 @@ from .log_softmax import log_softmax
 from .losses import cross_entropy, mse_loss, nll_loss
 from .matmul import linear, matmul
 from .max_pool2d import max_pool2d
+from .pad import pad
 from .rearrange import flip, fliplr, flipud, meshgrid, repeat, repeat_interleave, roll, rot90, tile
 from .reduction import amax, amin, argmax, argmin, max, mean, min, sum
 from .relu import relu
@@ -72,10 +73,10 @@ __all__ = [
     "cross_entropy", "diag", "diag_embed", "diagonal", "div", "eq", "exp", "expand", "expand_as", "flatten", "flip",
     "fliplr", "flipud", "ge", "gt", "hstack", "le", "linear", "log", "log_softmax", "logical_and", "logical_not",
     "logical_or", "lt", "matmul", "max", "max_pool2d", "mean", "meshgrid", "min", "moveaxis", "movedim", "mse_loss",
-    "mul", "ne", "neg", "nll_loss", "permute", "pow", "ravel", "relu", "repeat", "repeat_interleave", "reshape",
-    "reshape_as", "roll", "rot90", "sign", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "swapaxes",
-    "swapdims", "t", "tanh", "tensor_split", "tile", "trace", "transpose", "tril", "triu", "unbind", "unflatten",
-    "unsqueeze", "view_as", "vstack", "where",
+    "mul", "ne", "neg", "nll_loss", "pad", "permute", "pow", "ravel", "relu", "repeat", "repeat_interleave",
+    "reshape", "reshape_as", "roll", "rot90", "sign", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum",
+    "swapaxes", "swapdims", "t", "tanh", "tensor_split", "tile", "trace", "transpose", "tril", "triu", "unbind",
+    "unflatten", "unsqueeze", "view_as", "vstack", "where",
 ]  # fmt: skip
 
 _METHODS = [

@@ -28,7 +28,7 @@ OPERATIONS = {
     )},
     **{f"nn.functional.{name}": getattr(ops, name) for name in (
         "conv2d", "cross_entropy",
-        "linear", "max_pool2d", "mse_loss", "nll_loss", "relu",
+        "linear", "max_pool2d", "mse_loss", "nll_loss", "pad", "relu",
     )},
     "view": ops.reshape,
     "where": lambda input, condition, other: ops.where(condition, input, other),
