@@ -32,6 +32,7 @@ from .arithmetic import (
 )
 from .conv2d import conv2d
 from .diagonal import diag, diag_embed, diagonal, trace, tril, triu
+from .einsum import einsum
 from .elementwise import abs, exp, log, sign, sqrt, tanh
 from .joining import cat, chunk, concat, concatenate, hstack, split, stack, tensor_split, unbind, vstack
 from .log_softmax import log_softmax
@@ -39,6 +40,7 @@ from .losses import cross_entropy, mse_loss, nll_loss
 from .matmul import linear, matmul
 from .max_pool2d import max_pool2d
 from .pad import pad
+from .products import addmm, addmv, baddbmm, bmm, dot, inner, kron, mm, mv, outer, tensordot, vdot
 from .rearrange import flip, fliplr, flipud, meshgrid, repeat, repeat_interleave, roll, rot90, tile
 from .reduction import amax, amin, argmax, argmin, max, mean, min, sum
 from .relu import relu
@@ -68,26 +70,27 @@ from .shape import (
 from .softmax import softmax
 
 __all__ = [
-    "abs", "add", "amax", "amin", "argmax", "argmin", "astype", "bitwise_and", "bitwise_not", "bitwise_or",
-    "bitwise_xor", "broadcast_to", "cat", "chunk", "clone", "concat", "concatenate", "conj", "contiguous", "conv2d",
-    "cross_entropy", "diag", "diag_embed", "diagonal", "div", "eq", "exp", "expand", "expand_as", "flatten", "flip",
-    "fliplr", "flipud", "ge", "gt", "hstack", "le", "linear", "log", "log_softmax", "logical_and", "logical_not",
-    "logical_or", "lt", "matmul", "max", "max_pool2d", "mean", "meshgrid", "min", "moveaxis", "movedim", "mse_loss",
-    "mul", "ne", "neg", "nll_loss", "pad", "permute", "pow", "ravel", "relu", "repeat", "repeat_interleave",
+    "abs", "add", "addmm", "addmv", "amax", "amin", "argmax", "argmin", "astype", "baddbmm", "bitwise_and",
+    "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cat", "chunk", "clone", "concat",
+    "concatenate", "conj", "contiguous", "conv2d", "cross_entropy", "diag", "diag_embed", "diagonal", "div", "dot",
+    "einsum", "eq", "exp", "expand", "expand_as", "flatten", "flip", "fliplr", "flipud", "ge", "gt", "hstack",
+    "inner", "kron", "le", "linear", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "lt",
+    "matmul", "max", "max_pool2d", "mean", "meshgrid", "min", "mm", "moveaxis", "movedim", "mse_loss", "mul", "mv",
+    "ne", "neg", "nll_loss", "outer", "pad", "permute", "pow", "ravel", "relu", "repeat", "repeat_interleave",
     "reshape", "reshape_as", "roll", "rot90", "sign", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum",
-    "swapaxes", "swapdims", "t", "tanh", "tensor_split", "tile", "trace", "transpose", "tril", "triu", "unbind",
-    "unflatten", "unsqueeze", "view_as", "vstack", "where",
+    "swapaxes", "swapdims", "t", "tanh", "tensor_split", "tensordot", "tile", "trace", "transpose", "tril", "triu",
+    "unbind", "unflatten", "unsqueeze", "vdot", "view_as", "vstack", "where",
 ]  # fmt: skip
 
 _METHODS = [
-    abs, add, amax, amin, argmax, argmin, astype, broadcast_to, chunk, clone,
-    conj, contiguous, diag, diag_embed, diagonal, div, eq, exp, expand, expand_as, flatten, flip, fliplr,
-    flipud, ge, gt, le, log, log_softmax, logical_and,
-    logical_not, logical_or, lt, matmul, max, mean, min, moveaxis, movedim, mul,
-    ne, neg, permute, pow, ravel, relu, repeat, repeat_interleave, reshape, reshape_as,
+    abs, add, addmm, addmv, amax, amin, argmax, argmin, astype, baddbmm, bmm, broadcast_to, chunk, clone,
+    conj, contiguous, diag, diag_embed, diagonal, div, dot, eq, exp, expand, expand_as, flatten, flip, fliplr,
+    flipud, ge, gt, inner, kron, le, log, log_softmax, logical_and,
+    logical_not, logical_or, lt, matmul, max, mean, min, mm, moveaxis, movedim, mul, mv,
+    ne, neg, outer, permute, pow, ravel, relu, repeat, repeat_interleave, reshape, reshape_as,
     roll, rot90, sign, softmax, split, sqrt, squeeze, sub, sum, swapaxes, swapdims, t,
     tanh, tensor_split, tile, trace, transpose, tril, triu, unbind, unflatten, unsqueeze,
-    view_as,
+    vdot, view_as,
     arithmetic.add_, arithmetic.sub_, arithmetic.mul_, arithmetic.div_, arithmetic.copy_, arithmetic.fill_,
     arithmetic.zero_,
 ]  # fmt: skip

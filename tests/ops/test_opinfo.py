@@ -16,20 +16,21 @@ op_db = pytest.importorskip("torch.testing._internal.common_methods_invocations"
 # PyTorch's name -> ours
 OPERATIONS = {
     **{name: getattr(ops, name) for name in (
-        "abs", "add", "amax", "amin", "argmax", "argmin",
-        "broadcast_to", "cat", "chunk", "clone", "diag", "diag_embed", "diagonal", "div", "exp", "expand",
+        "abs", "add", "addmm", "addmv", "amax", "amin", "argmax", "argmin", "baddbmm", "bmm",
+        "broadcast_to", "cat", "chunk", "clone", "diag", "diag_embed", "diagonal", "div", "dot", "exp", "expand",
         "expand_as", "flatten", "flip", "fliplr", "flipud", "hstack",
-        "log", "log_softmax", "matmul", "max",
-        "mean", "meshgrid", "min", "movedim", "mul", "neg", "permute",
+        "inner", "kron", "log", "log_softmax", "matmul", "max",
+        "mean", "meshgrid", "min", "mm", "movedim", "mul", "mv", "neg", "outer", "permute",
         "pow", "ravel", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "rot90",
         "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "t",
-        "tanh", "tensor_split", "tile", "trace", "transpose", "tril", "triu",
-        "unbind", "unflatten", "unsqueeze", "view_as", "vstack",
+        "tanh", "tensor_split", "tensordot", "tile", "trace", "transpose", "tril", "triu",
+        "unbind", "unflatten", "unsqueeze", "vdot", "view_as", "vstack",
     )},
     **{f"nn.functional.{name}": getattr(ops, name) for name in (
         "conv2d", "cross_entropy",
         "linear", "max_pool2d", "mse_loss", "nll_loss", "pad", "relu",
     )},
+    "einsum": lambda operands, equation: ops.einsum(equation, operands),
     "view": ops.reshape,
     "where": lambda input, condition, other: ops.where(condition, input, other),
     "__getitem__": lambda input, index: input[index],
