@@ -34,6 +34,22 @@ from .conv2d import conv2d
 from .diagonal import diag, diag_embed, diagonal, trace, tril, triu
 from .einsum import einsum
 from .elementwise import abs, exp, log, sign, sqrt, tanh
+from .gather import (
+    argwhere,
+    gather,
+    index_add,
+    index_put,
+    index_select,
+    masked_fill,
+    masked_select,
+    narrow,
+    nonzero,
+    scatter,
+    scatter_add,
+    select,
+    take,
+    take_along_dim,
+)
 from .joining import cat, chunk, concat, concatenate, hstack, split, stack, tensor_split, unbind, vstack
 from .log_softmax import log_softmax
 from .losses import cross_entropy, mse_loss, nll_loss
@@ -70,26 +86,28 @@ from .shape import (
 from .softmax import softmax
 
 __all__ = [
-    "abs", "add", "addmm", "addmv", "amax", "amin", "argmax", "argmin", "astype", "baddbmm", "bitwise_and",
-    "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cat", "chunk", "clone", "concat",
-    "concatenate", "conj", "contiguous", "conv2d", "cross_entropy", "diag", "diag_embed", "diagonal", "div", "dot",
-    "einsum", "eq", "exp", "expand", "expand_as", "flatten", "flip", "fliplr", "flipud", "ge", "gt", "hstack",
-    "inner", "kron", "le", "linear", "log", "log_softmax", "logical_and", "logical_not", "logical_or", "lt",
-    "matmul", "max", "max_pool2d", "mean", "meshgrid", "min", "mm", "moveaxis", "movedim", "mse_loss", "mul", "mv",
-    "ne", "neg", "nll_loss", "outer", "pad", "permute", "pow", "ravel", "relu", "repeat", "repeat_interleave",
-    "reshape", "reshape_as", "roll", "rot90", "sign", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum",
-    "swapaxes", "swapdims", "t", "tanh", "tensor_split", "tensordot", "tile", "trace", "transpose", "tril", "triu",
-    "unbind", "unflatten", "unsqueeze", "vdot", "view_as", "vstack", "where",
+    "abs", "add", "addmm", "addmv", "amax", "amin", "argmax", "argmin", "argwhere", "astype", "baddbmm",
+    "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cat", "chunk", "clone",
+    "concat", "concatenate", "conj", "contiguous", "conv2d", "cross_entropy", "diag", "diag_embed", "diagonal",
+    "div", "dot", "einsum", "eq", "exp", "expand", "expand_as", "flatten", "flip", "fliplr", "flipud", "gather",
+    "ge", "gt", "hstack", "index_add", "index_put", "index_select", "inner", "kron", "le", "linear", "log",
+    "log_softmax", "logical_and", "logical_not", "logical_or", "lt", "masked_fill", "masked_select", "matmul",
+    "max", "max_pool2d", "mean", "meshgrid", "min", "mm", "moveaxis", "movedim", "mse_loss", "mul", "mv", "narrow",
+    "ne", "neg", "nll_loss", "nonzero", "outer", "pad", "permute", "pow", "ravel", "relu", "repeat",
+    "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "scatter", "scatter_add", "select", "sign",
+    "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "swapaxes", "swapdims", "t", "take",
+    "take_along_dim", "tanh", "tensor_split", "tensordot", "tile", "trace", "transpose", "tril", "triu", "unbind",
+    "unflatten", "unsqueeze", "vdot", "view_as", "vstack", "where",
 ]  # fmt: skip
 
 _METHODS = [
-    abs, add, addmm, addmv, amax, amin, argmax, argmin, astype, baddbmm, bmm, broadcast_to, chunk, clone,
+    abs, add, addmm, addmv, amax, amin, argmax, argmin, argwhere, astype, baddbmm, bmm, broadcast_to, chunk, clone,
     conj, contiguous, diag, diag_embed, diagonal, div, dot, eq, exp, expand, expand_as, flatten, flip, fliplr,
-    flipud, ge, gt, inner, kron, le, log, log_softmax, logical_and,
-    logical_not, logical_or, lt, matmul, max, mean, min, mm, moveaxis, movedim, mul, mv,
-    ne, neg, outer, permute, pow, ravel, relu, repeat, repeat_interleave, reshape, reshape_as,
-    roll, rot90, sign, softmax, split, sqrt, squeeze, sub, sum, swapaxes, swapdims, t,
-    tanh, tensor_split, tile, trace, transpose, tril, triu, unbind, unflatten, unsqueeze,
+    flipud, gather, ge, gt, index_add, index_put, index_select, inner, kron, le, log, log_softmax, logical_and,
+    logical_not, logical_or, lt, masked_fill, masked_select, matmul, max, mean, min, mm, moveaxis, movedim, mul, mv,
+    narrow, ne, neg, nonzero, outer, permute, pow, ravel, relu, repeat, repeat_interleave, reshape, reshape_as,
+    roll, rot90, scatter, scatter_add, select, sign, softmax, split, sqrt, squeeze, sub, sum, swapaxes, swapdims, t,
+    take, take_along_dim, tanh, tensor_split, tile, trace, transpose, tril, triu, unbind, unflatten, unsqueeze,
     vdot, view_as,
     arithmetic.add_, arithmetic.sub_, arithmetic.mul_, arithmetic.div_, arithmetic.copy_, arithmetic.fill_,
     arithmetic.zero_,

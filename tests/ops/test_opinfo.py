@@ -16,14 +16,14 @@ op_db = pytest.importorskip("torch.testing._internal.common_methods_invocations"
 # PyTorch's name -> ours
 OPERATIONS = {
     **{name: getattr(ops, name) for name in (
-        "abs", "add", "addmm", "addmv", "amax", "amin", "argmax", "argmin", "baddbmm", "bmm",
+        "abs", "add", "addmm", "addmv", "amax", "amin", "argmax", "argmin", "argwhere", "baddbmm", "bmm",
         "broadcast_to", "cat", "chunk", "clone", "diag", "diag_embed", "diagonal", "div", "dot", "exp", "expand",
-        "expand_as", "flatten", "flip", "fliplr", "flipud", "hstack",
-        "inner", "kron", "log", "log_softmax", "matmul", "max",
-        "mean", "meshgrid", "min", "mm", "movedim", "mul", "mv", "neg", "outer", "permute",
-        "pow", "ravel", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "rot90",
-        "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "t",
-        "tanh", "tensor_split", "tensordot", "tile", "trace", "transpose", "tril", "triu",
+        "expand_as", "flatten", "flip", "fliplr", "flipud", "gather", "hstack", "index_add", "index_put",
+        "index_select", "inner", "kron", "log", "log_softmax", "masked_fill", "masked_select", "matmul", "max",
+        "mean", "meshgrid", "min", "mm", "movedim", "mul", "mv", "narrow", "neg", "nonzero", "outer", "permute",
+        "pow", "ravel", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "scatter",
+        "scatter_add", "select", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "t", "take",
+        "take_along_dim", "tanh", "tensor_split", "tensordot", "tile", "trace", "transpose", "tril", "triu",
         "unbind", "unflatten", "unsqueeze", "vdot", "view_as", "vstack",
     )},
     **{f"nn.functional.{name}": getattr(ops, name) for name in (
