@@ -52,7 +52,17 @@ from .gather import (
 )
 from .joining import cat, chunk, concat, concatenate, hstack, split, stack, tensor_split, unbind, vstack
 from .log_softmax import log_softmax
-from .losses import cross_entropy, mse_loss, nll_loss
+from .losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
 from .matmul import linear, matmul
 from .max_pool2d import max_pool2d
 from .pad import pad
@@ -87,17 +97,18 @@ from .softmax import softmax
 
 __all__ = [
     "abs", "add", "addmm", "addmv", "amax", "amin", "argmax", "argmin", "argwhere", "astype", "baddbmm",
-    "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cat", "chunk", "clone",
-    "concat", "concatenate", "conj", "contiguous", "conv2d", "cross_entropy", "diag", "diag_embed", "diagonal",
-    "div", "dot", "einsum", "eq", "exp", "expand", "expand_as", "flatten", "flip", "fliplr", "flipud", "gather",
-    "ge", "gt", "hstack", "index_add", "index_put", "index_select", "inner", "kron", "le", "linear", "log",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or",
+    "bitwise_xor", "bmm", "broadcast_to", "cat", "chunk", "clone", "concat", "concatenate", "conj", "contiguous",
+    "conv2d", "cross_entropy", "diag", "diag_embed", "diagonal", "div", "dot", "einsum", "eq", "exp", "expand",
+    "expand_as", "flatten", "flip", "fliplr", "flipud", "gather", "ge", "gt", "hstack", "huber_loss",
+    "index_add", "index_put", "index_select", "inner", "kl_div", "kron", "l1_loss", "le", "linear", "log",
     "log_softmax", "logical_and", "logical_not", "logical_or", "lt", "masked_fill", "masked_select", "matmul",
     "max", "max_pool2d", "mean", "meshgrid", "min", "mm", "moveaxis", "movedim", "mse_loss", "mul", "mv", "narrow",
-    "ne", "neg", "nll_loss", "nonzero", "outer", "pad", "permute", "pow", "ravel", "relu", "repeat",
-    "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "scatter", "scatter_add", "select", "sign",
-    "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "swapaxes", "swapdims", "t", "take",
-    "take_along_dim", "tanh", "tensor_split", "tensordot", "tile", "trace", "transpose", "tril", "triu", "unbind",
-    "unflatten", "unsqueeze", "vdot", "view_as", "vstack", "where",
+    "ne", "neg", "nll_loss", "nonzero", "outer", "pad", "permute", "pow", "ravel",
+    "relu", "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "scatter", "scatter_add",
+    "select", "sign", "smooth_l1_loss", "softmax", "split", "sqrt", "squeeze", "stack", "sub", "sum", "swapaxes",
+    "swapdims", "t", "take", "take_along_dim", "tanh", "tensor_split", "tensordot", "tile", "trace", "transpose",
+    "tril", "triu", "unbind", "unflatten", "unsqueeze", "vdot", "view_as", "vstack", "where",
 ]  # fmt: skip
 
 _METHODS = [
