@@ -116,8 +116,8 @@ class Function:
         elementwise: set True for an operation whose inputs broadcast and whose backward is written with operators
             alone. The gradients that it returns are then summed over the axes along which an input was repeated, and
             where nothing is recorded it is given arrays in place of Tensors, on which the same formula runs faster.
-        is_view: set True for an operation whose output may share the memory of its first input, and nothing but that:
-            changes in place of either are then followed (views.py).
+        is_view: set True for an operation whose outputs may share the memory of its first input, and nothing but that:
+            changes in place are then followed (views.py): of the input, and of the output where it is the only one.
 
     Attributes of ctx:
         needs_input_grad: tuple of bool, one per input of forward.
@@ -273,7 +273,7 @@ class Function:
             _check_devices(node, args)
             raise
         if type(output) is tuple:
-            tensors = tuple([node._output(array, args, arrays, recording) for array in output])
+            tensors = tuple([node._output(array, args, arrays, recording, several=True) for array in output])
         else:
             tensors = (node._output(output, args, arrays, recording),)
         if recording:
@@ -299,7 +299,7 @@ class Function:
                 observe(node, tensors)
         return tensors if type(output) is tuple else tensors[0]
 
-    def _output(self, array, args, arrays, recording):
+    def _output(self, array, args, arrays, recording, several=False):
         """The Tensor of the next output."""
         if self._constants and id(array) in self._constants:
             recording = False
@@ -315,7 +315,7 @@ class Function:
                 return tensor
         from . import views
 
-        views.note(tensor, self, args)
+        views.note(tensor, self, args, several)
         return tensor
 
 

@@ -133,9 +133,6 @@ class Tensor:
             raise TypeError("len() of a 0-d Tensor")
         return len(self._data)
 
-    def __iter__(self):
-        return (self[i] for i in range(len(self)))
-
     def __repr__(self):
         text = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=1000, precision=4)
         if self.dtype not in (DEFAULT_DTYPE, np.int64, np.bool_):

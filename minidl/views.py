@@ -16,23 +16,23 @@ import numpy as np
 from .function import Function, is_grad_enabled
 from .tensor import Tensor, wrap
 
-# steps: ((Function, arguments after the Tensor), ...), None where they are unknown.
+# steps: ((Function, arguments after the Tensor, which output), ...), None where they are unknown.
 # obstacle: why this view cannot be changed in place while the graph is recorded, or None.
 View = namedtuple("View", "base steps obstacle")
 
 _ROOM = 8  # references to views kept before the dead ones among them are looked for
 
 
-def note(view, node, args):
-    """Note where `view`, an output of `node`, shares its memory with one of the arguments."""
+def note(view, node, args, several):
+    """Note where `view`, an output of `node` (one of several), shares its memory with one of the arguments."""
     base = view._data if view._data.base is None else view._data.base  # NumPy lets every view refer to the owner
     for source in args:
         if isinstance(source, Tensor) and (base is source._data or base is source._data.base):
-            _note(view, source, node, args)
+            _note(view, source, node, args, several)
             return
 
 
-def _note(view, source, node, args):
+def _note(view, source, node, args, several):
     counter = view._counter = source.counter()
     if not is_grad_enabled():
         view._view = View(None, None, "made under no_grad()")
@@ -41,19 +41,13 @@ def _note(view, source, node, args):
     if not node.is_view or source is not args[0]:
         steps, obstacle = None, f"returned by {node.name}.forward, which does not say how it was made (is_view)"
     elif steps is not None:
-        steps += ((type(node), args[1:]),)
+        steps += ((type(node), args[1:], view._index),)
+        obstacle = f"one of several that {node.name} returned" if several else obstacle
     view._view = View(base, steps, obstacle)
     if len(counter.views) >= counter.room:
         counter.views = [reference for reference in counter.views if reference() is not None]
         counter.room = 2 * len(counter.views) + _ROOM
     counter.views.append(weakref.ref(view))
-
-
-def forbid_changes(views, operation):
-    """Let no view of several that one operation returned be changed in place while the graph is recorded."""
-    for view in views:
-        if view._view is not None:
-            view._view = view._view._replace(obstacle=f"one of several that {operation} returned")
 
 
 def replace_history(tensor, result, what):
@@ -96,8 +90,9 @@ def _move(tensor, result):
 
 def _follow(base, steps):
     """The view of `base` that the steps lead to."""
-    for operation, args in steps:
-        base = operation.apply(base, *args)
+    for operation, args, index in steps:
+        views = operation.apply(base, *args)
+        base = views[index] if isinstance(views, tuple) else views
     return base
 
 

@@ -31,6 +31,8 @@ CASES = {
     "a view takes its own base's values": lambda y, w: y[0].add_(y.sum(0)),
     "a view is zeroed": lambda y, w: y[1:3].zero_(),
     "a view is filled and then used": lambda y, w: y[1:3].fill_(2.0).mul_(w),
+    "a diagonal": lambda y, w: y.diagonal(1).mul_(w[0, 1:]),
+    "a column of a narrower matrix": lambda y, w: y.narrow(0, 1, 2).select(1, 3).add_(w[:, 0]),
     "one element": lambda y, w: y[2, 3].add_(w[0, 0]),
     "all of it": lambda y, w: y.reshape(16).mul_(w.sum()),
     "an axis of extent one": lambda y, w: y.unsqueeze(0)[:, 1:3].squeeze(0).add_(w),
@@ -221,13 +223,23 @@ def test_views_made_under_no_grad_or_by_detach_count_changes_only():
     assert detached.requires_grad and y.grad_fn.name == "Mul"
 
 
-@pytest.mark.parametrize("several", [lambda y: y.split(2), lambda y: y.chunk(2), lambda y: y.split([1, 3])])
+@pytest.mark.parametrize(
+    "several",
+    [
+        lambda y: y.split(2),
+        lambda y: y.chunk(2),
+        lambda y: y.split([1, 3]),
+        lambda y: y.tensor_split(3),
+        lambda y: y.reshape(2, 2).unbind(),
+        lambda y: list(y.reshape(2, 2)),
+    ],
+)
 def test_views_of_which_there_are_several(several):
     x = leaf(4)
     y = x * 1
     parts = several(y)
     for part in (parts[1], parts[0][:1]):
-        with pytest.raises(RuntimeError, match="mul_: the Tensor shares .* one of several that split returned"):
+        with pytest.raises(RuntimeError, match="mul_: the Tensor .* one of several that (Split|Unbind) returned"):
             part.mul_(2)
     y.mul_(3)  # the parts follow
     (parts[0].sum() + y.sum()).backward()

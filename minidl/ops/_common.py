@@ -137,6 +137,13 @@ def check_numbers(name, **options):
             raise TypeError(f"{name}: {option} must be a number, got {value!r}")
 
 
+def check_integer(name, argument, value):
+    """value as an int; TypeError where it is no integer."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name}: {argument} must be an integer, got {value!r}")
+    return int(value)
+
+
 def pair(name, argument, value, least):
     """A size for rows and columns: an int for both, or two ints, each at least `least`."""
     values = (

@@ -14,7 +14,9 @@ from ..kernels._layout import contiguous
 from ..tensor import Tensor
 from ._common import as_tensor, astype, normalize_axis
 from .arithmetic import conj
-from .shape import cat, flip, reshape, transpose
+from .joining import cat
+from .rearrange import flip
+from .shape import reshape, transpose
 
 
 class Cumsum(Function):
