@@ -209,23 +209,37 @@ def _extremum_along(name, input, dim, keepdim, find, whole):
     return values, indices
 
 
-def max(input, dim=None, keepdim=False):
+def max(input, dim=None, keepdim=False, *, other=None):
     """The greatest element; with `dim` a pair (values, indices) along that axis, the first of equals taken.
 
     max(input, other) of two Tensors is maximum(input, other).
+
+    Raises:
+        TypeError: both dim and other are given.
     """
-    if isinstance(dim, Tensor):
-        return maximum(input, dim)
+    if isinstance(dim, Tensor) and other is None:
+        dim, other = None, dim
+    if other is not None:
+        if dim is not None:
+            raise TypeError("max: give either dim or other, not both")
+        return maximum(input, other)
     return _extremum_along("max", input, dim, keepdim, np.argmax, amax)
 
 
-def min(input, dim=None, keepdim=False):
+def min(input, dim=None, keepdim=False, *, other=None):
     """The least element; with `dim` a pair (values, indices) along that axis, the first of equals taken.
 
     min(input, other) of two Tensors is minimum(input, other).
+
+    Raises:
+        TypeError: both dim and other are given.
     """
-    if isinstance(dim, Tensor):
-        return minimum(input, dim)
+    if isinstance(dim, Tensor) and other is None:
+        dim, other = None, dim
+    if other is not None:
+        if dim is not None:
+            raise TypeError("min: give either dim or other, not both")
+        return minimum(input, other)
     return _extremum_along("min", input, dim, keepdim, np.argmin, amin)
 
 

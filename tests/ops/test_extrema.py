@@ -48,6 +48,10 @@ def test_equals_share_the_gradient():
 def test_max_and_min_of_two_tensors(name):
     a, b = normal(2, 3, seed=1), normal(3, seed=2)
     check_against_torch(getattr(ops, name), torch_function(name), a, b)
+    by_keyword = [lambda x, y, f=f: f(x, other=y) for f in (getattr(ops, name), torch_function(name))]
+    check_against_torch(*by_keyword, a, b)
+    with pytest.raises(TypeError, match=f"{name}: give either dim or other"):
+        getattr(ops, name)(dl.Tensor(a), 0, other=dl.Tensor(b))
     x = dl.Tensor(a)
     assert getattr(x, name)(dl.Tensor(b)).tolist() == getattr(ops, name + "imum")(x, b).tolist()
 
