@@ -160,7 +160,7 @@ def conj(x):
     return x.conjugate()
 
 
-def _held(name, function, *args):
+def held(name, function, *args):
     """function(*args): an error of use where the Tensors' dtype cannot hold a Python integer."""
     try:
         return function(*args)
@@ -276,7 +276,7 @@ def pow(input, exponent):
     if all(x._data.dtype.kind in "iu" if isinstance(x, Tensor) else isinstance(x, int) for x in (a, b)):
         if np.any((b._data if isinstance(b, Tensor) else b) < 0):
             raise ValueError("pow: integers to a negative power are not integers; use a floating-point input")
-    return _held("pow", Pow.apply, a, b)
+    return held("pow", Pow.apply, a, b)
 
 
 def float_power(input, exponent):
@@ -295,7 +295,7 @@ def where(condition, input, other):
         input, other = as_tensor("where", input), as_tensor("where", other)
     a, b = operands("where", input, other)
     dtype = (a if isinstance(a, Tensor) else b).dtype
-    a, b = (x if isinstance(x, Tensor) else Tensor(_held("where", np.asarray, x, dtype)) for x in (a, b))
+    a, b = (x if isinstance(x, Tensor) else Tensor(held("where", np.asarray, x, dtype)) for x in (a, b))
     check_broadcast("where", condition, a)
     check_broadcast("where", condition, b)
     return Where.apply(condition, a, b)
@@ -318,7 +318,7 @@ def _bitwise(name, ufunc, symbol):
             if isinstance(x, Tensor) and x.dtype.kind not in "biu":
                 raise TypeError(f"{name}: {symbol} needs bools or integers, got {x.dtype}")
         arrays = (x._data if isinstance(x, Tensor) else x for x in inputs)
-        return Tensor(np.asarray(_held(name, ufunc, *arrays)))
+        return Tensor(np.asarray(held(name, ufunc, *arrays)))
 
     operate.__name__ = operate.__qualname__ = name
     operate.__doc__ = f"{symbol} on bools, or bit by bit on integers; broadcasting."

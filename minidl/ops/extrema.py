@@ -7,7 +7,7 @@ import numpy as np
 from ..function import Function
 from ..tensor import Tensor
 from ._common import as_tensor, astype, operands, unbroadcast
-from .arithmetic import _held, where
+from .arithmetic import held, where
 from .rounding import isnan
 
 
@@ -79,7 +79,7 @@ def maximum(input, other):
     Raises:
         TypeError: an operand is complex.
     """
-    return _held("maximum", Extreme.apply, *_ordered("maximum", input, other), np.maximum, operator.lt)
+    return held("maximum", Extreme.apply, *_ordered("maximum", input, other), np.maximum, operator.lt)
 
 
 def minimum(input, other):
@@ -88,7 +88,7 @@ def minimum(input, other):
     Raises:
         TypeError: an operand is complex.
     """
-    return _held("minimum", Extreme.apply, *_ordered("minimum", input, other), np.minimum, operator.gt)
+    return held("minimum", Extreme.apply, *_ordered("minimum", input, other), np.minimum, operator.gt)
 
 
 def fmax(input, other):
@@ -143,7 +143,7 @@ def _clamp(name, input, low, high):
         x, high = _ordered(name, x, high)
     if isinstance(low, Tensor):  # the upper bound may have raised the dtype
         low = astype(low, x.dtype)
-    return _held(name, Clamp.apply, x, low, high)
+    return held(name, Clamp.apply, x, low, high)
 
 
 clip = clamp

@@ -8,7 +8,7 @@ import numpy as np
 from ..function import Function
 from ..tensor import Tensor
 from ._common import as_tensor, operands, unbroadcast
-from .arithmetic import _held
+from .arithmetic import held
 
 
 class Remainder(Function):
@@ -100,11 +100,11 @@ def divide(name, input, other, rounding_mode):
     a, b = (x._data if isinstance(x, Tensor) else x for x in _dividends(name, input, other))
     with np.errstate(all="ignore"):
         if rounding_mode == "floor":
-            y = _held(name, np.floor_divide, a, b)
+            y = held(name, np.floor_divide, a, b)
         elif np.result_type(a, b).kind == "f":
             y = np.trunc(np.true_divide(a, b))
         else:  # exact, where the quotient of large integers is no float
-            y = np.floor_divide(a - _held(name, np.fmod, a, b), b)
+            y = np.floor_divide(a - held(name, np.fmod, a, b), b)
     return Tensor(np.asarray(y))
 
 
@@ -123,7 +123,7 @@ def remainder(input, other):
     Raises:
         ValueError: integers are divided by zero. TypeError: bools or complex numbers.
     """
-    return _held("remainder", Remainder.apply, *_dividends("remainder", input, other), np.remainder, "floor")
+    return held("remainder", Remainder.apply, *_dividends("remainder", input, other), np.remainder, "floor")
 
 
 def fmod(input, other):
@@ -132,7 +132,7 @@ def fmod(input, other):
     Raises:
         ValueError: integers are divided by zero. TypeError: bools or complex numbers.
     """
-    return _held("fmod", Remainder.apply, *_dividends("fmod", input, other), np.fmod, "trunc")
+    return held("fmod", Remainder.apply, *_dividends("fmod", input, other), np.fmod, "trunc")
 
 
 def _test(name, ufunc, what):
