@@ -192,9 +192,7 @@ class Tensor:
 
     def __bool__(self):
         if self._data.size != 1:
-            raise ValueError(
-                f"the truth value of a Tensor of shape {self.shape} is ambiguous: use .data.any() or .data.all()"
-            )
+            raise ValueError(f"the truth value of a Tensor of shape {self.shape} is ambiguous: use .any() or .all()")
         return bool(self._data.item())
 
     def to(self, *targets):

@@ -184,7 +184,7 @@ def test_item_and_conversions_to_numbers():
             dl.Tensor(np.zeros(shape)).item()
         with pytest.raises(ValueError, match="one element"):
             float(dl.Tensor(np.zeros(shape)))
-        with pytest.raises(ValueError, match="ambiguous"):
+        with pytest.raises(ValueError, match=r"ambiguous: use \.any\(\) or \.all\(\)"):
             bool(dl.Tensor(np.zeros(shape)))
 
 
