@@ -146,11 +146,21 @@ class Square(OfInput):
     slope = staticmethod(lambda x: 2 * x)
 
 
-class Tanh(OfOutput):
-    """y = tanh x: dy/dx = 1 - y^2."""
+class Tanh(Function):
+    """y = tanh x: dy/dx = 1 - y^2. Written out, as it never warns: to silence NumPy costs OfOutput 1 us of 8."""
 
-    f = np.tanh
-    slope = staticmethod(lambda y: 1 - y * y)
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x):
+        y = np.tanh(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        (y,) = ctx.saved_tensors
+        return grad * conj(1 - y * y)
 
 
 class Abs(Function):
