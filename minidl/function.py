@@ -87,6 +87,7 @@ def observe_nodes(observer):
 
 # ---- a node of the graph -------------------------------------------------------------------------------------------
 
+_NUMBERS = {type(None), bool, int, float, complex}  # what is saved as it is
 _next_sequence = itertools.count().__next__
 AFTER_ACCUMULATION = "after accumulation"  # the key of a leaf's hooks that run once .grad has been added to
 
@@ -151,7 +152,7 @@ class Function:
 
     def mark_non_differentiable(self, *arrays):
         """In forward: say which outputs have no gradient; their Tensors do not require one."""
-        self._constants = arrays
+        self._constants = tuple(map(id, arrays))
 
     def set_materialize_grads(self, value):
         """In forward, with False: let backward receive None, not zeros, for outputs that have no gradient."""
@@ -172,11 +173,11 @@ class Function:
         """
         if self._freed:
             self.raise_freed()
-        recording = _modes.grad
+        Tensor, recording = _tensor.Tensor, _modes.grad
         as_arrays = self.elementwise and not recording
         restored = []
         for value, index, version, counter in self._saved:
-            if isinstance(value, _tensor.Tensor):
+            if isinstance(value, Tensor):
                 counter = value._counter
                 restored.append(value._data if as_arrays else value)
             elif index is not None:
@@ -265,7 +266,7 @@ class Function:
         if recording and len(arrays) > 1 and (arrays[0] is arrays[1] or len(arrays) > 2):
             _tell_apart(arrays)
         node.needs_input_grad = tuple(needs)
-        node._outputs = []
+        node._outputs = ()
         try:
             output = cls.forward(node, *arrays)
         except Exception:
@@ -284,6 +285,9 @@ class Function:
             if node._to_save:
                 node._saved = saved = []
                 for array in node._to_save:
+                    if type(array) in _NUMBERS:
+                        saved.append((array, None, 0, None))
+                        continue
                     for a, own in zip(args, arrays):  # noqa: B905 (strict costs as much as the loop)
                         if own is array and isinstance(a, Tensor):  # an input is kept as its Tensor
                             saved.append((a, None, 0 if a._counter is None else a._counter.value, None))
@@ -291,20 +295,18 @@ class Function:
                     else:
                         saved.append(_keep(array, output, tensors))
                 del node._to_save
-            if node._constants:
-                del node._constants
             for observe in _modes.observers:
                 observe(node, tensors)
         return tensors if type(output) is tuple else tensors[0]
 
     def _output(self, array, args, arrays, recording):
         """The Tensor of the next output."""
-        if self._constants and any(array is constant for constant in self._constants):
+        if self._constants and id(array) in self._constants:
             recording = False
         if type(array) is not np.ndarray:
             array = _as_array(self, array)
         tensor = _tensor.wrap(array, self if recording and array.dtype.kind in "fc" else None, len(self._outputs))
-        self._outputs.append((array.shape, array.dtype))
+        self._outputs += ((array.shape, array.dtype),)
         for own in arrays:
             if own is array:  # forward returned its input
                 break

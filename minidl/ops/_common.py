@@ -80,7 +80,7 @@ def as_tensor(name, value):
 
 def as_floating(name, tensor):
     """An operation's argument as a floating-point Tensor: integers become float32, as in PyTorch."""
-    tensor = as_tensor(name, tensor)
+    tensor = tensor if isinstance(tensor, Tensor) else _operand(name, tensor)
     return tensor if tensor._data.dtype.kind in "fc" else astype(tensor, DEFAULT_DTYPE)
 
 

@@ -52,9 +52,8 @@ class Mul(Function):
 
     @staticmethod
     def backward(ctx, grad):
-        a, b = ctx.saved_tensors
-        need_a, need_b = ctx.needs_input_grad
-        return grad * conj(b) if need_a else None, grad * conj(a) if need_b else None
+        a, b = ctx.saved_tensors  # what is None is not needed
+        return None if b is None else grad * conj(b), None if a is None else grad * conj(a)
 
 
 class Div(Function):
