@@ -29,7 +29,7 @@ class ReLU(Function):
     def forward(ctx, x):
         if x.size <= _SMALL or x.dtype not in _COMPILED:
             zero = _ZERO[x.dtype]
-            y = np.maximum(x, zero) + zero  # the sum turns -0 into 0
+            y = np.maximum(x, zero) + zero  # maximum leaves the sign of a zero to the CPU; the sum makes it 0
         else:
             y = empty_like(x)
             if x.strides != y.strides:  # x has gaps or repeats elements
