@@ -3,7 +3,7 @@
 if __name__ != "minidl.kernels":
     raise ImportError(f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice")
 
-from . import channel_sum, conv2d, log_softmax, matmul, max_pool2d, relu, softmax
+from . import channel_sum, conv2d, erf, log_softmax, matmul, max_pool2d, relu, scan, softmax
 from ._cache_root import cache_root
 from ._jit import is_cold
 from ._kernel import KERNELS, Kernel, use_kernels
@@ -19,12 +19,14 @@ __all__ = [
     "empty",
     "empty_cache",
     "empty_like",
+    "erf",
     "get_num_threads",
     "is_cold",
     "log_softmax",
     "matmul",
     "max_pool2d",
     "relu",
+    "scan",
     "set_num_threads",
     "softmax",
     "use_kernels",

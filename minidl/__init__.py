@@ -9,15 +9,9 @@ if (Path(__file__).resolve().parents[1] / "setup.cfg").is_file():
 # ruff: noqa: E402 (kernels must be findable before anything imports it)
 from . import data, models, nn, ops, optim
 from ._version import __version__
-from .function import (
-    Function,
-    detect_anomaly,
-    enable_grad,
-    grad,
-    is_grad_enabled,
-    no_grad,
-    set_grad_enabled,
-)
+from .autograd import grad
+from .checkpoint import checkpoint
+from .function import Function, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .gradcheck import GradcheckError, GradcheckWarning, gradcheck, gradgradcheck
 from .kernels import get_num_threads, set_num_threads, use_kernels
 from .random import manual_seed
@@ -30,6 +24,7 @@ __all__ = [
     "GradcheckWarning",
     "Tensor",
     "__version__",
+    "checkpoint",
     "data",
     "detect_anomaly",
     "enable_grad",

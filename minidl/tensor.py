@@ -4,7 +4,6 @@ The arithmetic lives in ops/, whose functions become Tensor's operators and meth
 """
 
 import copy
-import weakref
 
 import numpy as np
 
@@ -16,12 +15,10 @@ _FLOATING = "fc"
 
 
 class Counter:
-    """How often an array was changed in place, and by what. Tensors that share memory share it, and are known to it."""
+    """How often an array was changed in place, and by what. Tensors that share memory share it; it knows the views."""
 
-    __slots__ = ("value", "last", "tensors")
-
-    def __init__(self):
-        self.value, self.last, self.tensors = 0, None, None
+    value = room = 0
+    last, views = None, ()  # on the class: most Tensors are never changed, and their counters should cost little
 
 
 class Tensor:
@@ -41,7 +38,8 @@ class Tensor:
         requires_grad: whether gradients flow to it.
     """
 
-    __slots__ = ("_data", "_grad", "_requires_grad", "_node", "_index", "_counter", "_hooks", "__weakref__")
+    __slots__ = ("_data", "_grad", "_requires_grad", "_node", "_index", "_counter", "_hooks", "_view", "__weakref__")
+    _edges = _retained = None  # what a node of the graph has and a leaf has not
     __array_ufunc__ = None  # array * tensor is Tensor.__rmul__, not an array of Tensors
 
     def __init__(self, data, requires_grad=False):
@@ -49,7 +47,7 @@ class Tensor:
         self._counter = None
         if isinstance(data, Tensor):
             data.share_counter(self)
-        self._grad = self._node = self._hooks = None
+        self._grad = self._node = self._hooks = self._view = None
         self._index = 0
         self._requires_grad = False
         if requires_grad:
@@ -101,7 +99,8 @@ class Tensor:
 
     @property
     def device(self):
-        return "cpu"
+        """ "cpu", or "cuda" where the array is a GPU library's."""
+        return "cpu" if isinstance(self._data, np.ndarray) else "cuda"
 
     @property
     def is_leaf(self):
@@ -133,9 +132,6 @@ class Tensor:
         if not self._data.ndim:
             raise TypeError("len() of a 0-d Tensor")
         return len(self._data)
-
-    def __iter__(self):
-        return (self[i] for i in range(len(self)))
 
     def __repr__(self):
         text = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=1000, precision=4)
@@ -196,10 +192,40 @@ class Tensor:
 
     def __bool__(self):
         if self._data.size != 1:
-            raise ValueError(
-                f"the truth value of a Tensor of shape {self.shape} is ambiguous: use .data.any() or .data.all()"
-            )
+            raise ValueError(f"the truth value of a Tensor of shape {self.shape} is ambiguous: use .any() or .all()")
         return bool(self._data.item())
+
+    def to(self, *targets):
+        """Converted to a dtype, to a device ("cpu"), or to the dtype of another Tensor; itself where nothing changes.
+
+        Raises:
+            RuntimeError: "cuda": there is no GPU backend. ValueError: a string that names neither device nor dtype.
+            TypeError: no dtype of numbers.
+        """
+        result = self
+        for target in targets:
+            if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+                if target != self.device:
+                    raise RuntimeError(f"to: {target!r}: no GPU backend is available; Tensors stay on {self.device!r}")
+                continue
+            try:
+                dtype = target.dtype if isinstance(target, Tensor) else np.dtype(target)
+            except TypeError:
+                if not isinstance(target, str):
+                    raise TypeError(f"to: a dtype, a device or a Tensor is needed, got {target!r}") from None
+                raise ValueError(f"to: {target!r} is neither a device ('cpu') nor a dtype") from None
+            result = result.astype(dtype)
+        return result
+
+    def cpu(self):
+        """to("cpu")."""
+        return self.to("cpu")
+
+    def type_as(self, other):
+        """Converted to the dtype of another Tensor."""
+        if not isinstance(other, Tensor):
+            raise TypeError(f"type_as: a Tensor is needed, got {type(other).__name__}")
+        return self.astype(other.dtype)
 
     def detach(self):
         """A Tensor of the same memory that is not part of the graph."""
@@ -248,7 +274,9 @@ class Tensor:
             RuntimeError: it does not require a gradient, has several elements and no gradient is given, or the graph
                 was freed. ValueError: gradient has another shape. TypeError: gradient has another kind of dtype.
         """
-        function.backward([self], [gradient], retain_graph, create_graph)
+        from . import autograd
+
+        autograd.backward([self], [gradient], retain_graph, create_graph)
 
     def register_hook(self, hook):
         """Call hook(gradient) when the gradient of this Tensor is computed; what it returns, if not None, replaces it.
@@ -261,11 +289,29 @@ class Tensor:
         """
         if not self.requires_grad:
             raise RuntimeError("register_hook: the Tensor does not require a gradient")
-        if self._node is None:
-            self._hooks = hooks = {} if self._hooks is None else self._hooks
-        else:
-            hooks = self._node.output_hooks(self._index)
+        hooks = self._leaf_hooks(0) if self._node is None else self._node.output_hooks(self._index)
         return function.Handle(hooks, hook)
+
+    def register_post_accumulate_grad_hook(self, hook):
+        """Call hook(tensor) each time a backward pass has added to the .grad of this leaf.
+
+        Returns:
+            a handle whose remove() takes the hook away.
+
+        Raises:
+            RuntimeError: the Tensor is no leaf, or does not require a gradient.
+        """
+        if self._node is not None or not self.requires_grad:
+            raise RuntimeError(
+                "register_post_accumulate_grad_hook: a leaf that requires a gradient is needed; this Tensor is "
+                + ("computed" if self._node is not None else "a leaf that requires none")
+            )
+        return function.Handle(self._leaf_hooks(function.AFTER_ACCUMULATION), hook)
+
+    def _leaf_hooks(self, key):
+        if self._hooks is None:
+            self._hooks = {}
+        return self._hooks.setdefault(key, {})
 
     def retain_grad(self):
         """Keep .grad also for this computed Tensor (a leaf keeps it anyway)."""
@@ -274,14 +320,24 @@ class Tensor:
         if self._node is not None:
             self._node.retain_output(self._index, self)
 
+    @property
+    def retains_grad(self):
+        """Whether backward keeps .grad of this computed Tensor, because of retain_grad()."""
+        return self._node is not None and self._node.retains(self._index, self)
+
     # ---- changes in place --------------------------------------------------------------------------------------------
+
+    def counter(self):
+        """The counter of changes in place, made when first asked for."""
+        if self._counter is None:
+            self._counter = Counter()
+        return self._counter
 
     def mark_changed(self, what):
         """Record that the data was changed in place, so that a backward that saved it can tell, and name `what` did."""
-        if self._counter is None:
-            self._counter = Counter()
-        self._counter.value += 1
-        self._counter.last = what
+        counter = self.counter()
+        counter.value += 1
+        counter.last = what
 
     def check_writable(self, what):
         """Raise RuntimeError where the memory cannot be changed: it repeats elements (expand) or was given so."""
@@ -290,19 +346,14 @@ class Tensor:
 
     def share_counter(self, other):
         """Let a Tensor of the same memory count its changes together with this one."""
-        if self._counter is None:
-            self._counter = Counter()
-        if self._counter.tensors is None:
-            self._counter.tensors = weakref.WeakValueDictionary()  # by id: == of Tensors compares elements
-        self._counter.tensors.update({id(self): self, id(other): other})
-        other._counter = self._counter
+        other._counter = self.counter()
 
     def replace_(self, result, what):
         """Write `result` (computed from this Tensor by a recorded operation) into this Tensor's memory and place.
 
         Raises:
-            RuntimeError: a leaf that requires a gradient, or Tensors that share memory while the graph is recorded;
-                memory that is read-only.
+            RuntimeError: memory that is read-only; while the graph is recorded, a leaf that requires a gradient, or a
+                view that cannot be followed (see views.py).
             ValueError, TypeError: the result has another shape, or a dtype that cannot be stored.
         """
         if result.shape != self.shape:
@@ -313,21 +364,10 @@ class Tensor:
             raise TypeError(f"{what}: {result.dtype} cannot be stored in a Tensor of {self.dtype}")
         self.check_writable(what)
         if function.is_grad_enabled() and (self.requires_grad or result.requires_grad):
-            if self._node is None and self.requires_grad:
-                raise RuntimeError(
-                    f"{what}: a leaf that requires a gradient was to be changed in place; do it under no_grad()"
-                )
-            if self._counter is not None and self._counter.tensors is not None and len(self._counter.tensors) > 1:
-                raise RuntimeError(
-                    f"{what}: the Tensor shares its memory with another (a view), whose gradient would be wrong; "
-                    "use an operation that returns a new Tensor, or change a clone()"
-                )
+            from . import views
+
             result = result if result.dtype == self.dtype else result.astype(self.dtype)
-            if self._node is not None:
-                self._node.move_retained(self, result)
-            if result._node is not None:
-                result._node.keep_before_change(self)
-            self._node, self._index, self._requires_grad = result._node, result._index, result._requires_grad
+            views.replace_history(self, result, what)
         self._data[...] = result._data
         self.mark_changed(what)
         return self
@@ -350,12 +390,14 @@ def wrap(array, node, index, counter=None):
     result._index = index
     result._requires_grad = node is not None
     result._counter = counter
-    result._grad = result._hooks = None
+    result._grad = result._hooks = result._view = None
     return result
 
 
 def _as_array(data, dtype=None):
-    """data as a plain array in the machine's byte order, of `dtype` or one that fits it."""
+    """data as a plain array in the machine's byte order, of `dtype` or one that fits it; a GPU library's as it is."""
+    if hasattr(data, "__cuda_array_interface__"):
+        return data
     data = _plain(data)
     if not isinstance(data, np.ndarray):
         double = dtype is not None or _holds_doubles(data)

@@ -12,6 +12,7 @@ import minidl as dl
 RTOL = {
     np.dtype(np.float32): 1e-5,
     np.dtype(np.float64): 1e-10,
+    np.dtype(np.complex128): 1e-10,
 }  # PyTorch against minidl, scaled by the largest element
 EPS = 1e-6  # of central differences: their error is EPS**2 times the third derivative, plus rounding, 1e-16 / EPS
 NUMERICAL_RTOL = 1e-6
@@ -22,8 +23,10 @@ def rng(seed=0):
 
 
 def normal(*shape, dtype=np.float64, seed=0):
-    """Normally distributed elements of a shape."""
-    return np.asarray(rng(seed).standard_normal(shape), dtype)
+    """Normally distributed elements of a shape; of a complex dtype, both parts are."""
+    generator = rng(seed)
+    real = generator.standard_normal(shape)
+    return np.asarray(real + 1j * generator.standard_normal(shape) if np.dtype(dtype).kind == "c" else real, dtype)
 
 
 def distinct(*shape, dtype=np.float64, seed=0):
@@ -50,12 +53,12 @@ def layouts(array):
         yield "HWIO", np.array(array.transpose(2, 3, 1, 0), order="C").transpose(3, 2, 0, 1)
 
 
-def close(got, expected, rtol, what=""):
+def close(got, expected, rtol, what="", atol=0.0):
     """Both have one shape, and elements equal to rtol, scaled by the largest; NaN and Inf stand in the same places."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.shape == expected.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
     scale = np.abs(expected[np.isfinite(expected)]).max(initial=0)
-    np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol * scale, err_msg=what)
+    np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol * scale + atol, err_msg=what)
 
 
 def _outputs(result):
@@ -148,20 +151,24 @@ def to_torch(array):
     return torch.from_numpy(np.array(array, order="C"))
 
 
-def check_against_torch(f, torch_f, *arrays, rtol=None, second=True):
+def check_against_torch(f, torch_f, *arrays, rtol=None, atol=0.0, second=True):
     """Values, dtypes, gradients and second gradients of f are those of torch_f, for the same random cotangents.
 
-    Arrays of integers are passed on and not differentiated. The arrays' strides reach minidl as they are.
+    Arrays of integers are passed on and not differentiated. The arrays' strides reach minidl as they are. `atol` is for
+    derivatives that are zero because terms cancel: rounding remains, which no element of the result can be scaled by.
     """
     torch = pytest.importorskip("torch")
-    floating = [a.dtype.kind == "f" for a in arrays]
-    rtol = rtol or max(RTOL[a.dtype] for a in arrays if a.dtype.kind == "f")
+    floating = [a.dtype.kind in "fc" for a in arrays]
+    rtol = rtol or max(RTOL[a.dtype] for a in arrays if a.dtype.kind in "fc")
     inputs = [dl.Tensor(a, requires_grad=r) for a, r in zip(arrays, floating, strict=True)]
     torch_inputs = [to_torch(a).requires_grad_(r) for a, r in zip(arrays, floating, strict=True)]
     outputs, torch_outputs = _outputs(f(*inputs)), _outputs(torch_f(*torch_inputs))
     _same(outputs, torch_outputs, rtol, "value")
     if not any(y.requires_grad for y in outputs):
-        assert not any(y.requires_grad for y in torch_outputs), "PyTorch has a gradient"
+        for y in torch_outputs:
+            if y.requires_grad:  # PyTorch records that a step function has gradient zero
+                firsts = torch.autograd.grad(y.sum(), [x for x in torch_inputs if x.requires_grad], allow_unused=True)
+                assert not any(g is not None and g.any() for g in firsts), "PyTorch has a gradient"
         return
 
     def differentiate(grad, outputs, inputs, cotangents):
@@ -173,7 +180,7 @@ def check_against_torch(f, torch_f, *arrays, rtol=None, second=True):
     torch_cotangents = [torch.tensor(w, requires_grad=True) for w in weights]
     firsts = differentiate(dl.grad, outputs, inputs, cotangents)
     torch_firsts = differentiate(torch.autograd.grad, torch_outputs, torch_inputs, torch_cotangents)
-    _same(firsts, torch_firsts, rtol, "gradient")
+    _same(firsts, torch_firsts, rtol, "gradient", atol)
     if not second:
         return
     weights = [None if g is None else normal(*g.shape, dtype=g.dtype, seed=200 + i) for i, g in enumerate(firsts)]
@@ -181,7 +188,7 @@ def check_against_torch(f, torch_f, *arrays, rtol=None, second=True):
     torch_seconds = _weighted(
         torch.autograd.grad, torch_firsts, torch_inputs + torch_cotangents, weights, torch.from_numpy
     )
-    _same(seconds, torch_seconds, rtol, "second gradient")
+    _same(seconds, torch_seconds, rtol, "second gradient", atol)
 
 
 def _weighted(grad, firsts, inputs, weights, wrap):
@@ -195,7 +202,7 @@ def _weighted(grad, firsts, inputs, weights, wrap):
     return grad(outputs, [x for x in inputs if x.requires_grad], cotangents, allow_unused=True)
 
 
-def _same(got, expected, rtol, what):
+def _same(got, expected, rtol, what, atol=0.0):
     assert len(got) == len(expected), f"{what}: {len(got)} results, expected {len(expected)}"
     for number, (g, e) in enumerate(zip(got, expected, strict=True)):
         if g is None or e is None:  # no gradient at all counts as zeros
@@ -204,4 +211,4 @@ def _same(got, expected, rtol, what):
             continue
         e = e.numpy(force=True)
         assert g.dtype == e.dtype, f"{what} {number}: dtype {g.dtype}, expected {e.dtype}"
-        close(g.detach().numpy(), e, rtol, f"{what} {number}")
+        close(g.detach().numpy(), e, rtol, f"{what} {number}", atol)

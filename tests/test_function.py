@@ -1062,6 +1062,19 @@ def test_accumulation_over_a_differentiable_gradient():
     assert dl.grad(total, x)[0].item() == 20
 
 
+@pytest.mark.parametrize(
+    "twin",
+    [lambda x: x.detach(), lambda x: dl.Tensor(x), lambda x: dl.Tensor(x.data)],
+    ids=["detach", "Tensor", "data"],
+)
+def test_a_constant_that_shares_the_variables_array_stays_constant(twin):
+    """What was saved must not be taken for the other factor, which has a derivative."""
+    x = scalar(3)
+    for y in (x * twin(x), twin(x) * x, x / twin(x), ops.where(dl.tensor(True), x * twin(x), twin(x))):
+        (g,) = dl.grad(y, x, create_graph=True)
+        assert not g.requires_grad or dl.grad(g, x, allow_unused=True)[0] in (None, 0)
+
+
 def test_the_derivative_with_respect_to_the_cotangent():
     x, v = leaf(1.0, 2.0), leaf(3.0, 4.0)
     (g,) = dl.grad(x * x, x, v, create_graph=True)
@@ -1146,3 +1159,161 @@ def test_random_programs_agree_with_pytorch():
             np.testing.assert_allclose(g, e, rtol=1e-8, atol=1e-8 * np.abs(e).max())
         agreed += 1
     assert agreed > 400
+
+
+# ---- what an author of Functions may say ---------------------------------------------------------------------------
+
+
+def test_outputs_marked_as_not_differentiable():
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        count = np.array([float(len(x))])
+        ctx.mark_non_differentiable(count)
+        return x * x, count
+
+    seen = []
+
+    def backward(ctx, grad, of_count):
+        seen.append(of_count.tolist())
+        return 2 * ctx.saved_tensors[0] * grad
+
+    F, x = define(forward, backward), leaf(1.0, 2.0)
+    y, count = F.apply(x)
+    assert y.requires_grad and not count.requires_grad and count.is_leaf
+    (y * count).sum().backward()
+    assert x.grad.tolist() == [4, 8] and seen == [[0]]
+    only = define(lambda ctx, x: ctx.mark_non_differentiable(y := x.argmax() * 1.0) or y, None)
+    assert not only.apply(x).requires_grad
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_that_are_not_materialized(create_graph):
+    seen = []
+
+    def forward(ctx, x):
+        ctx.set_materialize_grads(False)
+        return 2 * x, 3 * x
+
+    def backward(ctx, a, b):
+        seen.append((a is None, b is None))
+        return 2 * a if b is None else 3 * b if a is None else 2 * a + 3 * b
+
+    F, x = define(forward, backward), leaf(1.0)
+    for chosen in ([0], [1], [0, 1]):
+        outputs = F.apply(x)
+        sum(outputs[i] for i in chosen).backward(create_graph=create_graph)
+        x.grad = None
+    assert seen == [(False, True), (True, False), (False, False)]
+
+
+def test_the_graph_can_be_walked():
+    x, c = leaf(1.0), dl.Tensor(np.array([2.0]))
+    y = (x * c) + x.exp()
+    (first, _), (second, index) = y.grad_fn.next_functions
+    assert (first.name, second.name, index) == ("Mul", "Exp", 0)
+    assert first.next_functions == ((x, 0), (None, 0))
+    with pytest.raises(AttributeError):
+        y.grad_fn.next_functions = ()
+
+
+def test_an_elementwise_function_of_ones_own():
+    """Its formula runs on arrays, on Tensors where it is recorded, and its gradients are summed over repeated axes."""
+    kinds = set()
+
+    class Hypotenuse(dl.Function):
+        elementwise = True
+
+        @staticmethod
+        def forward(ctx, a, b):
+            y = np.hypot(a, b)
+            ctx.save_for_backward(a, b, y)
+            return y
+
+        @staticmethod
+        def backward(ctx, grad):
+            a, b, y = ctx.saved_tensors
+            kinds.add(type(y))
+            return grad * a / y, grad * b / y
+
+    for shapes in [((2, 3), (2, 3)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((), (2,)), ((), ()), ((4, 1, 3), (2, 1))]:
+        check_second_gradient(Hypotenuse.apply, normal(*shapes[0]) + 3, normal(*shapes[1], seed=1) - 3)
+    assert kinds == {np.ndarray, dl.Tensor}
+
+
+@pytest.mark.parametrize(
+    "backward, error, match",
+    [
+        (lambda ctx, g: (g, g[:1]), ValueError, r"input number 1 has shape \(1,\), it must be \(2,\)"),
+        (lambda ctx, g: (g.reshape(2, 1), g), ValueError, r"input number 0 has shape \(2, 1\), it must be \(2,\)"),
+        (lambda ctx, g: (g, g.astype(np.float32)), TypeError, "input number 1 has dtype float32, it must be float64"),
+        (lambda ctx, g: (g, 1.0), TypeError, "backward returned float as gradient of input number 1"),
+    ],
+)
+def test_an_elementwise_backward_that_returns_something_else(backward, error, match):
+    F = define(lambda ctx, x, y: x + y, backward)
+    F.elementwise = True
+    with pytest.raises(error, match=match):
+        F.apply(leaf(1.0, 2.0), leaf(3.0, 4.0)).sum().backward()
+
+
+# ---- arrays of two libraries ---------------------------------------------------------------------------------------
+
+
+class ArrayElsewhere:
+    """Stands in for an array on a GPU: it computes with its like, and refuses NumPy's."""
+
+    __cuda_array_interface__ = {}
+    __array_priority__ = 1000
+    __array_ufunc__ = None
+    base = None
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.ndim = array, array.shape, array.dtype, array.ndim
+
+    def __add__(self, other):
+        if isinstance(other, np.ndarray):
+            raise TypeError("unsupported operand")
+        return ArrayElsewhere(self.array + (other.array if isinstance(other, ArrayElsewhere) else other))
+
+    __radd__ = __add__
+
+
+def test_devices():
+    here, there = dl.Tensor(np.ones(2)), dl.Tensor(ArrayElsewhere(np.ones(2)))
+    assert (here.device, there.device) == ("cpu", "cuda")
+    both = there + there
+    assert both.device == "cuda" and both.data.array.tolist() == [2, 2] and (there + 1).data.array.tolist() == [2, 2]
+    with pytest.raises(RuntimeError, match="Add: input 0 is on cpu, input 1 on cuda; all must be on one device"):
+        here + there
+    with pytest.raises(RuntimeError, match="Add: input 0 is on cuda, input 1 on cpu; all must be on one device"):
+        there + here
+    F = define(lambda ctx, n, *xs: xs[0] + xs[1] + xs[2], None, "Three")
+    with pytest.raises(RuntimeError, match="Three: input 1 is on cuda, input 3 on cpu"):
+        F.apply(3, there, there, here)
+    with pytest.raises(TypeError, match="unsupported operand"):  # the error was not about devices
+        define(lambda ctx, x: x + np.ones(2), None).apply(there)
+
+
+# ---- detect_anomaly in depth ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_detect_anomaly_names_the_users_line_of_a_module():
+    net = dl.nn.Sequential(dl.nn.Linear(2, 2), dl.nn.Linear(2, 2))
+    with dl.detect_anomaly():
+        y = net(dl.tensor([[1.0, 2.0]]))  # the users line
+        with pytest.raises(RuntimeError, match=r"backward produced NaN .*test_function.py:\d+, .*# the users line"):
+            y.backward([[np.inf, np.inf]])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_detect_anomaly_says_where_the_forward_pass_went_wrong():
+    x = leaf(-1.0, 1.0)
+    with dl.detect_anomaly():
+        y = x.log()  # the first
+        z = (y * y).exp()
+        with pytest.raises(RuntimeError) as caught:
+            z.sum().backward()
+    assert "Exp.backward produced NaN" in str(caught.value)
+    assert "Log.forward had given NaN or Inf before, at" in str(caught.value)
+    assert str(caught.value).endswith("# the first")

@@ -4,7 +4,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..function import enable_grad, grad, is_grad_enabled, no_grad
+from ..autograd import grad
+from ..function import enable_grad, is_grad_enabled, no_grad
 from ..tensor import Tensor
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..tensor import Tensor
+from . import hooks
 
 _MISSING = object()
 
@@ -28,14 +29,48 @@ class Module:
 
     def __init__(self):
         # Set past __setattr__, which needs them.
-        self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={})
+        self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={}, _hooks={})
 
     def forward(self, *inputs):
         """What the module computes."""
         raise NotImplementedError(f"{type(self).__name__} needs a method forward")
 
     def __call__(self, *inputs, **options):
-        return self.forward(*inputs, **options)
+        return hooks.call(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
+
+    # ---- hooks -------------------------------------------------------------------------------------------------------
+
+    def register_forward_pre_hook(self, hook, *, prepend=False, with_kwargs=False):
+        """Call hook(module, args) before each forward; what it returns, if not None, replaces the arguments.
+
+        A single value stands for a tuple of it. With with_kwargs it is hook(module, args, kwargs), which may return a
+        pair of both. With prepend it runs before those registered so far.
+
+        Returns:
+            a handle whose remove() takes the hook away.
+        """
+        return hooks.register(self, "forward_pre", hook, prepend, with_kwargs)
+
+    def register_forward_hook(self, hook, *, prepend=False, with_kwargs=False):
+        """Call hook(module, args, output) after each forward; what it returns, if not None, replaces the output.
+
+        With with_kwargs it is hook(module, args, kwargs, output). See register_forward_pre_hook.
+        """
+        return hooks.register(self, "forward", hook, prepend, with_kwargs)
+
+    def register_full_backward_pre_hook(self, hook, prepend=False):
+        """Call hook(module, grad_output) when the gradients of the outputs are known.
+
+        grad_output is a tuple, with None for an output without gradient; a tuple that the hook returns replaces it.
+        """
+        return hooks.register(self, "backward_pre", hook, prepend)
+
+    def register_full_backward_hook(self, hook, prepend=False):
+        """Call hook(module, grad_input, grad_output) when the gradients of the positional inputs are known.
+
+        Both are tuples, with None where there is no gradient; a tuple that the hook returns replaces grad_input.
+        """
+        return hooks.register(self, "backward", hook, prepend)
 
     # ---- what it holds -----------------------------------------------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from ..autograd import unbroadcast  # noqa: F401 (for the operations)
 from ..tensor import DEFAULT_DTYPE, Tensor
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
-_NUMBERS = (bool, int, float, complex)
+_NUMBERS = {bool: 0, int: 1, float: 2, complex: 3}
 
 
 def operands(name, a, b):
@@ -48,7 +49,7 @@ def check_broadcast(name, a, b):
 
 def _meet_number(tensor, number):
     """The Tensor, in a dtype that can hold what the operation with a Python number gives."""
-    category = 0 if type(number) is bool else 1 if type(number) is int else 2 if type(number) is float else 3
+    category = _NUMBERS[type(number)]
     if _CATEGORY[tensor._data.dtype.kind] >= category:
         return tensor
     dtype = {1: np.int64, 2: DEFAULT_DTYPE, 3: np.complex64}[category]
@@ -79,7 +80,7 @@ def as_tensor(name, value):
 
 def as_floating(name, tensor):
     """An operation's argument as a floating-point Tensor: integers become float32, as in PyTorch."""
-    tensor = as_tensor(name, tensor)
+    tensor = tensor if isinstance(tensor, Tensor) else _operand(name, tensor)
     return tensor if tensor._data.dtype.kind in "fc" else astype(tensor, DEFAULT_DTYPE)
 
 
@@ -89,23 +90,6 @@ def as_real(name, tensor):
     if tensor._data.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name}: input must be float32 or float64, got {tensor.dtype}")
     return tensor
-
-
-def unbroadcast(gradient, shape):
-    """Sum a gradient over the axes along which an operand of `shape` was repeated.
-
-    The repeated element entered every copy, so its derivative is the sum of theirs.
-    """
-    if gradient._data.shape == shape:
-        return gradient
-    from .reduction import sum
-    from .shape import reshape
-
-    extra = gradient.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        extra + i for i, n in enumerate(shape) if n == 1 and gradient.shape[extra + i] != 1
-    )
-    return reshape(sum(gradient, axes), shape)
 
 
 def normalize_axes(name, dim, ndim):
@@ -131,6 +115,33 @@ def normalize_axis(name, dim, ndim):
     if not -least <= dim < least:
         raise ValueError(f"{name}: dim {dim} is out of range for a Tensor of {ndim} dimensions")
     return int(dim) % least
+
+
+def reduced_axes(name, dim, ndim):
+    """The axes that a reduction folds. As PyTorch: an empty sequence means all; a 0-d Tensor may name 0 or -1."""
+    if isinstance(dim, tuple | list) and not dim:
+        dim = None
+    axes = normalize_axes(name, dim, ndim)
+    return axes if ndim else ()
+
+
+def kept_shape(shape, axes):
+    """The shape of what a reduction over axes gives, with keepdim."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def check_numbers(name, **options):
+    """Raise TypeError where an option of an operation is not a real number."""
+    for option, value in options.items():
+        if not isinstance(value, int | float | np.integer | np.floating):
+            raise TypeError(f"{name}: {option} must be a number, got {value!r}")
+
+
+def check_integer(name, argument, value):
+    """value as an int; TypeError where it is no integer."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name}: {argument} must be an integer, got {value!r}")
+    return int(value)
 
 
 def pair(name, argument, value, least):

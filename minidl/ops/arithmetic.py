@@ -1,10 +1,12 @@
-"""Arithmetic with broadcasting: add, sub, mul, div, neg, pow, where, comparisons and logic."""
+"""Arithmetic with broadcasting: add, sub, mul, div, addcmul, addcdiv, lerp, neg, pow, float_power, where,
+comparisons and logic.
+"""
 
 import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_floating, as_tensor, check_broadcast, operands, unbroadcast
+from ._common import as_floating, as_tensor, astype, check_broadcast, operands, unbroadcast
 
 
 def _shape(operand):
@@ -14,80 +16,70 @@ def _shape(operand):
 class Add(Function):
     """y = a + b: dy/da = dy/db = 1."""
 
+    elementwise = True
+
     @staticmethod
     def forward(ctx, a, b):
-        ctx.shapes = _shape(a), _shape(b)
         return a + b
 
     @staticmethod
     def backward(ctx, grad):
-        a, b = ctx.needs_input_grad
-        return (
-            unbroadcast(grad, ctx.shapes[0]) if a else None,
-            unbroadcast(grad, ctx.shapes[1]) if b else None,
-        )
+        return grad, grad
 
 
 class Sub(Function):
     """y = a - b: dy/da = 1, dy/db = -1."""
 
+    elementwise = True
+
     @staticmethod
     def forward(ctx, a, b):
-        ctx.shapes = _shape(a), _shape(b)
         return a - b
 
     @staticmethod
     def backward(ctx, grad):
-        a, b = ctx.needs_input_grad
-        return (
-            unbroadcast(grad, ctx.shapes[0]) if a else None,
-            unbroadcast(-grad, ctx.shapes[1]) if b else None,
-        )
+        return grad, -grad if ctx.needs_input_grad[1] else None
 
 
 class Mul(Function):
     """y = a * b: dy/da = b, dy/db = a."""
 
+    elementwise = True
+
     @staticmethod
     def forward(ctx, a, b):
         need_a, need_b = ctx.needs_input_grad
         ctx.save_for_backward(a if need_b else None, b if need_a else None)
-        ctx.shapes = _shape(a), _shape(b)
         return a * b
 
     @staticmethod
     def backward(ctx, grad):
-        a, b = ctx.saved_tensors
-        need_a, need_b = ctx.needs_input_grad
-        return (
-            unbroadcast(grad * conj(b), ctx.shapes[0]) if need_a else None,
-            unbroadcast(grad * conj(a), ctx.shapes[1]) if need_b else None,
-        )
+        a, b = ctx.saved_tensors  # what is None is not needed
+        return None if b is None else grad * conj(b), None if a is None else grad * conj(a)
 
 
 class Div(Function):
     """y = a / b: dy/da = 1 / b, dy/db = -a / b^2 = -y / b."""
 
+    elementwise = True
+
     @staticmethod
     def forward(ctx, a, b):
         y = np.true_divide(a, b)
         ctx.save_for_backward(b, y if ctx.needs_input_grad[1] else None)
-        ctx.a_shape = _shape(a)
         return y
 
     @staticmethod
     def backward(ctx, grad):
         b, y = ctx.saved_tensors
-        need_a, need_b = ctx.needs_input_grad
         share = grad / conj(b)
-        return (
-            unbroadcast(share, ctx.a_shape) if need_a else None,
-            unbroadcast(-share * conj(y), b.shape) if need_b else None,
-        )
+        return share, -share * conj(y) if ctx.needs_input_grad[1] else None
 
 
 class Neg(Function):
     """y = -x: dy/dx = -1."""
+
+    elementwise = True
 
     @staticmethod
     def forward(ctx, x):
@@ -168,21 +160,29 @@ def conj(x):
     return x.conjugate()
 
 
-def _held(name, function, *args):
+def held(name, function, *args):
     """function(*args): an error of use where the Tensors' dtype cannot hold a Python integer."""
     try:
         return function(*args)
     except OverflowError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise _too_large(name, error) from None
+
+
+def _too_large(name, error):
+    return ValueError(f"{name}: {error}")
 
 
 def _are_bools(a, b):
-    return all(x._data.dtype == np.bool_ if isinstance(x, Tensor) else isinstance(x, bool) for x in (a, b))
+    return (a if isinstance(a, Tensor) else b)._data.dtype.kind == "b"  # operands() gave both one kind
 
 
 def add(input, other, *, alpha=1):
     """input + alpha * other, elementwise, broadcasting."""
-    return _held("add", Add.apply, *operands("add", input, other if alpha == 1 else mul(other, alpha)))
+    a, b = operands("add", input, other if alpha == 1 else mul(other, alpha))
+    try:
+        return Add.apply(a, b)
+    except OverflowError as error:
+        raise _too_large("add", error) from None
 
 
 def sub(input, other, *, alpha=1):
@@ -194,20 +194,66 @@ def sub(input, other, *, alpha=1):
     a, b = operands("sub", input, other if alpha == 1 else mul(other, alpha))
     if _are_bools(a, b):
         raise TypeError("sub: bools cannot be subtracted; use ^ or ~")
-    return _held("sub", Sub.apply, a, b)
+    try:
+        return Sub.apply(a, b)
+    except OverflowError as error:
+        raise _too_large("sub", error) from None
 
 
 def mul(input, other):
     """input * other, elementwise, broadcasting."""
-    return _held("mul", Mul.apply, *operands("mul", input, other))
+    a, b = operands("mul", input, other)
+    try:
+        return Mul.apply(a, b)
+    except OverflowError as error:
+        raise _too_large("mul", error) from None
 
 
-def div(input, other):
-    """input / other, elementwise, broadcasting; integers are divided as float32, as in PyTorch."""
+def div(input, other, *, rounding_mode=None):
+    """input / other, elementwise, broadcasting; integers are divided as float32, as in PyTorch.
+
+    Args:
+        rounding_mode: None, or "trunc" to round the quotient towards zero, or "floor" to round it down. Then integers
+            stay integers, and as the gradient is zero none is recorded.
+
+    Raises:
+        ValueError: another rounding_mode, or integers rounded after division by zero. TypeError: bools or complex
+            numbers are to be rounded.
+    """
+    if rounding_mode is not None:
+        from .rounding import divide
+
+        return divide("div", input, other, rounding_mode)
     a, b = operands("div", input, other)
-    if not any(isinstance(x, Tensor) and x._data.dtype.kind in "fc" for x in (a, b)):
+    if (a if isinstance(a, Tensor) else b)._data.dtype.kind not in "fc":  # operands() gave both one kind
         a, b = (as_floating("div", x) if isinstance(x, Tensor) else x for x in (a, b))
     return Div.apply(a, b)
+
+
+def addcmul(input, tensor1, tensor2, *, value=1):
+    """input + value * tensor1 * tensor2, elementwise, broadcasting."""
+    return add(input, mul(tensor1, tensor2), alpha=value)
+
+
+def addcdiv(input, tensor1, tensor2, *, value=1):
+    """input + value * tensor1 / tensor2, elementwise, broadcasting."""
+    return add(input, div(tensor1, tensor2), alpha=value)
+
+
+def lerp(input, end, weight):
+    """input + weight * (end - input), elementwise, broadcasting: exactly input at weight 0, exactly end at weight 1.
+
+    Raises:
+        TypeError: input is not floating-point.
+    """
+    input = as_tensor("lerp", input)
+    if input.dtype.kind not in "fc":
+        raise TypeError(f"lerp: a floating-point Tensor is needed, got {input.dtype}; convert it with float()")
+    way = sub(end, input)
+    if isinstance(weight, int | float | complex):
+        return add(input, mul(weight, way)) if abs(weight) < 0.5 else sub(end, mul(1 - weight, way))
+    weight = as_tensor("lerp", weight)
+    return where(abs(weight) < 0.5, add(input, mul(weight, way)), sub(end, mul(1 - weight, way)))
 
 
 def neg(input):
@@ -230,7 +276,14 @@ def pow(input, exponent):
     if all(x._data.dtype.kind in "iu" if isinstance(x, Tensor) else isinstance(x, int) for x in (a, b)):
         if np.any((b._data if isinstance(b, Tensor) else b) < 0):
             raise ValueError("pow: integers to a negative power are not integers; use a floating-point input")
-    return _held("pow", Pow.apply, a, b)
+    return held("pow", Pow.apply, a, b)
+
+
+def float_power(input, exponent):
+    """input ** exponent in float64 (complex128 where an operand is complex), elementwise, broadcasting."""
+    input, exponent = as_tensor("float_power", input), as_tensor("float_power", exponent)
+    dtype = np.dtype(np.complex128 if "c" in (input.dtype.kind, exponent.dtype.kind) else np.float64)
+    return pow(astype(input, dtype), astype(exponent, dtype))
 
 
 def where(condition, input, other):
@@ -242,7 +295,7 @@ def where(condition, input, other):
         input, other = as_tensor("where", input), as_tensor("where", other)
     a, b = operands("where", input, other)
     dtype = (a if isinstance(a, Tensor) else b).dtype
-    a, b = (x if isinstance(x, Tensor) else Tensor(_held("where", np.asarray, x, dtype)) for x in (a, b))
+    a, b = (x if isinstance(x, Tensor) else Tensor(held("where", np.asarray, x, dtype)) for x in (a, b))
     check_broadcast("where", condition, a)
     check_broadcast("where", condition, b)
     return Where.apply(condition, a, b)
@@ -265,7 +318,7 @@ def _bitwise(name, ufunc, symbol):
             if isinstance(x, Tensor) and x.dtype.kind not in "biu":
                 raise TypeError(f"{name}: {symbol} needs bools or integers, got {x.dtype}")
         arrays = (x._data if isinstance(x, Tensor) else x for x in inputs)
-        return Tensor(np.asarray(_held(name, ufunc, *arrays)))
+        return Tensor(np.asarray(held(name, ufunc, *arrays)))
 
     operate.__name__ = operate.__qualname__ = name
     operate.__doc__ = f"{symbol} on bools, or bit by bit on integers; broadcasting."

@@ -190,7 +190,7 @@ def _named_padding(input, kernel_size, padding, stride, dilation):
         raise ValueError(f"conv2d: padding='same' needs stride 1, got {stride}")
     total = [d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True)]
     if any(t % 2 for t in total):  # the odd zero goes after the image, as in PyTorch
-        from .shape import cat
+        from .joining import cat
 
         for axis, extra in ((2, total[0] % 2), (3, total[1] % 2)):
             shape = [extra if a == axis else n for a, n in enumerate(input.shape)]

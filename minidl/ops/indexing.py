@@ -10,6 +10,8 @@ from ._common import astype
 class GetItem(Function):
     """y = x[index], one step after the other: the gradient goes back to where the elements were taken from."""
 
+    is_view = True
+
     @staticmethod
     def forward(ctx, x, steps):
         ctx.shape, ctx.steps = x.shape, steps
@@ -93,21 +95,24 @@ def _last_writes(shape, steps):
 
 def is_basic(index):
     """Whether the index selects each element at most once as a view: integers, slices, None and ... only."""
-    return not any(isinstance(p, np.ndarray | bool) for p in index)
+    return not any(isinstance(p, np.ndarray) for p in index)
 
 
-def _steps(index):
-    """An index as one or two tuples of plain parts, with x[index] = x[first][second].
+def index_steps(index, ndim):
+    """An index into `ndim` axes as one or two tuples of plain parts, with x[index] = x[first][second].
 
-    As in PyTorch integers are taken before arrays; NumPy treats them as arrays, which may move axes to the front.
+    As in PyTorch integers are taken before arrays; NumPy treats them as arrays, which may move axes to the front. So
+    may an ellipsis between arrays, also where it stands for no axis: then it is left out, as PyTorch does.
     """
     parts = [_part(p) for p in (index if isinstance(index, tuple) else (index,))]
-    if is_basic(parts) or not any(isinstance(p, int) for p in parts if not isinstance(p, bool)):
+    if sum(map(_axes_of, parts)) == ndim:
+        parts = [p for p in parts if p is not ...]
+    if is_basic(parts) or not any(isinstance(p, int) for p in parts):
         return (tuple(parts),)
     first, second = [], []
     for part in parts:
         if isinstance(part, np.ndarray):
-            first += [slice(None)] * (part.ndim if part.dtype == np.bool_ else 1)
+            first += [slice(None)] * _axes_of(part)
             second.append(part)
         else:
             first.append(part)
@@ -115,10 +120,19 @@ def _steps(index):
     return tuple(first), tuple(second)
 
 
+def _axes_of(part):
+    """How many axes of the input a part of an index stands for; an ellipsis takes what is left."""
+    if isinstance(part, np.ndarray) and part.dtype == np.bool_:
+        return part.ndim
+    return 0 if part is None or part is ... else 1
+
+
 def _part(part):
     """A part of an index, with arrays in place of Tensors and lists, and integers in place of arrays of one."""
     if isinstance(part, Tensor):
         part = part._data
+    elif isinstance(part, bool):
+        part = np.array(part)  # a mask without axes
     elif isinstance(part, list | range):
         part = np.array([_part(p) for p in part]) if part else np.zeros(0, np.int64)
     if isinstance(part, np.ndarray | np.generic):
@@ -143,7 +157,7 @@ def getitem(input, index):
     Raises:
         IndexError: an index out of range, or more indices than dimensions. TypeError: an index of another type.
     """
-    steps = _steps(index)
+    steps = index_steps(index, input.ndim)
     try:
         return GetItem.apply(input, steps)
     except IndexError as error:
@@ -162,7 +176,7 @@ def setitem(input, index, value):
 
 def assign(name, input, index, value):
     """input[index] = value on behalf of the operation `name`; returns input."""
-    steps, value = _steps(index), _value(name, input, value)
+    steps, value = index_steps(index, input.ndim), value_for(name, input, value)
     try:
         if is_grad_enabled() and (input.requires_grad or value.requires_grad):
             return input.replace_(SetItem.apply(input, steps, value), name)
@@ -177,7 +191,7 @@ def assign(name, input, index, value):
     return input
 
 
-def _value(name, input, value):
+def value_for(name, input, value):
     """What is assigned, as a Tensor of input's dtype."""
     if not isinstance(value, Tensor):
         try:

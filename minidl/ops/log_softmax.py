@@ -2,9 +2,9 @@
 
 from ..function import Function
 from ..kernels import log_softmax as kernel
-from ._common import as_real, normalize_axis
+from ._common import normalize_axis
 from .elementwise import exp
-from .softmax import along_rows
+from .softmax import along_rows, converted
 
 
 class LogSoftmax(Function):
@@ -37,7 +37,10 @@ class LogSoftmaxBackward(Function):
         return gg - weighted.sum(ctx.axis, keepdim=True), -weighted * grad.sum(ctx.axis, keepdim=True)
 
 
-def log_softmax(input, dim):
-    """The logarithm of softmax(input, dim), computed without forming the softmax."""
-    input = as_real("log_softmax", input)
+def log_softmax(input, dim, dtype=None):
+    """The logarithm of softmax(input, dim), computed without forming the softmax.
+
+    dtype: convert the input first.
+    """
+    input = converted("log_softmax", input, dtype)
     return LogSoftmax.apply(input, normalize_axis("log_softmax", dim, input.ndim))

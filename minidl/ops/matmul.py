@@ -22,7 +22,7 @@ class MatMul(Function):
         need_a, need_b = ctx.needs_input_grad
         ctx.save_for_backward(a if need_b else None, b if need_a else None)
         ctx.shapes = a.shape, b.shape
-        return _product(a, b)
+        return product(a, b)
 
     @staticmethod
     def backward(ctx, grad):
@@ -34,7 +34,8 @@ class MatMul(Function):
         )
 
 
-def _product(a, b):
+def product(a, b):
+    """The product of stacks of matrices, as arrays."""
     if a.dtype not in (np.float32, np.float64) or a.size * b.shape[-1] < _SMALL:
         return np.matmul(a, b)
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -85,7 +86,7 @@ class Linear(Function):
     def forward(ctx, x, w, bias):
         need_x, need_w, _ = ctx.needs_input_grad
         ctx.save_for_backward(x if need_w else None, w if need_x else None)
-        y = _product(x.reshape(-1, x.shape[-1]), w.T)
+        y = product(x.reshape(-1, x.shape[-1]), w.T)
         if bias is not None:
             y += bias
         return y.reshape(*x.shape[:-1], len(w))

@@ -1,4 +1,4 @@
-"""Reductions over axes: sum, mean, max, min, amax, amin, argmax, argmin.
+"""Reductions over axes: sum, nansum, mean, logsumexp, max, min, amax, amin, argmax, argmin, all, any, count_nonzero.
 
 `dim` is an axis, several, or None for all; with keepdim they stay as axes of extent 1.
 """
@@ -7,11 +7,11 @@ import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_tensor, astype, normalize_axes, normalize_axis
-
-
-def _kept_shape(shape, axes):
-    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+from ._common import as_floating, as_tensor, astype, kept_shape, normalize_axis, reduced_axes
+from .arithmetic import conj, where
+from .elementwise import exp
+from .extrema import maximum, minimum
+from .rounding import isnan
 
 
 class Sum(Function):
@@ -19,8 +19,8 @@ class Sum(Function):
 
     @staticmethod
     def forward(ctx, x, axes, keepdim):
-        ctx.shape, ctx.kept = x.shape, _kept_shape(x.shape, axes)
-        return np.sum(x, axis=axes, keepdims=keepdim)
+        ctx.shape, ctx.kept = x.shape, kept_shape(x.shape, axes)
+        return np.sum(x, axis=axes, dtype=x.dtype, keepdims=keepdim)
 
     @staticmethod
     def backward(ctx, grad):
@@ -34,7 +34,7 @@ class Extremum(Function):
 
     @staticmethod
     def forward(ctx, x, axes, keepdim, reduce):
-        ctx.kept = _kept_shape(x.shape, axes)
+        ctx.kept = kept_shape(x.shape, axes)
         y = reduce(x, axis=axes, keepdims=keepdim)
         with np.errstate(invalid="ignore"):
             best = np.reshape(y, ctx.kept)
@@ -48,6 +48,28 @@ class Extremum(Function):
 
         share = ctx.chosen / ctx.chosen.sum(axis=ctx.axes, keepdims=True)
         return reshape(grad, ctx.kept) * Tensor(share.astype(grad.dtype))
+
+
+class LogSumExp(Function):
+    """y = log(sum of e^x), shifted so that no exponential overflows: dy/dx = e^(x - y)."""
+
+    @staticmethod
+    def forward(ctx, x, axes, keepdim):
+        shift = x.real.max(axis=axes, keepdims=True, initial=-np.inf)
+        shift = np.where(np.isfinite(shift), shift, 0)
+        with np.errstate(all="ignore"):
+            y = np.log(np.exp(x - shift).sum(axis=axes, keepdims=True)) + shift
+        ctx.kept = y.shape
+        y = np.asarray(y if keepdim else np.squeeze(y, axes))
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        from .shape import reshape
+
+        x, y = ctx.saved_tensors
+        return reshape(grad, ctx.kept) * conj(exp(x - reshape(y, ctx.kept)))
 
 
 class Pick(Function):
@@ -85,30 +107,44 @@ def sum(input, dim=None, keepdim=False, dtype=None):
         input = astype(input, dtype)
     elif input.dtype.kind in "biu":
         input = astype(input, np.int64)
-    return Sum.apply(input, _axes("sum", dim, input.ndim), bool(keepdim))
+    return Sum.apply(input, reduced_axes("sum", dim, input.ndim), bool(keepdim))
 
 
-def mean(input, dim=None, keepdim=False):
-    """The mean over `dim`: NaN over no elements.
+def nansum(input, dim=None, keepdim=False, dtype=None):
+    """The sum over `dim` with NaN counted as zero; integers and bools are summed as int64.
 
     Raises:
-        TypeError: input is not floating-point.
+        TypeError: input is complex.
+    """
+    input = as_tensor("nansum", input)
+    if input.dtype.kind == "c":
+        raise TypeError(f"nansum: input must be real numbers, got {input.dtype}")
+    if input.dtype.kind == "f":
+        input = where(isnan(input), 0.0, input)
+    return sum(input, dim, keepdim, dtype)
+
+
+def mean(input, dim=None, keepdim=False, dtype=None):
+    """The mean over `dim`, of the input converted to dtype where that is given: NaN over no elements.
+
+    Raises:
+        TypeError: the dtype of the mean is not floating-point.
     """
     input = as_tensor("mean", input)
+    if dtype is not None:
+        input = astype(input, dtype)
     if input.dtype.kind not in "fc":
         raise TypeError(f"mean: a floating-point Tensor is needed, got {input.dtype}; convert it with float()")
-    axes = _axes("mean", dim, input.ndim)
+    axes = reduced_axes("mean", dim, input.ndim)
     count = int(np.prod([input.shape[a] for a in axes], dtype=np.int64)) if input.ndim else 1
     total = Sum.apply(input, axes, bool(keepdim))
     return total / count if count else total * float("nan")
 
 
-def _axes(name, dim, ndim):
-    """As PyTorch: an empty sequence means all axes; a 0-d Tensor may be reduced over axis 0 or -1."""
-    if isinstance(dim, tuple | list) and not dim:
-        dim = None
-    axes = normalize_axes(name, dim, ndim)
-    return axes if ndim else ()
+def logsumexp(input, dim, keepdim=False):
+    """log(sum(exp(input))) over `dim`, shifted so that nothing overflows; -inf over no elements."""
+    input = as_floating("logsumexp", input)
+    return LogSumExp.apply(input, reduced_axes("logsumexp", dim, input.ndim), bool(keepdim))
 
 
 def _ordered(name, input):
@@ -120,8 +156,8 @@ def _ordered(name, input):
 
 def _extremum(name, input, dim, keepdim, reduce):
     input = _ordered(name, input)
-    axes = _axes(name, dim, input.ndim)
-    if any(input.shape[a] == 0 for a in axes):
+    axes = reduced_axes(name, dim, input.ndim)
+    if 0 in [input.shape[a] for a in axes]:
         raise ValueError(f"{name}: no element to choose from, the shape is {input.shape} and dim is {dim}")
     return Extremum.apply(input, axes, bool(keepdim), reduce)
 
@@ -173,11 +209,59 @@ def _extremum_along(name, input, dim, keepdim, find, whole):
     return values, indices
 
 
-def max(input, dim=None, keepdim=False):
-    """The greatest element; with `dim` a pair (values, indices) along that axis, the first of equals taken."""
+def max(input, dim=None, keepdim=False, *, other=None):
+    """The greatest element; with `dim` a pair (values, indices) along that axis, the first of equals taken.
+
+    max(input, other) of two Tensors is maximum(input, other).
+
+    Raises:
+        TypeError: both dim and other are given.
+    """
+    if isinstance(dim, Tensor) and other is None:
+        dim, other = None, dim
+    if other is not None:
+        if dim is not None:
+            raise TypeError("max: give either dim or other, not both")
+        return maximum(input, other)
     return _extremum_along("max", input, dim, keepdim, np.argmax, amax)
 
 
-def min(input, dim=None, keepdim=False):
-    """The least element; with `dim` a pair (values, indices) along that axis, the first of equals taken."""
+def min(input, dim=None, keepdim=False, *, other=None):
+    """The least element; with `dim` a pair (values, indices) along that axis, the first of equals taken.
+
+    min(input, other) of two Tensors is minimum(input, other).
+
+    Raises:
+        TypeError: both dim and other are given.
+    """
+    if isinstance(dim, Tensor) and other is None:
+        dim, other = None, dim
+    if other is not None:
+        if dim is not None:
+            raise TypeError("min: give either dim or other, not both")
+        return minimum(input, other)
     return _extremum_along("min", input, dim, keepdim, np.argmin, amin)
+
+
+def all(input, dim=None, keepdim=False):
+    """Whether all elements over `dim` are true (not zero): bool, or uint8 of an uint8 Tensor as in PyTorch."""
+    return _logical("all", input, dim, keepdim, np.all)
+
+
+def any(input, dim=None, keepdim=False):
+    """Whether any element over `dim` is true (not zero): bool, or uint8 of an uint8 Tensor as in PyTorch."""
+    return _logical("any", input, dim, keepdim, np.any)
+
+
+def _logical(name, input, dim, keepdim, reduce):
+    input = as_tensor(name, input)
+    axes = () if dim == () else reduced_axes(name, dim, input.ndim)  # here PyTorch's empty tuple means no axis
+    y = reduce(input._data, axis=axes, keepdims=bool(keepdim))
+    return Tensor(np.asarray(y, np.uint8 if input.dtype == np.uint8 else np.bool_))
+
+
+def count_nonzero(input, dim=None):
+    """How many elements over `dim` are not zero: int64."""
+    input = as_tensor("count_nonzero", input)
+    axes = reduced_axes("count_nonzero", dim, input.ndim)
+    return Tensor(np.asarray(np.sum(input._data != 0, axis=axes, dtype=np.int64)))

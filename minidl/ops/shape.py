@@ -1,14 +1,18 @@
-"""Operations that move elements: reshape, transpose, expand, cat, stack, split, flip, astype, clone."""
+"""The same elements under other axes (reshape, permute, expand and their kin), in another dtype, in other memory."""
+
+import math
 
 import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_tensor, normalize_axes, normalize_axis, result_dtype, unbroadcast
+from ._common import as_tensor, normalize_axes, normalize_axis, unbroadcast
 
 
 class Reshape(Function):
     """The same elements in the same order under another shape."""
+
+    is_view = True
 
     @staticmethod
     def forward(ctx, x, shape):
@@ -23,6 +27,8 @@ class Reshape(Function):
 class Permute(Function):
     """y's axis i is x's axis axes[i]; the gradient goes back by the inverse permutation."""
 
+    is_view = True
+
     @staticmethod
     def forward(ctx, x, axes):
         ctx.axes = axes
@@ -36,6 +42,8 @@ class Permute(Function):
 class Expand(Function):
     """Repeat x along new axes and axes of extent 1: an element receives the sum of its copies' gradients."""
 
+    is_view = True
+
     @staticmethod
     def forward(ctx, x, shape):
         ctx.shape = x.shape
@@ -44,32 +52,6 @@ class Expand(Function):
     @staticmethod
     def backward(ctx, grad):
         return unbroadcast(grad, ctx.shape)
-
-
-class Cat(Function):
-    """Arrays one after another along an axis; each receives its part of the gradient."""
-
-    @staticmethod
-    def forward(ctx, axis, *arrays):
-        ctx.axis, ctx.sizes = axis, [a.shape[axis] for a in arrays]
-        return np.concatenate(arrays, axis)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return None, *split(grad, ctx.sizes, ctx.axis)
-
-
-class Flip(Function):
-    """The order along axes reversed; so is the gradient's."""
-
-    @staticmethod
-    def forward(ctx, x, axes):
-        ctx.axes = axes
-        return np.flip(x, axes).copy(order="K")
-
-    @staticmethod
-    def backward(ctx, grad):
-        return Flip.apply(grad, ctx.axes)
 
 
 class Astype(Function):
@@ -97,25 +79,26 @@ class Clone(Function):
         return grad
 
 
-def _sizes(name, sizes):
-    """Sizes given as one sequence or as several arguments."""
+def sizes_of(name, sizes, what="sizes"):
+    """Sizes (or other integers) given as one sequence or as several arguments."""
     if len(sizes) == 1 and isinstance(sizes[0], tuple | list):
         sizes = sizes[0]
     for size in sizes:
         if not isinstance(size, int | np.integer) or isinstance(size, bool):
-            raise TypeError(f"{name}: sizes must be integers, got {size!r}")
+            raise TypeError(f"{name}: {what} must be integers, got {size!r}")
     return tuple(int(size) for size in sizes)
 
 
 def reshape(input, *shape):
     """The elements in row-major order under another shape; one size may be -1, to be computed.
 
-    Shares memory with the input where the layout allows.
+    Shares memory with the input where the layout allows, and copies where it does not. So does Tensor.view: PyTorch's
+    refuses to copy, but whether a Tensor is laid out in rows is nobody's concern here (images are not).
 
     Raises:
         ValueError: the number of elements differs.
     """
-    input, shape = as_tensor("reshape", input), _sizes("reshape", shape)
+    input, shape = as_tensor("reshape", input), sizes_of("reshape", shape)
     if any(size < -1 for size in shape):
         raise ValueError(f"reshape: sizes must be at least 0, one of them may be -1, got {shape}")
     try:
@@ -136,6 +119,39 @@ def flatten(input, start_dim=0, end_dim=-1):
     return reshape(input, *input.shape[:start], joined, *input.shape[end + 1 :])
 
 
+def ravel(input):
+    """The elements in row-major order along one axis."""
+    return reshape(as_tensor("ravel", input), -1)
+
+
+def unflatten(input, dim, sizes):
+    """One axis cut into several of these sizes, of which one may be -1.
+
+    Raises:
+        ValueError: the sizes do not multiply to the axis' extent.
+    """
+    input, sizes = as_tensor("unflatten", input), sizes_of("unflatten", [sizes])
+    if not input.ndim:
+        raise ValueError("unflatten: a 0-d Tensor has no axis to cut")
+    axis = normalize_axis("unflatten", dim, input.ndim)
+    extent, known = input.shape[axis], math.prod(size for size in sizes if size != -1)
+    whole = sizes.count(-1) == 1 and min(sizes) == -1 and known and extent % known == 0
+    if not sizes or not whole and (min(sizes) < 0 or known != extent):
+        raise ValueError(f"unflatten: sizes {sizes} must multiply to {extent}, the extent of dim {dim}")
+    sizes = [extent // known if size == -1 else size for size in sizes]
+    return reshape(input, *input.shape[:axis], *sizes, *input.shape[axis + 1 :])
+
+
+def view_as(input, other):
+    """view(input, other.shape)."""
+    return reshape(input, as_tensor("view_as", other).shape)
+
+
+def reshape_as(input, other):
+    """reshape(input, other.shape)."""
+    return reshape(input, as_tensor("reshape_as", other).shape)
+
+
 def squeeze(input, dim=None):
     """Without the axes of extent 1 (of those in `dim`, where given)."""
     input = as_tensor("squeeze", input)
@@ -152,7 +168,7 @@ def unsqueeze(input, dim):
 
 def permute(input, *dims):
     """The axes in the order `dims`; shares memory."""
-    input, dims = as_tensor("permute", input), _sizes("permute", dims)
+    input, dims = as_tensor("permute", input), sizes_of("permute", dims)
     axes = tuple(normalize_axis("permute", d, input.ndim) for d in dims)
     if sorted(axes) != list(range(input.ndim)):
         raise ValueError(f"permute: dims {dims} must name each of the {input.ndim} axes once")
@@ -169,6 +185,44 @@ def transpose(input, dim0, dim1):
     return Permute.apply(input, tuple(axes))
 
 
+def swapaxes(input, axis0, axis1):
+    """transpose(input, axis0, axis1)."""
+    return transpose(input, axis0, axis1)
+
+
+def swapdims(input, dim0, dim1):
+    """transpose(input, dim0, dim1)."""
+    return transpose(input, dim0, dim1)
+
+
+def movedim(input, source, destination):
+    """Axes moved to other places, the rest in their order; shares memory.
+
+    Args:
+        source, destination: an axis each, or sequences of one length.
+
+    Raises:
+        ValueError: an axis out of range or named twice, or lengths that differ.
+    """
+    input = as_tensor("movedim", input)
+    moved, places = (list(d) if isinstance(d, tuple | list) else [d] for d in (source, destination))
+    if len(moved) != len(places):
+        raise ValueError(f"movedim: source {source} and destination {destination} must name as many axes")
+    normalize_axes("movedim", moved, input.ndim), normalize_axes("movedim", places, input.ndim)  # none twice
+    if not input.ndim:
+        return permute(input, ())
+    moved, places = ([normalize_axis("movedim", d, input.ndim) for d in dims] for dims in (moved, places))
+    order = [axis for axis in range(input.ndim) if axis not in moved]
+    for place, axis in sorted(zip(places, moved, strict=True)):
+        order.insert(place, axis)
+    return permute(input, order)
+
+
+def moveaxis(input, source, destination):
+    """movedim(input, source, destination)."""
+    return movedim(input, source, destination)
+
+
 def t(input):
     """The transpose of a matrix; a vector or 0-d Tensor itself."""
     input = as_tensor("t", input)
@@ -179,7 +233,7 @@ def t(input):
 
 def expand(input, *sizes):
     """Repeated to `sizes` along new leading axes and axes of extent 1 (-1 keeps an extent); shares memory."""
-    input, sizes = as_tensor("expand", input), _sizes("expand", sizes)
+    input, sizes = as_tensor("expand", input), sizes_of("expand", sizes)
     if len(sizes) < input.ndim:
         raise ValueError(f"expand: sizes {sizes} must have at least the {input.ndim} dimensions of shape {input.shape}")
     own = (1,) * (len(sizes) - input.ndim) + input.shape
@@ -192,90 +246,14 @@ def expand(input, *sizes):
     return Expand.apply(input, shape)
 
 
+def expand_as(input, other):
+    """expand(input, other.shape)."""
+    return expand(input, as_tensor("expand_as", other).shape)
+
+
 def broadcast_to(input, shape):
     """expand(input, shape)."""
     return expand(input, shape)
-
-
-def _sequence(name, tensors):
-    if not isinstance(tensors, tuple | list):
-        raise TypeError(f"{name}: a sequence of Tensors is needed, got {type(tensors).__name__}")
-    tensors = [as_tensor(name, t) for t in tensors]
-    if not tensors:
-        raise ValueError(f"{name}: at least one Tensor is needed")
-    dtype = result_dtype(*tensors)
-    return [astype(t, dtype) for t in tensors]
-
-
-def cat(tensors, dim=0):
-    """Tensors one after another along an axis; their other extents must agree."""
-    tensors = _sequence("cat", tensors)
-    first = tensors[0]
-    axis = normalize_axis("cat", dim, first.ndim)
-    for number, tensor in enumerate(tensors):
-        if tensor.ndim == 0:
-            raise ValueError(f"cat: Tensor number {number} is 0-d; use stack")
-        shapes = [t.shape[:axis] + t.shape[axis + 1 :] for t in (first, tensor)]
-        if tensor.ndim != first.ndim or shapes[0] != shapes[1]:
-            raise ValueError(
-                f"cat: shapes {first.shape} (number 0) and {tensor.shape} (number {number}) must agree but for dim "
-                f"{dim}"
-            )
-    return Cat.apply(axis, *tensors)
-
-
-def stack(tensors, dim=0):
-    """Tensors of one shape along a new axis."""
-    tensors = _sequence("stack", tensors)
-    for number, tensor in enumerate(tensors):
-        if tensor.shape != tensors[0].shape:
-            raise ValueError(
-                f"stack: all shapes must be equal, got {tensors[0].shape} (number 0) and {tensor.shape} (number "
-                f"{number})"
-            )
-    axis = normalize_axis("stack", dim, tensors[0].ndim + 1)
-    return cat([unsqueeze(tensor, axis) for tensor in tensors], axis)
-
-
-def split(input, split_size_or_sections, dim=0):
-    """A tuple of parts along an axis: of a given size (the last may be smaller), or of the sizes listed."""
-    from .indexing import getitem
-
-    input = as_tensor("split", input)
-    if not input.ndim:
-        raise ValueError("split: a 0-d Tensor cannot be split")
-    axis = normalize_axis("split", dim, input.ndim)
-    extent, sizes = input.shape[axis], split_size_or_sections
-    if isinstance(sizes, int | np.integer):
-        if sizes <= 0:
-            raise ValueError(f"split: split_size must be positive, got {sizes}")
-        sizes = [min(sizes, extent - start) for start in range(0, extent, sizes)] or [0]
-    sizes = _sizes("split", [sizes])
-    if sum(sizes) != extent or min(sizes, default=0) < 0:
-        raise ValueError(
-            f"split: sizes {list(sizes)} must be non-negative and add up to {extent}, the extent of dim {dim}"
-        )
-    starts = np.cumsum([0, *sizes]).tolist()
-    before = (slice(None),) * axis
-    return tuple(getitem(input, (*before, slice(a, b))) for a, b in zip(starts[:-1], starts[1:], strict=True))
-
-
-def chunk(input, chunks, dim=0):
-    """At most `chunks` parts of equal size (the last may be smaller) along an axis."""
-    if not isinstance(chunks, int | np.integer) or chunks <= 0:
-        raise ValueError(f"chunk: chunks must be a positive integer, got {chunks!r}")
-    input = as_tensor("chunk", input)
-    if not input.ndim:
-        raise ValueError("chunk: a 0-d Tensor cannot be cut")
-    extent = input.shape[normalize_axis("chunk", dim, input.ndim)]
-    return split(input, -(-extent // chunks) or [0] * chunks, dim)
-
-
-def flip(input, dims):
-    """The order along `dims` reversed (a copy)."""
-    input = as_tensor("flip", input)
-    axes = normalize_axes("flip", dims, input.ndim)
-    return Flip.apply(input, axes if input.ndim else ())
 
 
 def astype(input, dtype):

@@ -5,7 +5,8 @@ import numpy as np
 from ..function import Function
 from ..kernels import softmax as kernel
 from ..kernels._layout import contiguous
-from ._common import as_real, normalize_axis
+from ._common import as_real, as_tensor, astype, normalize_axis
+from .arithmetic import neg
 
 
 def along_rows(kernel, axis, *arrays):
@@ -16,6 +17,19 @@ def along_rows(kernel, axis, *arrays):
     kernel(*rows, output)
     output = output.reshape(moved[0].shape)
     return np.moveaxis(output, -1, axis) if arrays[0].ndim else output.reshape(())
+
+
+def converted(name, input, dtype):
+    """The input in float32 or float64: in dtype, where that is given.
+
+    Raises:
+        TypeError: any other dtype.
+    """
+    if dtype is not None:
+        input = astype(as_tensor(name, input), dtype)
+        if input.dtype.kind != "f":
+            raise TypeError(f"{name}: dtype must be float32 or float64, got {input.dtype}")
+    return as_real(name, input)
 
 
 class Softmax(Function):
@@ -49,7 +63,15 @@ class SoftmaxBackward(Function):
         return y * (gg - along), to_y
 
 
-def softmax(input, dim):
-    """Exponentials of the input divided by their sum along `dim`, shifted so that none overflows."""
-    input = as_real("softmax", input)
+def softmax(input, dim, dtype=None):
+    """Exponentials of the input divided by their sum along `dim`, shifted so that none overflows.
+
+    dtype: convert the input first.
+    """
+    input = converted("softmax", input, dtype)
     return Softmax.apply(input, normalize_axis("softmax", dim, input.ndim))
+
+
+def softmin(input, dim, dtype=None):
+    """softmax of -input along `dim`; dtype: convert it first."""
+    return softmax(neg(input), dim, dtype)

@@ -180,6 +180,62 @@ def test_pow_of_integers():
             call()
 
 
+def test_float_power():
+    """In float64, whatever comes in."""
+    torch = pytest.importorskip("torch")
+    for a, b in [
+        (positive(3, dtype=np.float32), normal(3, dtype=np.float32)),
+        (positive(2, 3), normal(3)),
+        (np.array([1, 2, 3]), np.array([-1, 0, 2])),
+        (positive(3, dtype=np.float32), np.array([-1, 0, 2])),
+    ]:
+        rtol = 1e-6 if np.float32 in (a.dtype, b.dtype) else 1e-10
+        check_against_torch(ops.float_power, torch.float_power, a, b, rtol=rtol)
+    x = dl.tensor([2, 3])
+    assert x.float_power(-1).dtype == np.float64 and ops.float_power(2, x).tolist() == [4, 8]
+    assert ops.float_power(x, 1j).dtype == np.complex128
+    with pytest.raises(TypeError, match="float_power: operands must be Tensors, arrays or numbers, not list"):
+        ops.float_power(x, [1.0])
+
+
+# ---- compounds -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [1, 2, -0.5])
+@pytest.mark.parametrize("name", ["addcmul", "addcdiv"])
+def test_addcmul_and_addcdiv(name, value):
+    f, torch_f = getattr(ops, name), getattr(pytest.importorskip("torch"), name)
+    arrays = normal(2, 3), normal(3, seed=1), positive(2, 1, seed=2)
+    check_second_gradient(lambda *x: f(*x, value=value), *arrays)
+    check_against_torch(lambda *x: f(*x, value=value), lambda *x: torch_f(*x, value=value), *arrays)
+    x = dl.Tensor(arrays[0])
+    assert getattr(x, name)(x, 2.0, value=value).tolist() == f(x, x, dl.tensor(2.0), value=value).tolist()
+    with pytest.raises(ValueError, match=r"add: shapes \(2,\) and \(3,\) do not broadcast"):
+        f(dl.tensor([1.0, 2.0]), dl.tensor([1.0, 2.0, 3.0]), 1.0)
+
+
+@pytest.mark.parametrize("weight", [0, 0.3, 0.5, 1, -2, 3.5])
+def test_lerp(weight):
+    torch = pytest.importorskip("torch")
+    a, b = normal(2, 3), normal(3, seed=1)
+    check_second_gradient(lambda a, b: ops.lerp(a, b, weight), a, b)
+    check_against_torch(lambda a, b: a.lerp(b, weight), lambda a, b: a.lerp(b, weight), a, b)
+    weights = weight * (1 + 0.1 * normal(2, 1, seed=2))
+    check_second_gradient(ops.lerp, a, b, weights)
+    for dtype in (np.float32, np.float64):
+        check_against_torch(ops.lerp, torch.lerp, *(x.astype(dtype) for x in (a, b, weights)))
+
+
+def test_lerp_meets_both_ends():
+    a, b = dl.tensor([1e8, 0.1]), dl.tensor([1.0, 0.3])
+    for weights in ((0, 1), (dl.tensor(0.0), dl.tensor([1.0, 1.0]))):
+        assert a.lerp(b, weights[0]).tolist() == a.tolist() and a.lerp(b, weights[1]).tolist() == b.tolist()
+    with pytest.raises(TypeError, match="lerp: a floating-point Tensor is needed, got int64"):
+        ops.lerp(dl.tensor([1]), 2, 0.5)
+    with pytest.raises(TypeError, match="lerp: .* not str"):
+        ops.lerp(a, b, "0.5")
+
+
 # ---- where ---------------------------------------------------------------------------------------------------------
 
 

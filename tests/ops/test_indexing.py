@@ -62,6 +62,16 @@ ADVANCED = [
     (MASK, slice(1, 3)),
     (1, MASK[0]),
     (slice(None), MASK[0], [1, 0]),
+    # bools without axes, also beside integers; an ellipsis that stands for nothing between arrays
+    True,
+    False,
+    np.array(True),
+    (1, True),
+    (True, 1, [0, 2]),
+    (0, False),
+    (slice(None), [0, 2], ..., [1, 3]),
+    ([0, 1], ..., [0, 2], [1, 1]),
+    ([0, 1], None, [0, 2]),
     np.zeros((2, 3, 4), bool),
     np.ones((2, 3, 4), bool),
 ]

@@ -1,4 +1,4 @@
-"""sum, mean, amax, amin, max, min, argmax, argmin."""
+"""sum, mean, amax, amin, max, min, argmax, argmin, logsumexp, nansum, all, any, count_nonzero."""
 
 import itertools
 from functools import partial
@@ -179,6 +179,7 @@ def test_sum_in_another_dtype():
         normal(2, 3, dtype="f4"),
     )
     assert ops.sum(dl.tensor([1.5, 2.5]), dtype="int64").item() == 3
+    assert ops.sum(dl.tensor([1, 2]), dtype="int32").dtype == np.int32
     assert ops.sum(dl.tensor([True, True]), dtype=np.float32).dtype == np.float32
     with pytest.raises(TypeError, match="dtype 'no such thing' is not understood"):
         ops.sum(dl.tensor([1.0]), dtype="no such thing")
@@ -249,3 +250,102 @@ def test_the_mean_of_integers_says_what_to_do():
     ):
         dl.tensor([1, 2]).mean()
     assert dl.tensor([1, 2]).float().mean().item() == 1.5
+
+
+def test_the_mean_in_another_dtype():
+    torch = pytest.importorskip("torch")
+    check_against_torch(
+        lambda x: ops.mean(x, 0, dtype="float64"),
+        lambda x: torch.mean(x, 0, dtype=torch.float64),
+        normal(2, 3, dtype="f4"),
+    )
+    assert dl.tensor([1, 2]).mean(dtype=np.float32).item() == 1.5
+    with pytest.raises(TypeError, match="mean: a floating-point Tensor is needed, got int64"):
+        ops.mean(dl.tensor([1.0]), dtype="int64")
+
+
+# ---- logsumexp -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keepdim", [False, True])
+@pytest.mark.parametrize("shape, dim", [c for c in CASES if c[1] not in (None, ())], ids=str)
+def test_logsumexp(shape, dim, keepdim):
+    torch_f = torch_function("logsumexp")
+    x = normal(*shape)
+    check_second_gradient(lambda x: ops.logsumexp(x, dim, keepdim), x)
+    for dtype in (np.float32, np.float64):
+        check_against_torch(
+            lambda x: ops.logsumexp(x, dim, keepdim), lambda x: torch_f(x, dim, keepdim), x.astype(dtype), atol=1e-6
+        )
+    assert dl.Tensor(x).logsumexp(dim, keepdim).tolist() == ops.logsumexp(dl.Tensor(x), dim, keepdim).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logsumexp_neither_overflows_nor_warns(dtype, recwarn):
+    inf = np.inf
+    rows = [[1e4, 1e4], [-1e4, -1e4], [-inf, 0.0], [-inf, -inf], [inf, 0.0], [inf, inf], [inf, -inf], [np.nan, 1.0]]
+    x = np.array(rows, dtype)
+    got = ops.logsumexp(dl.Tensor(x), 1).numpy()
+    np.testing.assert_allclose(got, torch_function("logsumexp")(to_torch(x), 1).numpy(), rtol=1e-6)
+    assert got[0] == pytest.approx(1e4 + np.log(2)) and not recwarn.list
+    check_against_torch(lambda x: ops.logsumexp(x, 1), lambda x: torch_function("logsumexp")(x, 1), x[:3], second=False)
+
+
+def test_logsumexp_of_nothing_of_integers_and_of_complex_numbers():
+    assert ops.logsumexp(dl.Tensor(np.zeros((2, 0))), 1).tolist() == [-np.inf, -np.inf]
+    assert ops.logsumexp(dl.tensor([1, 1]), 0).item() == pytest.approx(1 + np.log(2))
+    check_against_torch(
+        lambda x: ops.logsumexp(x, 1), lambda x: torch_function("logsumexp")(x, 1), normal(3, 4, dtype=np.complex128)
+    )
+    with pytest.raises(ValueError, match="logsumexp: dim 1 is out of range for a Tensor of 1 dimensions"):
+        ops.logsumexp(dl.tensor([1.0]), 1)
+    with pytest.raises(TypeError, match="logsumexp: dim must be an integer"):
+        ops.logsumexp(dl.tensor([1.0]), "a")
+
+
+# ---- nansum, all, any, count_nonzero -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", [None, 0, 1, (0, 1)])
+def test_nansum(dim):
+    x = np.array([[1.0, np.nan, 2.0], [np.nan, np.nan, np.nan]])
+    check_against_torch(lambda x: ops.nansum(x, dim), lambda x: torch_function("nansum")(x, dim), x)
+    assert ops.nansum(dl.tensor([1, 2])).dtype == np.int64
+    with pytest.raises(TypeError, match="nansum: input must be real numbers, got complex64"):
+        ops.nansum(dl.tensor([1j]))
+
+
+@pytest.mark.parametrize("shape, dim", [*CASES, ((0, 3), 0), ((0, 3), 1), ((0,), None)], ids=str)
+@pytest.mark.parametrize("name", ["all", "any", "count_nonzero"])
+def test_all_any_and_count_nonzero(name, shape, dim):
+    x = normal(*shape)
+    for limit in (-1, 0, 1, 10):
+        for keepdim in (False, True) if name != "count_nonzero" and dim is not None else (None,):
+            kwargs = {"dim": dim} if dim is not None else {}
+            kwargs |= {"keepdim": keepdim} if keepdim is not None else {}
+            got = getattr(dl.Tensor(x > limit), name)(**kwargs)
+            expected = torch_function(name)(to_torch(x > limit), **kwargs)
+            assert got.shape == tuple(expected.shape) and got.tolist() == expected.tolist()
+            assert f"torch.{got.dtype}" == str(expected.dtype)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float32", "complex64"])
+@pytest.mark.parametrize("name", ["all", "any", "count_nonzero"])
+def test_truth_of_any_dtype(name, dtype):
+    for values in ([1, 0], [1, 1], [0, 0]):
+        x = np.array(values, dtype)
+        got, expected = getattr(ops, name)(dl.Tensor(x)), torch_function(name)(to_torch(x))
+        assert f"torch.{got.dtype}" == str(expected.dtype) and got.item() == expected.item()
+    assert ops.any(dl.tensor([np.nan])).item() and ops.count_nonzero(dl.tensor([np.nan, -0.0])).item() == 1
+
+
+@pytest.mark.parametrize("name", ["all", "any", "count_nonzero", "nansum"])
+def test_more_errors_that_name_the_operation(name):
+    f, x = getattr(ops, name), dl.Tensor(np.zeros((2, 3)))
+    what = "sum" if name == "nansum" else name
+    with pytest.raises(ValueError, match=f"{what}: dim 2 is out of range for a Tensor of 2 dimensions"):
+        f(x, 2)
+    with pytest.raises(TypeError, match=f"{what}: dim must be an integer"):
+        f(x, "a")
+    with pytest.raises(TypeError, match=f"{name}: .* not list"):
+        f([1.0])

@@ -94,3 +94,20 @@ def test_the_output_cannot_be_changed_before_backward():
     y.add_(1)
     with pytest.raises(RuntimeError, match="that ReLU saved for its backward .* by add_"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_small_and_large_arrays_have_the_same_bits(dtype):
+    """A few elements are NumPy's, many the kernel's."""
+    special = np.array([0.0, -0.0, np.nan, -np.nan, np.inf, -np.inf, 1e-30, -1e-30, 1.5, -2.5, 7.0], dtype)
+    many = np.resize(special, 5000)
+    bits = np.uint32 if dtype == np.float32 else np.uint64
+
+    def outputs(array):
+        x = dl.Tensor(array.copy(), requires_grad=True)
+        y = dl.ops.relu(x)
+        y.backward(np.full(array.shape, -3.5, dtype))
+        return [a[: special.size].view(bits).tolist() for a in (y.data, x.grad.data)]
+
+    assert outputs(special) == outputs(many)
+    assert not np.signbit(dl.ops.relu(dl.Tensor(special)).data[1])

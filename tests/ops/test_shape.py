@@ -1,4 +1,4 @@
-"""Operations that move elements: reshape and its kin, permute, expand, cat, stack, split, flip, astype, clone."""
+"""reshape, permute, expand and their kin; astype, clone."""
 
 import numpy as np
 import pytest
@@ -62,22 +62,23 @@ CASES = [
     ("expand", (0, 1), (0, 4)),
     ("expand", (2, 3), (2, 3)),
     ("broadcast_to", (3, 1), ((2, 3, 4),)),
-    ("flip", (2, 3, 4), ((0, 2),)),
-    ("flip", (2, 3, 4), ((-1,),)),
-    ("flip", (2, 3), ((),)),
-    ("flip", (0, 3), ((0, 1),)),
-    ("flip", (), ((0,),)),
-    ("split", (5, 2), (2,)),
-    ("split", (5, 2), (5,)),
-    ("split", (5, 2), (7,)),
-    ("split", (2, 6), ([1, 0, 3, 2], 1)),
-    ("split", (2, 6), ((2, 4), -1)),
-    ("split", (0, 2), (3,)),
-    ("chunk", (7, 2), (3,)),
-    ("chunk", (2, 4), (4, 1)),
-    ("chunk", (2, 4), (9, -1)),
-    ("chunk", (5,), (1,)),
-    ("chunk", (0, 2), (3,)),
+    ("ravel", (2, 3), ()),
+    ("ravel", (), ()),
+    ("unflatten", (6, 2), (0, (2, 3))),
+    ("unflatten", (2, 6), (-1, (2, -1, 1))),
+    ("unflatten", (6,), (0, [6])),
+    ("unflatten", (0, 2), (0, (3, 0))),
+    ("unflatten", (0, 2), (0, (-1, 3))),
+    ("swapaxes", (2, 3, 4), (0, -1)),
+    ("swapdims", (2, 3, 4), (0, -1)),
+    ("movedim", (2, 3, 4), (0, 2)),
+    ("movedim", (2, 3, 4), (-1, 0)),
+    ("movedim", (2, 3, 4), (1, 1)),
+    ("movedim", (2, 3, 4, 5), ((0, 1), (2, 0))),
+    ("movedim", (2, 3, 4), ([2, 0, 1], [0, 1, 2])),
+    ("movedim", (2, 3), ((), ())),
+    ("movedim", (), (0, 0)),
+    ("moveaxis", (2, 3, 4), (0, 2)),
     ("clone", (2, 3), ()),
     ("contiguous", (2, 3), ()),
     ("double", (2, 3), ()),
@@ -108,7 +109,7 @@ def test_every_dtype_is_moved(name, shape, args):
 
 
 @pytest.mark.parametrize(
-    "name, args", [("reshape", (6, 20)), ("permute", (3, 1, 0, 2)), ("flip", ((0, 3),)), ("split", (2, 3))]
+    "name, args", [("reshape", (6, 20)), ("permute", (3, 1, 0, 2)), ("movedim", (0, 2)), ("unflatten", (1, (1, 3)))]
 )
 def test_any_layout_gives_the_same(name, args):
     x = normal(2, 3, 4, 5)
@@ -135,29 +136,41 @@ def test_any_permutation_and_reshape(data):
 
 
 def test_views_share_memory():
+    """What is written into a view is seen in the Tensor."""
     x = dl.Tensor(normal(2, 3, 4))
-    for view in [
-        x.reshape(6, 4),
-        x.flatten(),
-        x[:, None].squeeze(1),
-        x.unsqueeze(0),
-        x.permute(2, 1, 0),
-        x.transpose(0, 1),
-        x.mT,
-        x.expand(5, -1, -1, -1),
-        *x.split(1),
-        *x.chunk(2, 2),
-        x[0].t(),
-        x[0].T,
-    ]:
+    for number, view in enumerate(
+        [
+            x.reshape(6, 4),
+            x.flatten(),
+            x[:, None].squeeze(1),
+            x.unsqueeze(0),
+            x.permute(2, 1, 0),
+            x.transpose(0, 1),
+            x.mT,
+            x.expand(5, -1, -1, -1),
+            x.view(4, 6),
+            x.ravel(),
+            x.view_as(dl.Tensor(np.zeros((4, 6)))),
+            x.reshape_as(dl.Tensor(np.zeros((4, 6)))),
+            x.unflatten(2, (2, 2)),
+            x.swapaxes(0, 1),
+            x.swapdims(0, 1),
+            x.movedim(0, 2),
+            x.permute(2, 0, 1).unsqueeze(1).squeeze(1),
+            x[0].t(),
+            x[0].T,
+        ]
+    ):
+        if view.data.flags.writeable:
+            view.data.flat[1] = 100 + number
+            assert (x.data == 100 + number).sum() == 1
         assert np.shares_memory(view.data, x.data)
     assert x.contiguous() is x and x.double() is x and x.astype(np.float64) is x
 
 
 def test_copies_do_not():
     x = dl.Tensor(normal(2, 3, 4))
-    copies = [x.clone(), x.flip(0), x.float(), x.long(), ops.cat([x]), ops.stack([x]), x.permute(2, 1, 0).contiguous()]
-    for copy in copies:
+    for copy in [x.clone(), x.float(), x.long(), x.permute(2, 1, 0).contiguous(), x.permute(2, 1, 0).view(-1)]:
         assert not np.shares_memory(copy.data, x.data)
 
 
@@ -177,73 +190,17 @@ def test_T_and_mT():
         _ = dl.Tensor(normal(4, 2, 3)).T
 
 
+def test_the_shape_of_another_tensor():
+    x, like = normal(2, 3), dl.Tensor(np.zeros((3, 2)))
+    check_second_gradient(lambda x: x.view_as(like) * x.reshape_as(like), x)
+    check_second_gradient(lambda x: x.expand_as(dl.Tensor(np.zeros((4, 2, 3)))), x)
+    assert dl.Tensor(x).expand_as(like[:2, None, :1].expand(2, 2, 3)).shape == (2, 2, 3)
+
+
 def test_the_gradient_of_an_expansion_is_a_sum():
     x = dl.Tensor(np.array([[1.0], [2.0]]), requires_grad=True)
     x.expand(3, 2, 4).sum().backward()
     assert x.grad.tolist() == [[12], [12]]
-
-
-# ---- cat and stack -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "shapes, dim",
-    [
-        ([(2, 3), (4, 3)], 0),
-        ([(2, 3), (2, 1), (2, 0)], 1),
-        ([(2, 3), (2, 1)], -1),
-        ([(2, 3, 4), (2, 3, 4)], -3),
-        ([(3,)], 0),
-        ([(0,), (2,)], 0),
-        ([(0, 2), (0, 3)], 1),
-    ],
-    ids=str,
-)
-def test_cat(shapes, dim):
-    torch = pytest.importorskip("torch")
-    arrays = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
-    check_second_gradient(lambda *xs: ops.cat(xs, dim), *arrays)
-    for dtype in (np.float32, np.float64):
-        check_against_torch(
-            lambda *xs: ops.cat(xs, dim), lambda *xs: torch.cat(xs, dim), *[a.astype(dtype) for a in arrays]
-        )
-
-
-@pytest.mark.parametrize("dim", [0, 1, 2, -1, -2, -3])
-def test_stack(dim):
-    torch = pytest.importorskip("torch")
-    arrays = [normal(2, 3, seed=i) for i in range(3)]
-    check_second_gradient(lambda *xs: ops.stack(xs, dim), *arrays)
-    check_against_torch(lambda *xs: ops.stack(xs, dim), lambda *xs: torch.stack(xs, dim), *arrays)
-    assert ops.stack([dl.tensor(1.0), dl.tensor(2.0)], 0 if dim in (0, 1, 2) else -1).tolist() == [1, 2]
-
-
-def test_cat_and_stack_of_the_same_tensor_and_of_constants():
-    check_second_gradient(lambda x: ops.cat([x, x * 2, dl.Tensor(np.ones((2, 1))), x], 1), normal(2, 3))
-    check_second_gradient(lambda x: ops.stack([x, x]), normal(2, 3))
-    x = dl.tensor([1.0], requires_grad=True)
-    ops.cat([dl.tensor([5.0]), x, np.array([2.0], np.float32)]).sum().backward()
-    assert x.grad.tolist() == [1]
-
-
-def test_cat_and_stack_promote_dtypes_as_pytorch_does():
-    torch = pytest.importorskip("torch")
-    dtypes = ["bool", "uint8", "int64", "float32", "float64", "complex64"]
-    for a in dtypes:
-        for b in dtypes:
-            x, y = np.ones(2, a), np.ones(3, b)
-            assert f"torch.{ops.cat([dl.Tensor(x), dl.Tensor(y)]).dtype}" == str(
-                torch.cat([to_torch(x), to_torch(y)]).dtype
-            )
-    check_against_torch(
-        lambda a, b: ops.cat([a, b]), lambda a, b: torch.cat([a, b]), normal(2, dtype="f4"), normal(2), rtol=1e-6
-    )
-
-
-def test_cat_of_channels_last_images_stays_so():
-    image = dl.Tensor(np.zeros((2, 5, 4, 3), np.float32).transpose(0, 3, 1, 2))
-    y = ops.cat([image, image], 1)
-    assert y.shape == (2, 6, 5, 4) and y.data.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
 # ---- astype --------------------------------------------------------------------------------------------------------
@@ -308,41 +265,35 @@ SCALAR = dl.tensor(1.0)
         (lambda: X.permute(0, 2), ValueError, "permute: dim 2 is out of range"),
         (lambda: X.transpose(0, 2), ValueError, "transpose: dim 2 is out of range"),
         (lambda: X.transpose(0, "a"), TypeError, "transpose: dim must be an integer, got 'a'"),
+        (
+            lambda: X.unflatten(1, (2, 2)),
+            ValueError,
+            r"unflatten: sizes \(2, 2\) must multiply to 3, the extent of dim 1",
+        ),
+        (lambda: X.unflatten(1, (2, -1)), ValueError, r"unflatten: sizes \(2, -1\) must multiply to 3"),
+        (lambda: X.unflatten(1, (-1, -1, 3)), ValueError, "unflatten: sizes .* must multiply to 3"),
+        (lambda: X.unflatten(1, (-1, -3)), ValueError, "unflatten: sizes .* must multiply to 3"),
+        (lambda: X.unflatten(1, (-1, 0)), ValueError, "unflatten: sizes .* must multiply to 3"),
+        (lambda: X.unflatten(1, ()), ValueError, r"unflatten: sizes \(\) must multiply to 3"),
+        (lambda: X.unflatten(1, (1.5, 2)), TypeError, "unflatten: sizes must be integers, got 1.5"),
+        (lambda: X.unflatten(2, (3,)), ValueError, "unflatten: dim 2 is out of range"),
+        (lambda: SCALAR.unflatten(0, (1,)), ValueError, "unflatten: a 0-d Tensor has no axis to cut"),
+        (lambda: X.view_as(SCALAR), ValueError, r"reshape: shape \(2, 3\) .* cannot become \(\)"),
+        (lambda: X.expand_as([1]), TypeError, "expand_as: .*not list"),
+        (lambda: X.swapaxes(0, 2), ValueError, "transpose: dim 2 is out of range"),
+        (lambda: X.movedim(0, 2), ValueError, "movedim: dim 2 is out of range"),
+        (
+            lambda: X.movedim((0, 1), 0),
+            ValueError,
+            r"movedim: source \(0, 1\) and destination 0 must name as many axes",
+        ),
+        (lambda: X.movedim((0, 0), (0, 1)), ValueError, "movedim: dim .* names an axis twice"),
+        (lambda: X.movedim((0, 1), (1, -1)), ValueError, "movedim: dim .* names an axis twice"),
+        (lambda: X.movedim(0, "a"), TypeError, "movedim: dim must be an integer, got 'a'"),
         (lambda: X.expand(3), ValueError, r"expand: sizes \(3,\) must have at least the 2 dimensions"),
         (lambda: X.expand(4, 3), ValueError, r"expand: shape \(2, 3\) cannot be expanded to \(4, 3\)"),
         (lambda: X.expand(-1, 2, 3), ValueError, "cannot be expanded"),
         (lambda: X.expand(0, 3), ValueError, "cannot be expanded"),
-        (lambda: X.flip(2), ValueError, "flip: dim 2 is out of range"),
-        (lambda: X.flip((0, 0)), ValueError, "flip: dim .* names an axis twice"),
-        (lambda: X.split(0), ValueError, "split: split_size must be positive, got 0"),
-        (lambda: X.split([1, 2]), ValueError, r"split: sizes \[1, 2\] must be non-negative and add up to 2"),
-        (lambda: X.split([3, -1]), ValueError, "split: sizes .* must be non-negative"),
-        (lambda: X.split([]), ValueError, "split: sizes .* must be non-negative and add up to 2"),
-        (lambda: X.split("ab"), TypeError, "split: sizes must be integers, got 'ab'"),
-        (lambda: X.split([1.0, 1.0]), TypeError, "split: sizes must be integers, got 1.0"),
-        (lambda: X.split(1, 2), ValueError, "split: dim 2 is out of range"),
-        (lambda: SCALAR.split(1), ValueError, "split: a 0-d Tensor cannot be split"),
-        (lambda: X.chunk(0), ValueError, "chunk: chunks must be a positive integer, got 0"),
-        (lambda: X.chunk(1.5), ValueError, "chunk: chunks must be a positive integer, got 1.5"),
-        (lambda: SCALAR.chunk(1), ValueError, "chunk: a 0-d Tensor cannot be cut"),
-        (lambda: ops.cat([]), ValueError, "cat: at least one Tensor is needed"),
-        (
-            lambda: ops.cat([X, dl.Tensor(np.zeros((2, 4)))]),
-            ValueError,
-            r"cat: shapes \(2, 3\) \(number 0\) and \(2, 4\) \(number 1\)",
-        ),
-        (lambda: ops.cat([X, dl.Tensor(np.zeros(3))]), ValueError, "must agree but for dim 0"),
-        (lambda: ops.cat([SCALAR]), ValueError, "cat: Tensor number 0 is 0-d; use stack"),
-        (lambda: ops.cat([X], 2), ValueError, "cat: dim 2 is out of range"),
-        (lambda: ops.cat([X, "text"]), TypeError, "cat: .* not str"),
-        (lambda: ops.cat(3), TypeError, "cat: a sequence of Tensors is needed, got int"),
-        (lambda: ops.stack([]), ValueError, "stack: at least one Tensor is needed"),
-        (
-            lambda: ops.stack([X, SCALAR]),
-            ValueError,
-            r"stack: all shapes must be equal, got \(2, 3\) \(number 0\) and \(\)",
-        ),
-        (lambda: ops.stack([X], 3), ValueError, "stack: dim 3 is out of range"),
     ],
 )
 def test_errors_name_the_operation(call, error, match):

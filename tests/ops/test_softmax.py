@@ -1,4 +1,4 @@
-"""softmax and log_softmax."""
+"""softmax, log_softmax and softmin."""
 
 import numpy as np
 import pytest
@@ -79,6 +79,27 @@ def test_nan_and_infinities(name):
     check_against_torch(
         lambda x: ops.softmax(x, 1), lambda x: torch.softmax(x, 1), masked, second=False
     )  # a masked element has gradient 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_another_dtype(name):
+    torch = pytest.importorskip("torch")
+    f, torch_f = getattr(ops, name), torch_function(name)
+    for x in (normal(2, 3, dtype=np.float32), np.array([[1, 2, 3]])):
+        check_against_torch(
+            lambda x: f(x, 1, dtype="float64"), lambda x: torch_f(x, 1, dtype=torch.float64), x, rtol=1e-6
+        )
+    assert dl.tensor([1.0]).double().softmax(0, "float32").dtype == np.float32
+    with pytest.raises(TypeError, match=f"{name}: dtype must be float32 or float64, got int64"):
+        f(dl.tensor([1.0]), 0, dtype="int64")
+
+
+def test_softmin_is_softmax_of_the_negative():
+    torch = pytest.importorskip("torch")
+    x = normal(3, 4)
+    check_second_gradient(lambda x: ops.softmin(x, 1), x)
+    check_against_torch(lambda x: ops.softmin(x, 0), lambda x: torch.nn.functional.softmin(x, 0), x)
+    assert ops.softmin(dl.tensor([1, 2]), 0, dtype="float64").dtype == np.float64
 
 
 def test_probabilities_add_up_to_one():

@@ -1,0 +1,61 @@
+"""Error function: the chance that a normal variable of variance 1/2 lies between -x and x, and its complement.
+
+    x, y  (L,)  forward:     y = erf(x) = 2 / sqrt(pi) * integral of exp(-t^2) over t from 0 to x
+                complement:  y = erfc(x) = 1 - erf(x), with all its digits where it is small
+
+Flat C-contiguous arrays: any layout, seen in the order of its memory. The last argument is written. NumPy has no such
+function, so the reference calls Python's one element after the other.
+"""
+
+import math
+
+import numpy as np
+
+from ._jit import jit, prange
+from ._kernel import Kernel
+
+
+def _forward_reference(x, y):
+    y[...] = [math.erf(element) for element in x]
+
+
+@jit
+def _forward_cpu(x, y):
+    for i in prange(x.size):
+        y[i] = math.erf(x[i])
+
+
+def _complement_reference(x, y):
+    y[...] = [math.erfc(element) for element in x]
+
+
+@jit
+def _complement_cpu(x, y):
+    for i in prange(x.size):
+        y[i] = math.erfc(x[i])
+
+
+def _samples(rng, dtype):
+    special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-30, 6.0, -6.0, 30.0], dtype)
+    for x in (special, (3 * rng.standard_normal(1003)).astype(dtype), np.empty(0, dtype)):
+        yield x, np.empty_like(x)
+
+
+def _nanoseconds(*args):
+    return 10 * args[-1].size
+
+
+forward = Kernel(
+    "erf.forward",
+    reference=_forward_reference,
+    cpu=_forward_cpu,
+    samples=_samples,
+    nanoseconds=_nanoseconds,
+)
+complement = Kernel(
+    "erf.complement",
+    reference=_complement_reference,
+    cpu=_complement_cpu,
+    samples=_samples,
+    nanoseconds=_nanoseconds,
+)

@@ -1,0 +1,37 @@
+"""Linear recurrence of first order along rows: what the derivatives of a running product consist of, at any order.
+
+    a, b, y  (M, N)  C-contiguous; y[0] = b[0], y[n] = a[n] * y[n-1] + b[n]; a[0] plays no part
+
+The last argument is written.
+"""
+
+import numpy as np
+
+from ._jit import jit, prange
+from ._kernel import Kernel
+
+
+def _recurrence_reference(a, b, y):
+    y[...] = b
+    for n in range(1, y.shape[1]):
+        y[:, n] += a[:, n] * y[:, n - 1]
+
+
+@jit
+def _recurrence_cpu(a, b, y):
+    for row in prange(y.shape[0]):
+        for n in range(y.shape[1]):
+            y[row, n] = b[row, n]
+            if n > 0:
+                y[row, n] += a[row, n] * y[row, n - 1]
+
+
+def _samples(rng, dtype):
+    for shape in ((1, 1), (5, 7), (1, 30), (20, 2), (0, 3), (3, 0)):
+        a, b = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+        yield a, b, np.empty_like(b)
+    special = np.array([[1, np.nan, 2, 0], [0, 0, 1, 2], [1, np.inf, 0, 1]], dtype)
+    yield special, np.ones_like(special), np.empty_like(special)
+
+
+recurrence = Kernel("scan.recurrence", reference=_recurrence_reference, cpu=_recurrence_cpu, samples=_samples)
