@@ -187,7 +187,7 @@ mutant(
     "with ones never sees.",
     right=ops.abs,
     wrong=AbsOfTheGradient.apply,
-    inputs=spaced((3, 4)),
+    inputs=spaced((5, 6), gap=0.1),
     witness=lambda: Witness([[-2, 3]], [[-1, -1]]),
 )
 
@@ -339,7 +339,7 @@ mutant(
     "Fergus 2014 do so on purpose, to draw what a unit sees.)",
     right=ops.relu,
     wrong=ReLUMaskOfTheGradient.apply,
-    inputs=spaced((3, 4)),
+    inputs=spaced((5, 6), gap=0.1),
     witness=lambda: Witness([[-2, 3]], [[1, -1]]),
 )
 
@@ -360,18 +360,25 @@ mutant(
     "does so on purpose; it is no derivative.) With a cotangent of ones it looks right.",
     right=ops.relu,
     wrong=ReLUGuided.apply,
-    inputs=spaced((3, 4)),
+    inputs=spaced((5, 6), gap=0.1),
     witness=lambda: Witness([[-2, 3]], [[1, -1]]),
 )
 
 
 class LeakyReLU(Elementwise):
     f = staticmethod(lambda x: np.where(x > 0, x, 0.1 * x))
-    slope = staticmethod(lambda x, y: ops.where(x > 0, 1.0, 0.1))
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, _ = ctx.saved_tensors
+        return ops.where(x > 0, grad, 0.1 * grad)
 
 
 class LeakyReLUOnTheWrongSide(LeakyReLU):
-    slope = staticmethod(lambda x, y: ops.where(x < 0, 1.0, 0.1))
+    @staticmethod
+    def backward(ctx, grad):
+        x, _ = ctx.saved_tensors
+        return ops.where(x < 0, grad, 0.1 * grad)
 
 
 mutant(

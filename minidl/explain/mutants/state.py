@@ -203,7 +203,7 @@ mutant(
     "the digits are lost in their difference.",
     right=_var,
     wrong=VarInSinglePrecision.apply,
-    inputs=lambda rng: (rng.standard_normal((5, 2)) + 1000,),
+    inputs=lambda rng: (rng.standard_normal((5, 2)) + 4000,),
     witness=lambda: Witness([[2.0**24, 2.0**24 + 1]], [np.array(1.0)]),
 )
 
@@ -453,7 +453,7 @@ mutant(
 
 
 class SquareInAWorkspace(Square):
-    workspace = np.empty(12)  # one for all calls: saves an allocation
+    workspace = np.empty(200)  # one for all calls: saves an allocation
 
     @staticmethod
     def backward(ctx, grad):
