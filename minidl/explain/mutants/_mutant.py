@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...function import grad
-from ...tensor import Tensor
+from ... import Tensor, grad
 
 
 @dataclass(frozen=True)
