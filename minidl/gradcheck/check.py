@@ -170,7 +170,7 @@ class _Check:
             report.findings += consistency.some_outputs(backward, cotangent, gradients)
         if layouts:
             report.findings += consistency.layouts(backward, cotangent, gradients)
-            report.findings += consistency.empty_batch(subject)
+            report.warnings += consistency.empty_batch(subject)
         report.findings += consistency.precision(subject, outputs, gradients)
         self.weights = flat(unflatten(cotangent, outputs))  # as the outputs' dtype has rounded it
         numerical = subject.doubled(outputs) if method == "auto" else None
