@@ -305,16 +305,25 @@ def _cotangent_layouts(backward, cotangent, gradients):
             return [found]
         if (broken := backward.differ(found, gradients)) is not None:
             return [_cotangent_layout(backward, broken, f"{name}, as are the inputs")]
-    # What sum().backward() sends: one number behind every index, in memory that cannot be written to.
-    constant = [np.full_like(c, 0.75) for c in given]
-    expanded = [np.broadcast_to(c.dtype.type(0.75), c.shape) for c in given]
-    name = "one number expanded (as behind sum)"
-    expected, found = (_try_cotangents(backward, c, name) for c in (constant, expanded))
-    for result in (expected, found):
-        if isinstance(result, Finding):
-            return [result]
-    broken = backward.differ(found, expected)
-    return [] if broken is None else [_cotangent_layout(backward, broken, name)]
+    # What sum sends back, over all axes or one: a number behind many indices, in memory that cannot be written to.
+    for name, expanded in _expanded(given):
+        expected, found = (_try_cotangents(backward, c, name) for c in ([c.copy() for c in expanded], expanded))
+        for result in (expected, found):
+            if isinstance(result, Finding):
+                return [result]
+        if (broken := backward.differ(found, expected)) is not None:
+            return [_cotangent_layout(backward, broken, name)]
+    return []
+
+
+def _expanded(given):
+    """(name, cotangents that repeat numbers by a stride of 0): along all axes, and along each."""
+    yield "one number expanded (as behind sum)", [np.broadcast_to(c.dtype.type(0.75), c.shape) for c in given]
+    for axis in range(max((c.ndim for c in given), default=0)):
+        yield (
+            f"expanded along axis {axis} (as behind sum)",
+            [np.broadcast_to(c.take([0], axis), c.shape) if axis < c.ndim and c.size else c for c in given],
+        )
 
 
 def _try_cotangents(backward, cotangents, name):
@@ -354,8 +363,8 @@ def empty_batch(subject):
             run.gradients([np.ones_like(y) for y in outputs])
         except Exception as error:
             return [
-                f"backward raises {type(error).__name__} where {inputs[0].name} is an empty batch, which forward takes: "
-                f"{error}"
+                f"backward raises {type(error).__name__} where {inputs[0].name} is an empty batch, which forward takes "
+                f"({error})"
             ]
         return []
     return []

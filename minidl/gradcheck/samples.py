@@ -113,6 +113,7 @@ for _name in ("log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal"):
 for _name in ("asin", "acos", "atanh", "tan"):
     _sample(_name, within(-0.9, 0.9, 3, 4))
 _sample("acosh", within(1.2, 3.0, 3, 4))
+_sample("clip", normal(3, 4), f=lambda x: ops.clip(x, -0.5, 0.8))
 for _name in ("abs", "relu", "leaky_relu", "hardtanh"):
     _sample(_name, levels(3, 4), label="kinks")
 _sample("gelu", normal(3, 4), f=lambda x: ops.gelu(x, approximate="tanh"), label="tanh")
@@ -161,14 +162,15 @@ _sample("log_softmax", normal(3, 4, 2), f=lambda x: ops.log_softmax(x, 1))
 
 # ---- shape -----------------------------------------------------------------------------------------------------------
 
+_ONES = Tensor(np.ones((4, 6)))
 for _name, _call in {
     "reshape": lambda x: ops.reshape(x, 4, -1), "flatten": lambda x: ops.flatten(x, 1), "ravel": ops.ravel,
     "permute": lambda x: ops.permute(x, 2, 0, 1), "transpose": lambda x: ops.transpose(x, 0, 2),
     "swapaxes": lambda x: ops.swapaxes(x, 0, 1), "swapdims": lambda x: ops.swapdims(x, 0, 1),
     "movedim": lambda x: ops.movedim(x, 0, 2), "moveaxis": lambda x: ops.moveaxis(x, 2, 0),
     "unsqueeze": lambda x: ops.unsqueeze(x, 1), "squeeze": lambda x: ops.squeeze(x[:1]),
-    "unflatten": lambda x: ops.unflatten(x, 1, (3, 1)), "reshape_as": lambda x: ops.reshape_as(x, Tensor(np.ones((4, 6)))),
-    "view_as": lambda x: ops.view_as(x, Tensor(np.ones((4, 6)))), "clone": ops.clone, "contiguous": ops.contiguous,
+    "unflatten": lambda x: ops.unflatten(x, 1, (3, 1)), "reshape_as": lambda x: ops.reshape_as(x, _ONES),
+    "view_as": lambda x: ops.view_as(x, _ONES), "clone": ops.clone, "contiguous": ops.contiguous,
     "flip": lambda x: ops.flip(x, (0, 2)), "fliplr": ops.fliplr, "flipud": ops.flipud,
     "rot90": lambda x: ops.rot90(x, 1, (0, 1)), "roll": lambda x: ops.roll(x, (1, -1), (0, 2)),
     "repeat": lambda x: ops.repeat(x, 2, 1, 1, 2), "tile": lambda x: ops.tile(x, (2, 1)),
@@ -243,8 +245,9 @@ _sample("conv2d", normal(1, 4, 7, 6), normal(6, 2, 2, 3), normal(6),
 _sample("max_pool2d", distinct(2, 3, 7, 5), f=lambda x: ops.max_pool2d(x, 3, 2, 1), label="overlapping")
 _sample("max_pool2d", levels(1, 2, 5, 4), f=lambda x: ops.max_pool2d(x, 2, 1), label="ties")
 _sample("cross_entropy", normal(5, 4), classes(4, 5))
-_sample("cross_entropy", normal(5, 4), fixed([0, 3, -100, 1, 1]), positive(4),
-        f=lambda x, t, w: ops.cross_entropy(x, t, Tensor(w.data), label_smoothing=0.2), label="weights, smoothing")  # fmt: skip
+_WEIGHTS = np.array([0.5, 2.0, 1.0, 1.5])
+_sample("cross_entropy", normal(5, 4), fixed([0, 3, -100, 1, 1]),
+        f=lambda x, t: ops.cross_entropy(x, t, Tensor(_WEIGHTS), label_smoothing=0.2), label="weights")  # fmt: skip
 _sample("nll_loss", normal(5, 4), classes(4, 5))
 _sample("mse_loss", normal(2, 3), normal(2, 3))
 _sample("l1_loss", normal(2, 3), normal(2, 3))
