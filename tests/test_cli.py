@@ -185,3 +185,60 @@ def test_first_figures_are_those_of_numpy():
     normal = digits.normalize(digits.train_images)
     assert abs(normal.mean()) < 1e-4 and abs(normal.std() - 1) < 1e-4
     assert np.isclose(digits.train_images.mean(), digits.mean[0])
+
+
+# ---- minidl gradcheck ------------------------------------------------------------------------------------------------
+
+WRONG = """
+import minidl as dl
+
+class Square(dl.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return {factor} * x * grad
+
+def product(a, b):
+    return dl.ops.matmul(a, b).exp()
+"""
+
+
+def test_gradcheck_of_operations():
+    process = minidl("gradcheck", "conv2d", "amax")
+    assert process.returncode == 0 and process.stderr == ""
+    assert process.stdout.splitlines()[-1] == "2 operations, 5 samples: 5 right, 0 wrong"
+
+
+def test_gradcheck_of_a_file_explains_and_draws(tmp_path):
+    (tmp_path / "mine.py").write_text(WRONG.format(factor=1))
+    process = minidl("gradcheck", f"{tmp_path}/mine.py:Square", "--plot", tmp_path / "a.png")
+    assert process.returncode == 1
+    assert "likely: off by a factor 1/2 everywhere" in process.stdout
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "mine.py").write_text(WRONG.format(factor=2))
+    for name, options in (("Square", ["--shape", "2,3"]), ("Square", ["--dtype", "float32"]), ("product", ["--fast"])):
+        process = minidl("gradcheck", f"{tmp_path}/mine.py:{name}", *options)
+        assert process.returncode == 0, process.stdout
+        assert process.stdout.splitlines()[-1] == "1 operations, 1 samples: 1 right, 0 wrong"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["conv9d"], "there is no operation 'conv9d'; known are abs, "),
+        ([], "name operations, or FILE.py:NAME, or say --all"),
+        (["nowhere.py:f"], "there is no file nowhere.py"),
+        ([f"{__file__}:nothing"], "there is no function 'nothing'"),
+        ([f"{__file__}:minidl", "--shape", "2,x"], "--shape must be integers such as 2,3, got '2,x'"),
+    ],
+)
+def test_gradcheck_mistakes_are_one_line(arguments, message):
+    process = minidl("gradcheck", *arguments)
+    assert process.returncode == 2 and process.stdout == ""
+    assert process.stderr.startswith("minidl: gradcheck: ") and message in process.stderr
+    assert process.stderr.count("\n") == 1

@@ -1,5 +1,7 @@
 """What can be checked without differences: repetition, memory, linearity in the cotangent, layouts, dtypes."""
 
+import warnings
+
 import numpy as np
 
 from .explain import shape_cause
@@ -10,8 +12,8 @@ from .subject import flat, unflatten
 class Backward:
     """The backward pass of a subject as a function of the cotangent, both as vectors of real numbers."""
 
-    def __init__(self, subject, outputs):
-        self.subject, self.like = subject, outputs
+    def __init__(self, subject, outputs, nondet_tol=0.0):
+        self.subject, self.like, self.slack = subject, outputs, 4 * nondet_tol
         # Sums in another order differ by more than one rounding: for float64 4e-10, for float32 7e-5.
         arrays = [*outputs, *(v.array for v in subject.variables)]
         self.rounding = max(float(np.finfo(a.dtype).eps) for a in arrays) ** 0.6
@@ -28,11 +30,19 @@ class Backward:
             np.zeros(v.size) if g is None else flat([g]) for g, v in zip(found, self.subject.variables, strict=True)
         ]
 
-    def differ(self, got, expected, scale=None):
-        """The first variable whose gradients differ by more than rounding, or None."""
+    def differ(self, got, expected, scale=None, size=1.0):
+        """The first variable whose gradients differ by more than rounding, or None.
+
+        Rounding is relative to the largest gradient (or `scale`, per variable). Where gradients cancel to nothing, it
+        is relative to a thousandth of output over input, times the `size` of the cotangent.
+        """
+        outputs = _largest(flat(self.like))
         for number, (g, e) in enumerate(zip(got, expected, strict=True)):
             largest = _largest(e) if scale is None else scale[number]
-            equal = (np.abs(g - e) <= self.rounding * largest) | (g == e) | (np.isnan(g) & np.isnan(e))
+            inputs = _largest(flat([self.subject.variables[number].array]))
+            largest = max(largest, 1e-3 * size * outputs / max(inputs, 1.0))
+            slack = self.rounding * largest + self.slack * max(size, 1.0)
+            equal = (np.abs(g - e) <= slack) | (g == e) | (np.isnan(g) & np.isnan(e))
             if not equal.all():
                 return number
         return None
@@ -181,18 +191,18 @@ def linearity(backward, cotangent, gradients, rng):
         of_multiples = [backward(factor * u) for factor in factors]
     except Exception as error:
         return [_raised(error, " for another cotangent")]
-    tests = [("0", of_zero, "0", [0 * g for g in gradients], [0.0] * len(gradients))]
+    tests = [("0", of_zero, "0", [0 * g for g in gradients], None, 0.0)]
     sums = [1.7 * g - 0.6 * h for g, h in zip(gradients, of_v, strict=True)]
     scales = [_largest(g) + _largest(h) for g, h in zip(gradients, of_v, strict=True)]
-    tests.append(("1.7 u - 0.6 v", of_sum, "1.7 g(u) - 0.6 g(v)", sums, scales))
+    tests.append(("1.7 u - 0.6 v", of_sum, "1.7 g(u) - 0.6 g(v)", sums, scales, 1.0))
     for factor, found in zip(factors, of_multiples, strict=True):
         expected = [factor * g for g in gradients]
-        tests.append((f"{factor:.3g} u", found, f"{factor:.3g} g(u)", expected, [_largest(e) for e in expected]))
-    for argument, found, formula, expected, scale in tests:
+        tests.append((f"{factor:.3g} u", found, f"{factor:.3g} g(u)", expected, None, abs(factor)))
+    for argument, found, formula, expected, scale, size in tests:
         # Where the gradient itself is infinite (sqrt at 0), no multiple of it says anything.
         found = [np.where(np.isfinite(g), f, 0 * f) for f, g in zip(found, gradients, strict=True)]
         expected = [np.where(np.isfinite(g), e, f) for e, f, g in zip(expected, found, gradients, strict=True)]
-        broken = backward.differ(found, expected, scale)
+        broken = backward.differ(found, expected, scale, size)
         if broken is None:
             continue
         variable = backward.subject.variables[broken]
@@ -353,7 +363,9 @@ def empty_batch(subject):
         ]
         other = subject.with_arrays(arrays)
         try:
-            run = other.record()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of the mean of nothing
+                run = other.record()
             outputs = [y.detach().numpy() for y in run.outputs]
         except Exception:  # f takes no such batch, or only another combination
             continue

@@ -1,9 +1,5 @@
-"""The command line: minidl train MODEL --data NAME …
+"""minidl train MODEL --data NAME …: train a net and keep what the run leaves."""
 
-A user's mistake ends with a clear line on standard error and status 2, before anything is written.
-"""
-
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,31 +9,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import __version__, data, kernels, models, random
-from .train import Diverged, Epoch, Record, compile_kernels, evaluate, fit, recipe
+from .. import __version__, data, kernels, models, random
+from ..train import Epoch, Record, compile_kernels, evaluate, fit, recipe
 
 _SET_UP_ERRORS = (ValueError, TypeError, OSError, data.DatasetNotFoundError)
-
-
-def run(arguments=None):
-    """Run a command; returns the exit status: 0, 1 where training diverged, 2 for a mistake, 130 for Ctrl-C."""
-    try:
-        commands.main(arguments, prog_name="minidl", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 2
-    except click.ClickException as error:
-        return _fail(error.format_message(), 2)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", 130)
-    except Diverged as error:
-        return _fail(error, 1)
-    return 0
-
-
-def _fail(message, status):
-    print(f"minidl: {message}", file=sys.stderr)
-    return status
 
 
 @contextmanager
@@ -49,13 +24,7 @@ def _mistakes():
         raise click.ClickException(str(error)) from None
 
 
-@click.group()
-@click.version_option(__version__)
-def commands():
-    """A deep-learning framework to read: train its nets from the shell."""
-
-
-@commands.command()
+@click.command()
 @click.argument("model")
 @click.option("--data", "data_name", default="digits", show_default=True, help=f"One of {', '.join(data.DATASETS)}.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
