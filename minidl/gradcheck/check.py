@@ -339,7 +339,7 @@ class _Check:
         finding.causes += explain.causes(self, comparison, gradients)
         worst = comparison.worst
         place = variable.place(int(comparison.entries[worst]))
-        curve = Curve(f"{variable.name}{place}", float(comparison.analytic[worst]))
+        curve = Curve(f"{variable.name}{place}", float(comparison.analytic[worst]), float(comparison.numeric[worst]))
         line = self.problem.line(variable, int(comparison.entries[worst]))
         for exponent in range(1, 13 if self.problem.precision < 1e-12 else 7):
             curve.steps.append(10.0**-exponent)

@@ -72,6 +72,7 @@ class Curve:
 
     place: str
     analytic: float
+    best: float  # the numerical derivative at the step that was chosen
     steps: list = field(default_factory=list)
     numeric: list = field(default_factory=list)
 
@@ -151,10 +152,20 @@ class Report:
         if self.curve is None:
             right.set_axis_off()
         else:
-            errors = np.abs(np.asarray(self.curve.numeric) - self.curve.analytic)
-            right.loglog(self.curve.steps, np.maximum(errors, 1e-18), "o-")
+            numeric = np.asarray(self.curve.numeric)
+            for value, label in (
+                (self.curve.analytic, "from the analytic"),
+                (self.curve.best, "from the best numerical"),
+            ):
+                right.loglog(self.curve.steps, np.maximum(np.abs(numeric - value), 1e-17), "o-", label=label)
+            right.set_ylim(
+                top=10 * max(1e-6, *np.abs(numeric - self.curve.analytic), *np.abs(numeric - self.curve.best))
+            )
+            right.legend()
             right.set(
-                xlabel="step", ylabel="|analytic - numerical|", title=f"error against the step, {self.curve.place}"
+                xlabel="step",
+                ylabel="difference of the numerical derivative",
+                title=f"error against the step, {self.curve.place}",
             )
             right.grid(alpha=0.3)
         figure.savefig(path, dpi=120)
