@@ -3,6 +3,8 @@
 `dim` is an axis, several, or None for all; with keepdim they stay as axes of extent 1.
 """
 
+import math
+
 import numpy as np
 
 from ..function import Function
@@ -13,20 +15,38 @@ from .elementwise import exp
 from .extrema import maximum, minimum
 from .rounding import isnan
 
+_SMALL = 1024  # elements, up to which to write them out is faster than to set up strides of 0 (0.6 to 2.3 us)
+
 
 class Sum(Function):
     """y = sum of x over axes: every x enters with factor 1, so each receives the gradient of its sum."""
 
     @staticmethod
     def forward(ctx, x, axes, keepdim):
-        ctx.shape, ctx.kept = x.shape, kept_shape(x.shape, axes)
-        return np.sum(x, axis=axes, dtype=x.dtype, keepdims=keepdim)
+        ctx.shape, ctx.axes = x.shape, axes
+        return np.add.reduce(x, axes, x.dtype, None, keepdim)
 
     @staticmethod
     def backward(ctx, grad):
-        from .shape import expand, reshape
+        return Spread.apply(grad, ctx.axes, ctx.shape)
 
-        return expand(reshape(grad, ctx.kept), ctx.shape)
+
+class Spread(Function):
+    """The adjoint of Sum: each sum's x to all elements of `shape` that entered it."""
+
+    @staticmethod
+    def forward(ctx, x, axes, shape):
+        ctx.axes, ctx.kept = axes, x.ndim == len(shape)
+        x = x.reshape(kept_shape(shape, axes))
+        if math.prod(shape) > _SMALL:
+            return np.broadcast_to(x, shape)
+        y = np.empty(shape, x.dtype)
+        y[...] = x
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        return Sum.apply(grad, ctx.axes, ctx.kept)
 
 
 class Extremum(Function):
