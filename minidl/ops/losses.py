@@ -16,6 +16,7 @@ import numpy as np
 from ..function import Function
 from ..tensor import Tensor
 from ._common import as_floating, as_real, as_tensor, check_broadcast, operands
+from .activation import logsigmoid
 from .arithmetic import where
 from .elementwise import abs, exp, log
 from .indexing import getitem
@@ -172,20 +173,6 @@ class BinaryCrossEntropy(Function):
         return grad_x, grad_t
 
 
-class LogSigmoid(Function):
-    """y = log sigmoid x = min(x, 0) - log(1 + exp -|x|): dy/dx = sigmoid -x = exp(log sigmoid -x)."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return grad * exp(LogSigmoid.apply(-x))
-
-
 def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     """-(t log x + (1 - t) log(1 - x)) of probabilities x and targets t, both from 0 to 1.
 
@@ -217,7 +204,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     """
     name = "binary_cross_entropy_with_logits"
     input, target, weight = _of_one_shape(name, input, target, weight, reduction)
-    log_x, log_rest = LogSigmoid.apply(input), LogSigmoid.apply(-input)
+    log_x, log_rest = logsigmoid(input), logsigmoid(-input)
     positive = target * log_x
     if pos_weight is not None:
         pos_weight = as_tensor(name, pos_weight)
