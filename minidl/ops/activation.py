@@ -37,10 +37,10 @@ class Softplus(OfInput):
 
 
 class LogSigmoid(OfInput):
-    """y = -log(1 + e^-x): dy/dx = sigmoid(-x)."""
+    """y = -log(1 + e^-x): dy/dx = sigmoid(-x), as exp(logsigmoid(-x)): exact to second order."""
 
     f = staticmethod(lambda x: np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))))
-    slope = staticmethod(lambda x: sigmoid(-x))
+    slope = staticmethod(lambda x: exp(logsigmoid(-x)))
 
 
 class Elu(OfInput):
