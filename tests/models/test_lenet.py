@@ -59,3 +59,29 @@ def test_mistakes_are_named():
         models.create("lenet", init="zeros")
     with pytest.raises(ValueError, match="lenet has no such option.*depth"):
         models.create("lenet", depth=3)
+
+
+def test_hessian_vector_products_of_the_whole_net():
+    """Against differences of first gradients, which other tests hold to numerical ones."""
+    dl.manual_seed(0)
+    net, rng = dl.models.create("lenet"), np.random.default_rng(1)
+    parameters = list(net.parameters())
+    for p in parameters:
+        p.data = p.data.astype(np.float64)
+    x, labels = dl.Tensor(rng.standard_normal((3, 1, 32, 32))), dl.Tensor(np.array([1, 4, 7]))
+    vectors = [rng.standard_normal(p.shape) for p in parameters]
+
+    def gradients(**options):
+        return dl.grad(dl.ops.cross_entropy(net(x), labels), parameters, **options)
+
+    def moved(step):
+        for p, v in zip(parameters, vectors, strict=True):
+            p.data = p.data + step * v
+        return [g.numpy() for g in gradients()]
+
+    firsts = gradients(create_graph=True)
+    products = dl.grad(firsts, parameters, vectors)
+    ahead, behind = moved(1e-6), moved(-2e-6)
+    for product, a, b in zip(products, ahead, behind, strict=True):
+        expected = (a - b) / 2e-6
+        np.testing.assert_allclose(product.numpy(), expected, rtol=0, atol=1e-7 * np.abs(expected).max())
