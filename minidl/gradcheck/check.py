@@ -298,11 +298,10 @@ class _Check:
     def _judge(self, backward, gradients):
         report = self.report
         findings, notes = kinks.check(self.problem, backward, self.weights, report.comparisons, self.rng)
-        report.findings += findings
+        wrong = [self._wrong(comparison, gradients) for comparison in report.comparisons if comparison.wrong.any()]
+        report.findings = wrong + report.findings + findings  # what explains most comes first
         report.warnings += notes
         for comparison in report.comparisons:
-            if comparison.wrong.any():
-                report.findings.insert(0, self._wrong(comparison, gradients))
             if (comparison.state == "noisy").any():
                 place = comparison.variable.place(int(comparison.entries[np.argmax(comparison.state == "noisy")]))
                 report.warnings.append(

@@ -1,5 +1,6 @@
 """gradcheck on functions whose gradients are known to be right or wrong, and what it says of the wrong ones."""
 
+import re
 import warnings
 
 import numpy as np
@@ -85,8 +86,6 @@ EXPLAINED = [
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_failure_names_the_pattern(forward, backward, inputs, text):
-    import re
-
     message = failure(operation(forward, backward), *inputs)
     assert re.search(text, " ".join(message.split())), message
 
@@ -141,7 +140,7 @@ def test_returns_true_or_false():
         (lambda: dl.gradcheck(ops.exp, (X,), eps=-1.0), "eps must be a number of at least 0, got -1.0"),
         (lambda: dl.gradcheck(ops.exp, (X,), method="magic"), "auto, central, complex, got 'magic'"),
         (lambda: dl.gradcheck(ops.exp, (X,), max_entries=0), "max_entries must be a positive integer, got 0"),
-        (lambda: dl.gradcheck(ops.abs, (X,), method="complex"), "not"),
+        (lambda: dl.gradcheck(ops.abs, (X,), method="complex"), "method='complex'.*(analytic|does not)"),
     ],
 )  # fmt: skip
 def test_errors_of_use(call, match):
