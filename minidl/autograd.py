@@ -231,8 +231,7 @@ def _differentiate(node, ctx, grads, recording):
             if grads[index] is None:
                 zeros = np.zeros(shape, dtype)
                 grads[index] = _tensor.wrap(zeros, None, 0) if recording else zeros
-    elementwise = node.elementwise
-    results = node.backward(ctx, *(grads if recording or elementwise else map(_as_tensor, grads)))
+    results = node.backward(ctx, *(grads if recording or node.on_arrays else map(_as_tensor, grads)))
     if type(results) is not tuple:
         results = tuple(results) if isinstance(results, list) else (results,)
     edges = node._edges
@@ -246,16 +245,19 @@ def _differentiate(node, ctx, grads, recording):
             checked.append(None)
             continue
         source, index = edge
+        shape, dtype = source._outputs[index] if source._edges is not None else (source._data.shape, source._data.dtype)
         if type(result) is np.ndarray and not recording:
+            if result.dtype is dtype and result.shape == shape:
+                checked.append(result)
+                continue
             array = result
         elif isinstance(result, _tensor.Tensor):
             array = result._data
         else:
             array = _as_gradient(node, len(checked), result)
             result = _tensor.wrap(array, _Opaque(node, grads, array) if recording else None, 0)
-        shape, dtype = source._outputs[index] if source._edges is not None else (source._data.shape, source._data.dtype)
-        if array.shape != shape or array.dtype is not dtype and array.dtype != dtype:
-            if elementwise and _was_repeated(shape, array.shape):
+        if array.shape != shape or array.dtype != dtype:
+            if node.elementwise and _was_repeated(shape, array.shape):
                 result = unbroadcast(result, shape)
             what = f"{node.name}.backward: the gradient of input number {len(checked)}"
             check_gradient(what, _as_tensor(result), shape, dtype)

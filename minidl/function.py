@@ -113,9 +113,10 @@ class Function:
     left out. What is not a Tensor (sizes, masks) may be kept as an attribute of ctx.
 
     Attributes of a subclass:
-        elementwise: set True for an operation whose inputs broadcast and whose backward is written with operators
-            alone. The gradients that it returns are then summed over the axes along which an input was repeated, and
-            where nothing is recorded it is given arrays in place of Tensors, on which the same formula runs faster.
+        on_arrays: set True for an operation whose backward is written with operators and `call` alone. Where nothing is
+            recorded it is given arrays in place of Tensors, on which the same formula runs faster.
+        elementwise: set True for an operation as above whose inputs broadcast. The gradients that it returns are then
+            also summed over the axes along which an input was repeated.
         is_view: set True for an operation whose outputs may share the memory of its first input, and nothing but that:
             changes in place are then followed (views.py): of the input, and of the output where it is the only one.
 
@@ -124,6 +125,7 @@ class Function:
         saved_tensors: what was saved, as Tensors.
     """
 
+    on_arrays = False
     elementwise = False
     is_view = False
     _saved = ()  # (value, index of an output, version, counter) of each array; the counter of a Tensor is its own
@@ -174,15 +176,17 @@ class Function:
         if self._freed:
             self.raise_freed()
         Tensor, recording = _tensor.Tensor, _modes.grad
-        as_arrays = self.elementwise and not recording
+        as_arrays = self.on_arrays and not recording
         restored = []
         for value, index, version, counter in self._saved:
             if isinstance(value, Tensor):
                 counter = value._counter
                 restored.append(value._data if as_arrays else value)
+            elif as_arrays:
+                restored.append(value)
             elif index is not None:
-                restored.append(value if as_arrays else _tensor.wrap(value, self, index, counter))
-            elif as_arrays or not isinstance(value, np.ndarray | np.generic):
+                restored.append(_tensor.wrap(value, self, index, counter))
+            elif not isinstance(value, np.ndarray | np.generic):
                 restored.append(value)
             elif recording and value.dtype.kind in "fc":
                 raise RuntimeError(
@@ -244,6 +248,19 @@ class Function:
             del self._retained[tensor._index]
             if result._node is not None:
                 result._node.retain_output(result._index, tensor)
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        cls.on_arrays = cls.on_arrays or cls.elementwise
+
+    @classmethod
+    def call(cls, x, *args):
+        """apply where x is a Tensor; forward alone where it is an array. For a backward that is given either."""
+        if isinstance(x, _tensor.Tensor):
+            return cls.apply(x, *args)
+        ctx = cls()
+        ctx.needs_input_grad = (False,) * (1 + len(args))
+        return cls.forward(ctx, x, *args)
 
     @classmethod
     def apply(cls, *args):

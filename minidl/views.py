@@ -9,39 +9,48 @@ that is read pays nothing.
 """
 
 import weakref
-from collections import namedtuple
 
 import numpy as np
 
-from .function import Function, is_grad_enabled
+from .function import Function, _modes
 from .tensor import Tensor, wrap
 
-# steps: ((Function, arguments after the Tensor, which output), ...), None where they are unknown.
-# obstacle: why this view cannot be changed in place while the graph is recorded, or None.
-View = namedtuple("View", "base steps obstacle")
+
+class View:
+    """What a Tensor is a view of.
+
+    steps: (the steps before, Function, arguments after the Tensor, which output), () for the base itself, None where
+    they are unknown. obstacle: why this view cannot be changed in place while the graph is recorded, or None.
+    """
+
+    __slots__ = ("base", "steps", "obstacle")
+
+    def __init__(self, base, steps, obstacle):
+        self.base, self.steps, self.obstacle = base, steps, obstacle
+
 
 _ROOM = 8  # references to views kept before the dead ones among them are looked for
 
 
 def note(view, node, args, several):
     """Note where `view`, an output of `node` (one of several), shares its memory with one of the arguments."""
-    base = view._data if view._data.base is None else view._data.base  # NumPy lets every view refer to the owner
+    array = view._data
+    owner = array if array.base is None else array.base  # NumPy lets every view refer to the owner
     for source in args:
-        if isinstance(source, Tensor) and (base is source._data or base is source._data.base):
-            _note(view, source, node, args, several)
-            return
-
-
-def _note(view, source, node, args, several):
-    counter = view._counter = source.counter()
-    if not is_grad_enabled():
+        if isinstance(source, Tensor) and (owner is source._data or owner is source._data.base):
+            break
+    else:
+        return
+    counter = view._counter = source._counter or source.counter()
+    if not _modes.grad:
         view._view = View(None, None, "made under no_grad()")
         return
-    base, steps, obstacle = source._view or (source, (), None)
+    known = source._view
+    base, steps, obstacle = (source, (), None) if known is None else (known.base, known.steps, known.obstacle)
     if not node.is_view or source is not args[0]:
         steps, obstacle = None, f"returned by {node.name}.forward, which does not say how it was made (is_view)"
     elif steps is not None:
-        steps += ((type(node), args[1:], view._index),)
+        steps = steps, type(node), args[1:], view._index
         obstacle = f"one of several that {node.name} returned" if several else obstacle
     view._view = View(base, steps, obstacle)
     if len(counter.views) >= counter.room:
@@ -56,7 +65,8 @@ def replace_history(tensor, result, what):
     Raises:
         RuntimeError: a leaf that requires a gradient, or a view of one; a view whose way from its base is unknown.
     """
-    base, steps, obstacle = tensor._view or (tensor, (), None)
+    view = tensor._view or View(tensor, (), None)
+    base, steps, obstacle = view.base, view.steps, view.obstacle
     if obstacle:
         raise RuntimeError(
             f"{what}: the Tensor shares its memory with another, it is a view {obstacle}; use an operation that "
@@ -90,7 +100,11 @@ def _move(tensor, result):
 
 def _follow(base, steps):
     """The view of `base` that the steps lead to."""
-    for operation, args, index in steps:
+    path = []
+    while steps:
+        steps, *step = steps
+        path.append(step)
+    for operation, args, index in reversed(path):
         views = operation.apply(base, *args)
         base = views[index] if isinstance(views, tuple) else views
     return base

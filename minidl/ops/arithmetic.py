@@ -55,25 +55,28 @@ class Mul(Function):
     @staticmethod
     def backward(ctx, grad):
         a, b = ctx.saved_tensors  # what is None is not needed
-        return None if b is None else grad * conj(b), None if a is None else grad * conj(a)
+        if grad.dtype.kind == "c":
+            a, b = a if a is None else conj(a), b if b is None else conj(b)
+        return None if b is None else grad * b, None if a is None else grad * a
 
 
 class Div(Function):
-    """y = a / b: dy/da = 1 / b, dy/db = -a / b^2 = -y / b."""
+    """y = a / b: dy/da = 1 / b, dy/db = -a / b^2."""
 
     elementwise = True
 
     @staticmethod
     def forward(ctx, a, b):
-        y = np.true_divide(a, b)
-        ctx.save_for_backward(b, y if ctx.needs_input_grad[1] else None)
-        return y
+        ctx.save_for_backward(b, a if ctx.needs_input_grad[1] else None)
+        return np.true_divide(a, b)
 
     @staticmethod
     def backward(ctx, grad):
-        b, y = ctx.saved_tensors
-        share = grad / conj(b)
-        return share, -share * conj(y) if ctx.needs_input_grad[1] else None
+        b, a = ctx.saved_tensors
+        if grad.dtype.kind == "c":
+            a, b = a if a is None else conj(a), conj(b)
+        share = grad / b
+        return share, None if a is None else share * (a / -b)
 
 
 class Neg(Function):

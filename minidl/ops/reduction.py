@@ -7,7 +7,7 @@ import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_floating, as_tensor, astype, kept_shape, normalize_axis, reduced_axes
+from ._common import as_floating, as_tensor, astype, broadcast, kept_shape, normalize_axis, reduced_axes
 from .arithmetic import conj, where
 from .elementwise import exp
 from .extrema import maximum, minimum
@@ -17,6 +17,8 @@ from .rounding import isnan
 class Sum(Function):
     """y = sum of x over axes: every x enters with factor 1, so each receives the gradient of its sum."""
 
+    on_arrays = True
+
     @staticmethod
     def forward(ctx, x, axes, keepdim):
         ctx.shape, ctx.axes = x.shape, axes
@@ -24,20 +26,22 @@ class Sum(Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return Spread.apply(grad, ctx.axes, ctx.shape)
+        return Spread.call(grad, ctx.axes, ctx.shape)
 
 
 class Spread(Function):
     """The adjoint of Sum: each sum's x to all elements of `shape` that entered it."""
 
+    on_arrays = True
+
     @staticmethod
     def forward(ctx, x, axes, shape):
         ctx.axes, ctx.kept = axes, x.ndim == len(shape)
-        return np.broadcast_to(x.reshape(kept_shape(shape, axes)), shape)
+        return broadcast(x if ctx.kept else x.reshape(kept_shape(shape, axes)), shape)
 
     @staticmethod
     def backward(ctx, grad):
-        return Sum.apply(grad, ctx.axes, ctx.kept)
+        return Sum.call(grad, ctx.axes, ctx.kept)
 
 
 class Extremum(Function):

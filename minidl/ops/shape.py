@@ -12,7 +12,7 @@ from ._common import as_tensor, normalize_axes, normalize_axis, unbroadcast
 class Reshape(Function):
     """The same elements in the same order under another shape."""
 
-    is_view = True
+    is_view = on_arrays = True
 
     @staticmethod
     def forward(ctx, x, shape):
@@ -21,13 +21,13 @@ class Reshape(Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return reshape(grad, ctx.shape)
+        return Reshape.call(grad, ctx.shape)
 
 
 class Permute(Function):
     """y's axis i is x's axis axes[i]; the gradient goes back by the inverse permutation."""
 
-    is_view = True
+    is_view = on_arrays = True
 
     @staticmethod
     def forward(ctx, x, axes):
@@ -36,13 +36,13 @@ class Permute(Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return Permute.apply(grad, tuple(int(i) for i in np.argsort(ctx.axes)))
+        return Permute.call(grad, tuple(int(i) for i in np.argsort(ctx.axes)))
 
 
 class Expand(Function):
     """Repeat x along new axes and axes of extent 1: an element receives the sum of its copies' gradients."""
 
-    is_view = True
+    is_view = on_arrays = True
 
     @staticmethod
     def forward(ctx, x, shape):
@@ -57,6 +57,8 @@ class Expand(Function):
 class Astype(Function):
     """A conversion of dtype; the gradient is converted back: that of a real number is the real part."""
 
+    on_arrays = True
+
     @staticmethod
     def forward(ctx, x, dtype):
         ctx.dtype = x.dtype
@@ -64,11 +66,13 @@ class Astype(Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return Astype.apply(grad, ctx.dtype)
+        return Astype.call(grad, ctx.dtype)
 
 
 class Clone(Function):
     """A copy in memory of its own."""
+
+    on_arrays = True
 
     @staticmethod
     def forward(ctx, x, order):
@@ -84,9 +88,14 @@ def sizes_of(name, sizes, what="sizes"):
     if len(sizes) == 1 and isinstance(sizes[0], tuple | list):
         sizes = sizes[0]
     for size in sizes:
+        if type(size) is not int:
+            break
+    else:
+        return tuple(sizes)
+    for size in sizes:
         if not isinstance(size, int | np.integer) or isinstance(size, bool):
             raise TypeError(f"{name}: {what} must be integers, got {size!r}")
-    return tuple(int(size) for size in sizes)
+    return tuple(map(int, sizes))
 
 
 def reshape(input, *shape):
@@ -99,7 +108,7 @@ def reshape(input, *shape):
         ValueError: the number of elements differs.
     """
     input, shape = as_tensor("reshape", input), sizes_of("reshape", shape)
-    if any(size < -1 for size in shape):
+    if shape and min(shape) < -1:
         raise ValueError(f"reshape: sizes must be at least 0, one of them may be -1, got {shape}")
     try:
         return Reshape.apply(input, shape)
