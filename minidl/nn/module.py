@@ -395,7 +395,7 @@ class Module:
 
     def __repr__(self):
         inner = [self.extra_repr()] if self.extra_repr() else []
-        inner += [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self.named_children()]
+        inner += [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self._modules.items()]
         if not self._modules:
             return f"{type(self).__name__}({', '.join(inner)})"
         return f"{type(self).__name__}(\n  " + "\n  ".join(inner) + "\n)"
