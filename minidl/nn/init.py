@@ -106,10 +106,12 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0):
     """Independent draws from the part of the normal distribution that lies in [a, b]; a and b are values, not stds.
 
     Raises:
-        ValueError: std is not positive, or a not less than b.
+        ValueError: mean is not finite, std not positive and finite, or a not less than b.
     """
-    if not std > 0:
-        raise ValueError(f"trunc_normal_: std must be positive, got {std}")
+    if not math.isfinite(mean):
+        raise ValueError(f"trunc_normal_: mean must be finite, got {mean}")
+    if not 0 < std < math.inf:
+        raise ValueError(f"trunc_normal_: std must be positive and finite, got {std}")
     if not a < b:
         raise ValueError(f"trunc_normal_: a must be less than b, got {a} and {b}")
     drawn = _truncated((a - mean) / std, (b - mean) / std, math.prod(tensor.shape))
@@ -143,7 +145,7 @@ def _truncated(low, high, count):
 
         def propose(n):
             x = random.uniform(low, high, n)
-            return x[random.random(n) <= np.exp((nearest * nearest - x * x) / 2)]
+            return x[random.random(n) <= np.exp((nearest - x) * (nearest + x) / 2)]
 
     parts, have = [np.empty(0)], 0
     while have < count:

@@ -91,6 +91,7 @@ def test_orthogonal_is_uniform_over_orthogonal_matrices():
     [
         (0, 1, -2, 2), (0, 0.02, -2, 2), (1, 2, 0.5, 3), (0, 1, -0.1, 0.3), (0, 1, 5, math.inf), (0, 1, -9, -6),
         (3, 0.5, -2, 2), (0, 1, 4, 4.01), (0, 1, 0.7, 30), (0, 1, -math.inf, math.inf), (0, 1, -0.01, math.inf),
+        (0, 1, 30, 30.01), (10, 0.01, -2, 2),
     ],
 )  # fmt: skip
 def test_truncated_normal(mean, std, a, b):
@@ -172,6 +173,8 @@ def test_initialize():
     assert init.initialize(net, "constant") is net
     assert (net[0].weight.data == np.float32(1 / 30)).all() and (net[1].weight.data == np.float32(1 / 75)).all()
     assert not net[0].bias.data.any()
+    w = init.initialize(net, "orthogonal")[1].weight.data.reshape(4, -1)
+    np.testing.assert_allclose(w @ w.T, np.eye(4), atol=1e-6)
     with pytest.raises(ValueError, match="scheme must be one of he, xavier, lecun, orthogonal, constant, got 'zero'"):
         init.initialize(net, "zero")
 
@@ -183,7 +186,8 @@ def test_initialize():
         (lambda: init.kaiming_uniform_(weights(), mode="fan"), "mode must be 'fan_in' or 'fan_out', got 'fan'"),
         (lambda: init.normal_(weights(), std=-1), "std must not be negative, got -1"),
         (lambda: init.uniform_(weights(), 2, 1), "a must not be greater than b, got 2 and 1"),
-        (lambda: init.trunc_normal_(weights(), std=0), "trunc_normal_: std must be positive, got 0"),
+        (lambda: init.trunc_normal_(weights(), std=0), "trunc_normal_: std must be positive and finite, got 0"),
+        (lambda: init.trunc_normal_(weights(), math.nan), "trunc_normal_: mean must be finite, got nan"),
         (lambda: init.trunc_normal_(weights(), a=2, b=2), "trunc_normal_: a must be less than b, got 2 and 2"),
         (lambda: init.eye_(weights()), r"eye_: a Tensor of two dimensions is needed, got shape \(64, 48, 3, 5\)"),
         (lambda: init.dirac_(dl.tensor([[1.0]])), r"dirac_: a Tensor of 3, 4 or 5 dimensions is needed, got shape"),
