@@ -1,7 +1,55 @@
 """Layers and nets: modules that hold weights and call operations."""
 
 from . import init
-from .layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
+from .activation import (
+    ELU,
+    GELU,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softmin,
+    Softplus,
+    Tanh,
+)
+from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from .layers import Conv2d, MaxPool2d
+from .linear import Identity, Linear
 from .module import Module, Parameter
+from .shape import Flatten, Unflatten
 
-__all__ = ["Conv2d", "Flatten", "Linear", "MaxPool2d", "Module", "Parameter", "ReLU", "Sequential", "init"]
+__all__ = [
+    "Conv2d",
+    "ELU",
+    "Flatten",
+    "GELU",
+    "Hardtanh",
+    "Identity",
+    "LeakyReLU",
+    "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
+    "MaxPool2d",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "Parameter",
+    "ParameterDict",
+    "ParameterList",
+    "ReLU",
+    "ReLU6",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softmin",
+    "Softplus",
+    "Tanh",
+    "Unflatten",
+    "init",
+]

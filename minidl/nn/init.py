@@ -8,6 +8,10 @@ A layer multiplies the variance of what flows through it by fan_in * Var(w) forw
     He      2 / fan_in  (before a ReLU)   He et al. 2015, "Delving Deep into Rectifiers", equation 10
 
 fan_in is the number of inputs that meet in one output, fan_out the number of outputs that one input reaches.
+Orthogonal weights keep more than the variance: every singular value is 1, so no direction fades or grows, in any depth
+of linear layers (Saxe, McClelland, Ganguli 2014, "Exact solutions to the nonlinear dynamics of learning in deep linear
+neural networks", section 3).
+
 With constant weights every unit of a layer computes the same and receives the same gradient: they never separate.
 """
 
@@ -19,7 +23,11 @@ from ..random import generator
 
 
 def fans(tensor):
-    """(fan_in, fan_out) of weights (out, in) or (out, in/groups, KH, KW).
+    """(fan_in, fan_out) of weights (out, in) or (out, in/groups, KH, KW): shape[1] and shape[0], times KH*KW.
+
+    They are read off the shape alone, as in PyTorch. With groups fan_in is exact, but fan_out is `groups` times the
+    outputs that an input reaches. Weights of a transposed convolution are (in, out/groups, KH, KW): there the two are
+    exchanged, so "fan_out" is what keeps the scale forward where stride is 1.
 
     Raises:
         ValueError: fewer than two dimensions.
@@ -30,19 +38,33 @@ def fans(tensor):
     return tensor.shape[1] * receptive, tensor.shape[0] * receptive
 
 
+_GAINS = {
+    **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "sigmoid"), 1.0),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), 1.0),
+    "tanh": 5 / 3,
+    "relu": math.sqrt(2),
+    "selu": 3 / 4,
+}
+
+
 def calculate_gain(nonlinearity, param=None):
-    """By what the standard deviation of the weights must grow to make up for an activation (PyTorch's table)."""
-    if nonlinearity in ("linear", "sigmoid", "conv2d"):
-        return 1.0
-    if nonlinearity == "tanh":
-        return 5.0 / 3
-    if nonlinearity == "relu":
-        return math.sqrt(2.0)
+    """By what the standard deviation of the weights must grow to make up for an activation (PyTorch's table).
+
+    param: the negative slope of "leaky_relu", 0.01 where None.
+
+    Raises:
+        ValueError: an unknown activation. TypeError: a slope that is no number.
+    """
     if nonlinearity == "leaky_relu":
+        if param is not None and (not isinstance(param, int | float) or isinstance(param, bool)):
+            raise TypeError(f"calculate_gain: the negative slope must be a number, got {param!r}")
         return math.sqrt(2.0 / (1 + (0.01 if param is None else param) ** 2))
-    raise ValueError(
-        f"calculate_gain: nonlinearity must be linear, sigmoid, tanh, relu or leaky_relu, got {nonlinearity!r}"
-    )
+    if nonlinearity not in _GAINS:
+        raise ValueError(
+            "calculate_gain: nonlinearity must be linear, sigmoid, tanh, relu, leaky_relu or selu, or the name of a "
+            f"convolution, got {nonlinearity!r}"
+        )
+    return _GAINS[nonlinearity]
 
 
 def _fill(tensor, values, what):
@@ -78,6 +100,113 @@ def uniform_(tensor, a=0.0, b=1.0):
     if a > b:
         raise ValueError(f"uniform_: a must not be greater than b, got {a} and {b}")
     return _fill(tensor, generator().uniform(a, b, tensor.shape), "uniform_")
+
+
+def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0):
+    """Independent draws from the part of the normal distribution that lies in [a, b]; a and b are values, not stds.
+
+    Raises:
+        ValueError: mean is not finite, std not positive and finite, or a not less than b.
+    """
+    if not math.isfinite(mean):
+        raise ValueError(f"trunc_normal_: mean must be finite, got {mean}")
+    if not 0 < std < math.inf:
+        raise ValueError(f"trunc_normal_: std must be positive and finite, got {std}")
+    if not a < b:
+        raise ValueError(f"trunc_normal_: a must be less than b, got {a} and {b}")
+    drawn = _truncated((a - mean) / std, (b - mean) / std, math.prod(tensor.shape))
+    return _fill(tensor, np.clip(mean + std * drawn, a, b).reshape(tensor.shape), "trunc_normal_")
+
+
+def _truncated(low, high, count):
+    """Draws from the standard normal distribution between low and high, by rejection.
+
+    As in Robert 1995, "Simulation of truncated normal variables": of the three proposals, that which is seldom
+    refused, so that an interval far out in a tail takes no longer.
+    """
+    if high < 0:
+        return -_truncated(-high, -low, count)
+    random = generator()
+    nearest = max(low, 0.0)
+    if math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2)) > 0.5:  # more than a quarter of the draws
+
+        def propose(n):
+            x = random.standard_normal(n)
+            return x[(x >= low) & (x <= high)]
+
+    elif low > 0 and (high - low) * low > 1:
+        rate = (low + math.sqrt(low * low + 4)) / 2
+
+        def propose(n):
+            x = low + random.exponential(1 / rate, n)
+            return x[(random.random(n) <= np.exp(-((x - rate) ** 2) / 2)) & (x <= high)]
+
+    else:
+
+        def propose(n):
+            x = random.uniform(low, high, n)
+            return x[random.random(n) <= np.exp((nearest - x) * (nearest + x) / 2)]
+
+    parts, have = [np.empty(0)], 0
+    while have < count:
+        parts.append(propose(count - have))
+        have += len(parts[-1])
+    return np.concatenate(parts)
+
+
+def eye_(tensor):
+    """The identity matrix, with zeros around it where the matrix is not square: a Linear that passes its input on.
+
+    Raises:
+        ValueError: not two dimensions.
+    """
+    if tensor.ndim != 2:
+        raise ValueError(f"eye_: a Tensor of two dimensions is needed, got shape {tensor.shape}")
+    return _fill(tensor, np.eye(*tensor.shape), "eye_")
+
+
+def dirac_(tensor, groups=1):
+    """Windows that are 1 at their centre for the channel of the same number and 0 elsewhere: a convolution that passes
+    as many channels on as it can, in each group.
+
+    Args:
+        tensor: (out, in/groups, …) with one, two or three axes of the window.
+
+    Raises:
+        ValueError: another number of dimensions, or groups that do not divide out.
+    """
+    if tensor.ndim not in (3, 4, 5):
+        raise ValueError(f"dirac_: a Tensor of 3, 4 or 5 dimensions is needed, got shape {tensor.shape}")
+    if not isinstance(groups, int) or groups < 1 or tensor.shape[0] % groups:
+        raise ValueError(f"dirac_: groups must be a positive integer that divides {tensor.shape[0]}, got {groups!r}")
+    values = np.zeros(tensor.shape)
+    centre = tuple(size // 2 for size in tensor.shape[2:])
+    per_group = tensor.shape[0] // groups
+    for group in range(groups):
+        for channel in range(min(per_group, tensor.shape[1])):
+            values[(group * per_group + channel, channel, *centre)] = 1
+    return _fill(tensor, values, "dirac_")
+
+
+def orthogonal_(tensor, gain=1.0):
+    """A random orthogonal matrix times gain: W W^T = gain^2 I, or W^T W where there are more rows than columns.
+
+    Weights (out, in, KH, KW) are taken as a matrix (out, in*KH*KW). The factor Q of a matrix of normal draws is
+    uniform over all orthogonal matrices once the signs of R's diagonal are made positive (Mezzadri 2007, "How to
+    generate random matrices from the classical compact groups"). Before a ReLU, a gain of sqrt(2) keeps the scale.
+
+    Raises:
+        ValueError: fewer than two dimensions.
+    """
+    if tensor.ndim < 2:
+        raise ValueError(f"orthogonal_: weights of at least two dimensions are needed, got shape {tensor.shape}")
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    if not rows * columns:
+        return tensor
+    drawn = generator().standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(drawn)
+    q *= np.where(np.diag(r) < 0, -1.0, 1.0)
+    return _fill(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape), "orthogonal_")
 
 
 def kaiming_normal_(tensor, a=0.0, mode="fan_in", nonlinearity="relu"):
@@ -126,6 +255,7 @@ SCHEMES = {
     "he": kaiming_normal_,
     "xavier": xavier_normal_,
     "lecun": lecun_normal_,
+    "orthogonal": orthogonal_,
     "constant": lambda tensor: constant_(tensor, 1.0 / fans(tensor)[0]),
 }
 

@@ -1,11 +1,21 @@
 """Module: a layer or a net. It holds parameters, buffers and other modules, found by the names they are assigned to."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
 from ..tensor import Tensor
 from . import hooks
 
 _MISSING = object()
+
+
+class LoadReport(NamedTuple):
+    """What a state_dict and a module did not have in common."""
+
+    missing_keys: list  # the module has them, the dictionary does not
+    unexpected_keys: list  # the dictionary has them, the module does not
 
 
 class Parameter(Tensor):
@@ -29,7 +39,7 @@ class Module:
 
     def __init__(self):
         # Set past __setattr__, which needs them.
-        self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={}, _hooks={})
+        self.__dict__.update(training=True, _parameters={}, _buffers={}, _modules={}, _hooks={}, _not_saved=set())
 
     def forward(self, *inputs):
         """What the module computes."""
@@ -81,10 +91,11 @@ class Module:
         for members in ("_parameters", "_buffers", "_modules"):
             present = self.__dict__[members]
             if name in present and members != kind:
-                if value is None or members == "_buffers" and isinstance(value, Tensor):
+                if value is None or members == "_buffers" and not kind and isinstance(value, Tensor):
                     present[name] = value
                     return
                 del present[name]
+                self._not_saved.discard(name)
         if kind:
             self.__dict__.pop(name, None)
             self.__dict__[kind][name] = value
@@ -102,6 +113,7 @@ class Module:
         for members in ("_parameters", "_buffers", "_modules"):
             if name in self.__dict__[members]:
                 del self.__dict__[members][name]
+                self._not_saved.discard(name)
                 return
         object.__delattr__(self, name)
 
@@ -109,69 +121,145 @@ class Module:
         return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
 
     def register_parameter(self, name, parameter):
-        """Hold a Parameter, or None where an optional one is absent."""
-        if parameter is not None and not isinstance(parameter, Parameter):
-            raise TypeError(f"register_parameter: {name!r} must be a Parameter or None, got {type(parameter).__name__}")
+        """Hold a Parameter, or None where an optional one is absent.
+
+        Raises:
+            TypeError: neither of these, or the name is no string. ValueError: an empty name, or one with dots.
+            KeyError: the module has another attribute of that name.
+        """
+        self._check_new("register_parameter", "_parameters", name, parameter, Parameter)
         self._parameters[name] = parameter
 
-    def register_buffer(self, name, tensor):
-        """Hold a Tensor that is saved with the module but not trained."""
-        if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"register_buffer: {name!r} must be a Tensor or None, got {type(tensor).__name__}")
+    def register_buffer(self, name, tensor, persistent=True):
+        """Hold a Tensor that goes with the module (to, state_dict) but is not trained, or None where it is absent.
+
+        Args:
+            persistent: whether it belongs to the state_dict.
+
+        Raises:
+            as register_parameter.
+        """
+        self._check_new("register_buffer", "_buffers", name, tensor, Tensor)
         self._buffers[name] = tensor
+        (self._not_saved.discard if persistent else self._not_saved.add)(name)
 
     def add_module(self, name, module):
-        """Hold a module under a name that need not be an identifier."""
-        if not isinstance(module, Module):
-            raise TypeError(f"add_module: {name!r} must be a Module, got {type(module).__name__}")
-        if not name or "." in name:
-            raise ValueError(f"add_module: a name must be non-empty and without dots, got {name!r}")
+        """Hold a module, or None, under a name that need not be an identifier.
+
+        Raises:
+            as register_parameter.
+        """
+        self._check_new("add_module", "_modules", name, module, Module)
         self._modules[name] = module
 
+    register_module = add_module
+
+    def _check_new(self, what, members, name, value, kind):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{what}: {name!r} must be a {kind.__name__} or None, got {type(value).__name__}")
+        if not isinstance(name, str):
+            raise TypeError(f"{what}: a name must be a string, got {name!r}")
+        if not name or "." in name:
+            raise ValueError(f"{what}: a name must be non-empty and without dots, got {name!r}")
+        if name not in self.__dict__[members] and hasattr(self, name):
+            raise KeyError(f"{what}: {type(self).__name__} has another attribute {name!r}")
+
     def children(self):
-        """The modules held directly."""
+        """The modules held directly, each once."""
         return (module for _, module in self.named_children())
 
     def named_children(self):
-        """(name, module) of the modules held directly."""
-        return ((name, module) for name, module in self._modules.items() if module is not None)
+        """(name, module) of the modules held directly, each once."""
+        seen = set()
+        for name, module in self._modules.items():
+            if module is not None and module not in seen:
+                seen.add(module)
+                yield name, module
 
     def modules(self):
         """This module and all below, each once."""
         return (module for _, module in self.named_modules())
 
-    def named_modules(self, prefix="", seen=None):
-        """(dotted name, module) of this module and all below, each once; this one's name is the prefix."""
-        seen = set() if seen is None else seen
-        if self not in seen:
-            seen.add(self)
-            yield prefix, self
-            for name, child in self.named_children():
-                yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+    def named_modules(self, memo=None, prefix="", remove_duplicate=True):
+        """(dotted name, module) of this module and all below; this one's name is the prefix.
 
-    def _named_members(self, members):
+        Args:
+            memo: a set of modules to leave out; those given are added to it.
+            remove_duplicate: give each module once, however many names it has.
+        """
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        for name, child in self._modules.items():
+            if child is not None:
+                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+
+    def _named_members(self, members, prefix, recurse, remove_duplicate):
         seen = set()
-        for prefix, module in self.named_modules():
+        modules = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
+        for path, module in modules:
             for name, tensor in module.__dict__[members].items():
                 if tensor is not None and tensor not in seen:
-                    seen.add(tensor)
-                    yield f"{prefix}.{name}" if prefix else name, tensor
+                    if remove_duplicate:
+                        seen.add(tensor)
+                    yield f"{path}.{name}" if path else name, tensor
 
-    def parameters(self):
-        """All Parameters of this module and those below, each once."""
-        return (tensor for _, tensor in self.named_parameters())
+    def parameters(self, recurse=True):
+        """All Parameters of this module and, with recurse, of those below, each once."""
+        return (tensor for _, tensor in self.named_parameters(recurse=recurse))
 
-    def named_parameters(self):
-        """(dotted name, Parameter) of this module and those below, each once."""
-        return self._named_members("_parameters")
+    def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
+        """(dotted name, Parameter) of this module and, with recurse, of those below, each once."""
+        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
 
-    def buffers(self):
-        """All buffers of this module and those below, each once."""
-        return (tensor for _, tensor in self.named_buffers())
+    def buffers(self, recurse=True):
+        """All buffers of this module and, with recurse, of those below, each once."""
+        return (tensor for _, tensor in self.named_buffers(recurse=recurse))
 
-    def named_buffers(self):
-        """(dotted name, buffer) of this module and those below, each once."""
-        return self._named_members("_buffers")
+    def named_buffers(self, prefix="", recurse=True, remove_duplicate=True):
+        """(dotted name, buffer) of this module and, with recurse, of those below, each once."""
+        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def get_submodule(self, target):
+        """The module of a dotted name, as named_modules gives it; this one for "".
+
+        Raises:
+            AttributeError: there is none.
+        """
+        module = self
+        for name in target.split(".") if target else ():
+            inner = module._modules.get(name)
+            if inner is None:
+                raise AttributeError(f"get_submodule: {type(module).__name__} has no module {name!r} (of {target!r})")
+            module = inner
+        return module
+
+    def get_parameter(self, target):
+        """The Parameter of a dotted name, as named_parameters gives it.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        return self._get_member("get_parameter", "_parameters", "parameter", target)
+
+    def get_buffer(self, target):
+        """The buffer of a dotted name, as named_buffers gives it.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        return self._get_member("get_buffer", "_buffers", "buffer", target)
+
+    def _get_member(self, what, members, noun, target):
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        tensor = module.__dict__[members].get(name)
+        if tensor is None:
+            raise AttributeError(f"{what}: {type(module).__name__} has no {noun} {name!r} (of {target!r})")
+        return tensor
 
     # ---- what is done to all of it -----------------------------------------------------------------------------------
 
@@ -198,21 +286,44 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self):
-        """Forget all gradients: .grad becomes None."""
+    def zero_grad(self, set_to_none=True):
+        """Forget all gradients: .grad becomes None, or, without set_to_none, a present one becomes zero."""
         for parameter in self.parameters():
-            parameter.grad = None
+            if set_to_none or parameter.grad is None:
+                parameter.grad = None
+            else:
+                parameter.grad = Tensor(np.zeros_like(parameter.grad.data))
 
-    def to(self, dtype):
-        """Convert floating-point parameters and buffers to a dtype, in place; returns the module."""
-        dtype = np.dtype(dtype)
-        if dtype.kind != "f":
-            raise TypeError(f"to: dtype must be floating-point, got {dtype}")
-        for tensor in (*self.parameters(), *self.buffers()):
-            if tensor.dtype.kind == "f":
-                tensor.data = tensor.data.astype(dtype)
-                tensor.grad = None
+    def to(self, *targets):
+        """Convert floating-point parameters and buffers to a dtype, or that of a Tensor, in place; returns the module.
+
+        "cpu" is taken and changes nothing.
+
+        Raises:
+            TypeError: a dtype that is not floating-point. RuntimeError: "cuda": there is no GPU backend.
+            ValueError: a string that names neither device nor dtype.
+        """
+        for target in targets:
+            if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+                Tensor(0.0).to(target)  # says whether there is such a device
+                continue
+            try:
+                dtype = target.dtype if isinstance(target, Tensor) else np.dtype(target)
+            except TypeError:
+                if not isinstance(target, str):
+                    raise TypeError(f"to: a dtype, a device or a Tensor is needed, got {target!r}") from None
+                raise ValueError(f"to: {target!r} is neither a device ('cpu') nor a dtype") from None
+            if dtype.kind != "f":
+                raise TypeError(f"to: dtype must be floating-point, got {dtype}")
+            for tensor in (*self.parameters(), *self.buffers()):
+                if tensor.dtype.kind == "f" and tensor.dtype != dtype:
+                    tensor.data = tensor.data.astype(dtype)
+                    tensor.grad = None
         return self
+
+    def cpu(self):
+        """to("cpu")."""
+        return self.to("cpu")
 
     def double(self):
         """to(float64)."""
@@ -225,14 +336,17 @@ class Module:
     # ---- weights as a dictionary -------------------------------------------------------------------------------------
 
     def state_dict(self):
-        """Dotted name -> Tensor of every parameter and buffer; the Tensors share their memory with the module."""
+        """Dotted name -> Tensor of every parameter and persistent buffer; the Tensors share the module's memory.
+
+        What has several names stands under each of them, as in PyTorch.
+        """
         return {name: tensor.detach() for name, tensor in self._state()}
 
     def _state(self):
-        for prefix, module in self.named_modules():
+        for prefix, module in self.named_modules(remove_duplicate=False):
             for members in (module._parameters, module._buffers):
                 for name, tensor in members.items():
-                    if tensor is not None:
+                    if tensor is not None and name not in module._not_saved:
                         yield f"{prefix}.{name}" if prefix else name, tensor
 
     def load_state_dict(self, state, strict=True):
@@ -242,12 +356,14 @@ class Module:
             strict: also require that no name is missing or unknown.
 
         Returns:
-            (missing names, unknown names); both empty where strict.
+            LoadReport(missing_keys, unexpected_keys); both empty where strict.
 
         Raises:
             KeyError: names that are missing or unknown, listed. ValueError: shapes that differ, listed.
-            Nothing has changed then.
+            TypeError: state is no dictionary. Nothing has changed then.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: state must be a dictionary, got {type(state).__name__}")
         own = dict(self._state())
         missing = [name for name in own if name not in state]
         unknown = [name for name in state if name not in own]
@@ -269,7 +385,7 @@ class Module:
             if name in arrays:
                 tensor.data[...] = arrays[name]
                 tensor.mark_changed("load_state_dict")
-        return missing, unknown
+        return LoadReport(missing, unknown)
 
     # ---- how it prints -----------------------------------------------------------------------------------------------
 
@@ -279,7 +395,7 @@ class Module:
 
     def __repr__(self):
         inner = [self.extra_repr()] if self.extra_repr() else []
-        inner += [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self.named_children()]
+        inner += [f"({name}): {module!r}".replace("\n", "\n  ") for name, module in self._modules.items()]
         if not self._modules:
             return f"{type(self).__name__}({', '.join(inner)})"
         return f"{type(self).__name__}(\n  " + "\n  ".join(inner) + "\n)"

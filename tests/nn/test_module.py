@@ -33,7 +33,11 @@ def test_a_shared_parameter_counts_once():
     layer = nn.Linear(2, 2)
     net = nn.Sequential(layer, layer)
     assert len(list(net.parameters())) == 2
-    assert list(net.state_dict()) == ["0.weight", "0.bias"]
+    assert list(net.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]  # as PyTorch's
+    assert [n for n, _ in net.named_modules()] == ["", "0"]
+    assert [n for n, _ in net.named_modules(remove_duplicate=False)] == ["", "0", "1"]
+    assert [n for n, _ in net.named_parameters(remove_duplicate=False)] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert net.load_state_dict(net.state_dict()) == ([], [])
 
 
 def test_assignment_replaces_whatever_had_the_name():
@@ -71,7 +75,7 @@ def test_misuse_is_named():
         Net().register_parameter("p", dl.tensor(1.0))
     with pytest.raises(ValueError, match="without dots, got 'a.b'"):
         Net().add_module("a.b", nn.ReLU())
-    with pytest.raises(TypeError, match="'m' must be a Module, got int"):
+    with pytest.raises(TypeError, match="'m' must be a Module or None, got int"):
         Net().add_module("m", 3)
 
 
@@ -150,3 +154,74 @@ def test_repr_shows_the_structure():
         "  )\n"
         ")"
     )
+
+
+def test_a_buffer_may_stay_out_of_the_state_dict():
+    net = Net()
+    net.register_buffer("mask", dl.tensor([1.0, 0.0]), persistent=False)
+    net.register_buffer("absent", None)
+    assert [n for n, _ in net.named_buffers()] == ["count", "mask"] and "mask" not in net.state_dict()
+    assert net.double().mask.dtype == np.float64  # it goes with the module all the same
+    assert copy.deepcopy(net).load_state_dict(net.state_dict()) == ([], [])
+    with pytest.raises(KeyError, match="unknown mask"):
+        net.load_state_dict(net.state_dict() | {"mask": np.ones(2)})
+    net.mask = dl.tensor([5.0])  # replaces the buffer, which stays what it was
+    assert net.get_buffer("mask").item() == 5 and "mask" not in net.state_dict()
+    net.mask = nn.Parameter(np.ones(2, np.float32))
+    assert "mask" in net.state_dict()
+    net.register_buffer("absent", dl.tensor(1.0))
+    assert "absent" in net.state_dict()
+
+
+def test_members_by_their_path():
+    net = Net()
+    assert net.get_submodule("") is net and net.get_submodule("body.0") is net.body[0]
+    assert net.get_parameter("body.0.bias") is net.body[0].bias and net.get_buffer("count").item() == 7
+    assert [n for n, _ in net.named_parameters(prefix="net", recurse=False)] == ["net.scale"]
+    assert list(net.parameters(recurse=False)) == [net.scale] and len(list(net.buffers(recurse=False))) == 1
+    assert dict(net.named_children()) == {"body": net.body} and next(net.children()) is net.body
+    for call, message in [
+        (lambda: net.get_submodule("body.7.x"), r"get_submodule: Sequential has no module '7' \(of 'body.7.x'\)"),
+        (
+            lambda: net.get_parameter("body.2.bias"),
+            r"get_parameter: Linear has no parameter 'bias' \(of 'body.2.bias'\)",
+        ),
+        (lambda: net.get_buffer("scale"), "get_buffer: Net has no buffer 'scale'"),
+    ]:
+        with pytest.raises(AttributeError, match=message):
+            call()
+
+
+def test_names_that_cannot_be():
+    net = Net()
+    with pytest.raises(KeyError, match="register_buffer: Net has another attribute 'scale'"):
+        net.register_buffer("scale", dl.tensor(1.0))
+    with pytest.raises(KeyError, match="add_module: Net has another attribute 'forward'"):
+        net.add_module("forward", nn.ReLU())
+    with pytest.raises(ValueError, match="register_parameter: a name must be non-empty and without dots, got ''"):
+        net.register_parameter("", None)
+    with pytest.raises(TypeError, match="register_buffer: a name must be a string, got 3"):
+        net.register_buffer(3, None)
+
+
+def test_zero_grad_can_keep_the_array_and_to_takes_what_a_tensor_takes():
+    net = Net()
+    net(dl.tensor([[1.0, 2.0, 3.0]])).sum().backward()
+    net.scale.grad.data[:] = 3
+    net.zero_grad(set_to_none=False)
+    assert (net.scale.grad.data == 0).all()
+    assert net.to("cpu") is net and net.cpu() is net
+    assert net.to(dl.tensor(1.0, dtype=np.float64)).scale.dtype == np.float64
+    for call, error, message in [
+        (lambda: net.to("cuda"), RuntimeError, "no GPU backend"),
+        (lambda: net.to("gpu"), ValueError, "'gpu' is neither a device"),
+        (lambda: net.to(3), TypeError, "a dtype, a device or a Tensor is needed, got 3"),
+        (lambda: net.load_state_dict([1]), TypeError, "state must be a dictionary, got list"),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
+
+
+def test_the_report_of_what_was_not_loaded_has_names():
+    report = Net().load_state_dict({"other": 1}, strict=False)
+    assert report.unexpected_keys == ["other"] and report.missing_keys[0] == "scale"
