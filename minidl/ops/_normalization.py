@@ -4,11 +4,14 @@ import math
 
 import numpy as np
 
+from ..autograd import grad
+from ..function import Function, enable_grad, is_grad_enabled
 from ..kernels._layout import contiguous
 from ..tensor import Tensor
 from ._common import as_real, check_numbers
 from .elementwise import rsqrt
 from .reduction import mean
+from .shape import clone
 
 
 def as_rows(x):
@@ -69,3 +72,38 @@ def normalized(x, axes, eps):
 def input_gradient(grad, xhat, rstd, axes):
     """rstd * (g - mean of g - xhat * mean of g * xhat) over the axes that share a mean and a variance."""
     return rstd * (grad - mean(grad, axes, keepdim=True) - xhat * mean(grad * xhat, axes, keepdim=True))
+
+
+class NormBackward(Function):
+    """Gradients from a kernel; their own derivatives from the same formula in Tensor operations.
+
+    fast takes the arrays of `tensors` (a gradient, an input, weight or None, …) and gives the arrays of the gradients;
+    formula takes the Tensors and gives the same as Tensors. The formula is differentiated by the engine, to any order:
+    the second derivative of a normalization has a dozen terms that nobody needs to read.
+    """
+
+    @staticmethod
+    def forward(ctx, fast, formula, *tensors):
+        ctx.set_materialize_grads(False)
+        ctx.formula = formula
+        ctx.save_for_backward(*tensors)
+        return fast(*tensors)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        recording, wanted, inputs = is_grad_enabled(), [], []
+        with enable_grad():
+            for tensor, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[2:], strict=True):
+                if tensor is not None:  # each its own Tensor, should one stand for two inputs
+                    tensor = clone(tensor) if recording else tensor.detach().requires_grad_(needed)
+                if needed:
+                    wanted.append(tensor)
+                inputs.append(tensor)
+            outputs = ctx.formula(*inputs)
+        pairs = [(y, g) for y, g in zip(outputs, grads, strict=True) if g is not None and y.requires_grad]
+        found = [None] * len(wanted)
+        if pairs:
+            outputs, cotangents = zip(*pairs, strict=True)
+            found = grad(outputs, wanted, cotangents, create_graph=recording, allow_unused=True)
+        found = iter(found)
+        return None, None, *(next(found) if needed else None for needed in ctx.needs_input_grad[2:])

@@ -6,14 +6,17 @@
 Ioffe & Szegedy 2015, algorithm 1. In evaluation mean and var are running averages, constants: gx is its first term.
 """
 
+from functools import partial
+
 import numpy as np
 
-from ..function import Function, is_grad_enabled
+from ..function import Function
 from ..kernels import batch_norm as kernel
 from ..kernels import empty
 from ..tensor import Tensor
 from ._common import as_real, check_numbers
 from ._normalization import (
+    NormBackward,
     affine,
     as_rows,
     constant,
@@ -52,35 +55,44 @@ class BatchNorm(Function):
     @staticmethod
     def backward(ctx, grad):
         x, weight, y = ctx.saved_tensors
-        if is_grad_enabled() and x.numel():
-            return BatchNorm._differentiable_backward(ctx, grad, x, weight, y)
-        channels = x.shape[1]
-        gy, rows = as_rows(grad._data).reshape(-1, channels), as_rows(x._data).reshape(-1, channels)
-        outputs = rows[:0] if y is None else as_rows(y._data).reshape(-1, channels)
-        gx, gw, gb = empty(rows.shape, x.dtype), np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
-        needed = ctx.needs_input_grad[3]
-        gresidual = empty(rows.shape if needed else (0, channels), x.dtype)
-        if rows.size:
-            scale = or_ones(None if weight is None else weight._data, channels, x.dtype)
-            flags = ctx.training, ctx.relu
-            kernel.backward(gy, rows, outputs, ctx.mean, ctx.rstd, scale, *flags, gx, gw, gb, gresidual)
-        gx, gresidual = from_rows(gx, x.shape), from_rows(gresidual, x.shape) if needed else None
-        return gx, None if weight is None else gw, gb if ctx.needs_input_grad[2] else None, gresidual
+        y = None if y is None else y._data
+        numbers = ctx.mean, ctx.rstd, ctx.training
+        gradients = NormBackward.apply(
+            partial(_gradients, y, *numbers, ctx.needs_input_grad[3]),
+            partial(_formula, y, *numbers, ctx.eps, ctx.needs_input_grad[3]),
+            grad, x, weight,
+        )  # fmt: skip
+        return tuple(g if need else None for g, need in zip(gradients, ctx.needs_input_grad[:4], strict=False))
 
-    @staticmethod
-    def _differentiable_backward(ctx, grad, x, weight, y):
-        axes = (0, *range(2, x.ndim))
-        if y is not None:
-            grad = where(Tensor(y._data <= 0), 0.0, grad)
-        if ctx.training:
-            xhat, rstd = normalized(x, axes, ctx.eps)
-        else:
-            mean, rstd = (per_channel(constant(a, x.dtype), x.ndim) for a in (ctx.mean, ctx.rstd))
-            xhat = (x - mean) * rstd
-        scaled = grad if weight is None else grad * per_channel(weight, x.ndim)
-        gx = input_gradient(scaled, xhat, rstd, axes) if ctx.training else scaled * rstd
-        gw = None if weight is None else (grad * xhat).sum(axes)
-        return gx, gw, grad.sum(axes), grad
+
+def _gradients(y, mean, rstd, training, need_residual, grad, x, weight):
+    """The arrays of the gradients of x, weight, bias and, if needed, residual; y is given where a ReLU came last."""
+    channels = x.shape[1]
+    gy, rows = (as_rows(a).reshape(-1, channels) for a in (grad, x))
+    outputs = rows[:0] if y is None else as_rows(y).reshape(-1, channels)
+    gx, gw, gb = empty(rows.shape, x.dtype), np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
+    gresidual = empty(rows.shape if need_residual else (0, channels), x.dtype)
+    if rows.size:
+        scale = or_ones(weight, channels, x.dtype)
+        kernel.backward(gy, rows, outputs, mean, rstd, scale, training, y is not None, gx, gw, gb, gresidual)
+    gradients = from_rows(gx, x.shape), gw, gb
+    return (*gradients, from_rows(gresidual, x.shape)) if need_residual else gradients
+
+
+def _formula(y, mean, rstd, training, eps, need_residual, grad, x, weight):
+    """_gradients in Tensor operations."""
+    axes = (0, *range(2, x.ndim))
+    if y is not None:
+        grad = where(Tensor(y <= 0), 0.0, grad)
+    if training:
+        xhat, rstd = normalized(x, axes, eps)
+    else:
+        mean, rstd = (per_channel(constant(a, x.dtype), x.ndim) for a in (mean, rstd))
+        xhat = (x - mean) * rstd
+    scaled = grad if weight is None else grad * per_channel(weight, x.ndim)
+    gx = input_gradient(scaled, xhat, rstd, axes) if training else scaled * rstd
+    gradients = gx, (grad * xhat).sum(axes), grad.sum(axes)
+    return (*gradients, grad) if need_residual else gradients
 
 
 def batch_norm(

@@ -7,14 +7,25 @@ Wu & He 2018. One group is layer norm of an image; a group per channel is instan
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
-from ..function import Function, is_grad_enabled
+from ..function import Function
 from ..kernels import empty
 from ..kernels import group_norm as kernel
 from ._common import as_real, check_integer, check_numbers
-from ._normalization import affine, as_rows, from_rows, input_gradient, normalized, or_ones, or_zeros, per_channel
+from ._normalization import (
+    NormBackward,
+    affine,
+    as_rows,
+    from_rows,
+    input_gradient,
+    normalized,
+    or_ones,
+    or_zeros,
+    per_channel,
+)
 from .batch_norm import batch_norm, running_statistics, update_running
 
 
@@ -37,22 +48,30 @@ class GroupNorm(Function):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        need_weight, need_bias = ctx.needs_input_grad[1:3]
-        if is_grad_enabled() and x.numel():
-            scaled = grad if weight is None else grad * per_channel(weight, x.ndim)
-            shape = (len(x), ctx.groups, -1)
-            xhat, rstd = normalized(x.reshape(shape), (2,), ctx.eps)
-            gx = input_gradient(scaled.reshape(shape), xhat, rstd, (2,)).reshape(x.shape)
-            axes = (0, *range(2, x.ndim))
-            gw = (grad * xhat.reshape(x.shape)).sum(axes) if need_weight else None
-            return gx, gw, grad.sum(axes) if need_bias else None
-        gy, rows = _grouped(grad._data, ctx.groups), _grouped(x._data, ctx.groups)
-        gx, gw, gb = empty(rows.shape, x.dtype), *np.zeros((2, *rows.shape[2:]), x.dtype)
-        if x.numel():
-            scale = or_ones(None if weight is None else weight._data, x.shape[1], x.dtype).reshape(rows.shape[2:])
-            kernel.backward(gy, rows, scale, ctx.mean, ctx.var, ctx.eps, gx, gw, gb)
-        gw, gb = gw.reshape(-1) if need_weight else None, gb.reshape(-1) if need_bias else None
-        return from_rows(gx, x.shape), gw, gb
+        gradients = NormBackward.apply(
+            partial(_gradients, ctx.mean, ctx.var, ctx.groups, ctx.eps), partial(_formula, ctx.groups, ctx.eps),
+            grad, x, weight,
+        )  # fmt: skip
+        return tuple(g if need else None for g, need in zip(gradients, ctx.needs_input_grad, strict=False))
+
+
+def _gradients(mean, var, groups, eps, grad, x, weight):
+    """The arrays of the gradients of x, weight and bias."""
+    gy, rows = _grouped(grad, groups), _grouped(x, groups)
+    gx, gw, gb = empty(rows.shape, x.dtype), *np.zeros((2, *rows.shape[2:]), x.dtype)
+    if x.size:
+        scale = or_ones(weight, x.shape[1], x.dtype).reshape(rows.shape[2:])
+        kernel.backward(gy, rows, scale, mean, var, eps, gx, gw, gb)
+    return from_rows(gx, x.shape), gw.reshape(-1), gb.reshape(-1)
+
+
+def _formula(groups, eps, grad, x, weight):
+    """_gradients in Tensor operations."""
+    shape, axes = (len(x), groups, x.numel() // max(len(x) * groups, 1)), (0, *range(2, x.ndim))
+    scaled = grad if weight is None else grad * per_channel(weight, x.ndim)
+    xhat, rstd = normalized(x.reshape(shape), (2,), eps)
+    gx = input_gradient(scaled.reshape(shape), xhat, rstd, (2,)).reshape(x.shape)
+    return gx, (grad * xhat.reshape(x.shape)).sum(axes), grad.sum(axes)
 
 
 def _grouped(x, groups):

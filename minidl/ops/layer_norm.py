@@ -7,15 +7,16 @@ Ba, Kiros & Hinton 2016, section 3. Training and evaluation are the same.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
-from ..function import Function, is_grad_enabled
+from ..function import Function
 from ..kernels import empty
 from ..kernels import layer_norm as kernel
 from ..kernels._layout import contiguous
 from ._common import as_real
-from ._normalization import affine, input_gradient, normalized
+from ._normalization import NormBackward, affine, input_gradient, normalized
 
 
 class LayerNorm(Function):
@@ -34,25 +35,29 @@ class LayerNorm(Function):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        need_weight, need_bias = ctx.needs_input_grad[1:3]
-        over, others = tuple(range(x.ndim - ctx.axes, x.ndim)), tuple(range(x.ndim - ctx.axes))
-        if is_grad_enabled() and x.numel():
-            xhat, rstd = normalized(x, over, ctx.eps)
-            gx = input_gradient(grad if weight is None else grad * weight, xhat, rstd, over)
-
-            def total(t):
-                return t.sum(others) if others else t
-
-            return gx, total(grad * xhat) if need_weight else None, total(grad) if need_bias else None
-        gy, rows = _rows(grad._data, ctx.axes), _rows(x._data, ctx.axes)
-        gx, gw, gb = empty(rows.shape, x.dtype), *np.zeros((2, rows.shape[1]), x.dtype)
-        if x.numel():
-            scale = _columns(None if weight is None else weight._data, x._data, ctx.axes, 1)
-            kernel.backward(gy, rows, scale, ctx.mean, ctx.rstd, gx, gw, gb)
-        gw, gb = (
-            _restored(a, x.shape, ctx.axes)[0] if need else None for a, need in ((gw, need_weight), (gb, need_bias))
+        gradients = NormBackward.apply(
+            partial(_gradients, ctx.mean, ctx.rstd, ctx.axes), partial(_formula, ctx.axes, ctx.eps), grad, x, weight
         )
-        return _restored(gx, x.shape, ctx.axes), gw, gb
+        return tuple(g if need else None for g, need in zip(gradients, ctx.needs_input_grad, strict=False))
+
+
+def _gradients(mean, rstd, axes, grad, x, weight):
+    """The arrays of the gradients of x, weight and bias."""
+    gy, rows = _rows(grad, axes), _rows(x, axes)
+    gx, gw, gb = empty(rows.shape, x.dtype), *np.zeros((2, rows.shape[1]), x.dtype)
+    if x.size:
+        kernel.backward(gy, rows, _columns(weight, x, axes, 1), mean, rstd, gx, gw, gb)
+    return _restored(gx, x.shape, axes), *(_restored(a, x.shape, axes)[0] for a in (gw, gb))
+
+
+def _formula(axes, eps, grad, x, weight):
+    """_gradients in Tensor operations."""
+    split = x.ndim - axes
+    over, others = tuple(range(split, x.ndim)), tuple(range(split))
+    xhat, rstd = normalized(x, over, eps)
+    gx = input_gradient(grad if weight is None else grad * weight, xhat, rstd, over)
+    gw, gb = (t.sum(others) if others else t for t in (grad * xhat, grad))
+    return gx, gw, gb
 
 
 def _is_image(ndim, axes):

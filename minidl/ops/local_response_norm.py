@@ -6,14 +6,16 @@
 Krizhevsky et al. 2012, section 3.3, where alpha' = alpha; PyTorch's alpha' is alpha / size.
 """
 
+from functools import partial
+
 import numpy as np
 
-from ..function import Function, is_grad_enabled
+from ..function import Function
 from ..kernels import empty
 from ..kernels import local_response_norm as kernel
 from ..tensor import Tensor
 from ._common import as_real, check_integer, check_numbers
-from ._normalization import as_rows, from_rows
+from ._normalization import NormBackward, as_rows, from_rows
 from .gather import narrow
 from .joining import cat
 
@@ -34,22 +36,33 @@ class LocalResponseNorm(Function):
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
-        size, alpha, beta = ctx.size, ctx.alpha, ctx.beta
-        if is_grad_enabled() and x.numel():
-            before, after = size // 2, (size - 1) // 2
-            scale = alpha * _window_sums(x * x, before, after) + ctx.k
-            power = grad * scale**-beta
-            return power - 2 * alpha * beta * x * _window_sums(power * x / scale, after, before)
-        gy, rows = (as_rows(t._data).reshape(-1, x.shape[1]) for t in (grad, x))
-        gx = empty(rows.shape, x.dtype)
-        if x.numel():
-            kernel.backward(gy, rows, ctx.scale, size, alpha, beta, gx)
-        return from_rows(gx, x.shape)
+        numbers = ctx.size, ctx.alpha, ctx.beta
+        (gx,) = NormBackward.apply(partial(_gradient, ctx.scale, *numbers), partial(_formula, *numbers, ctx.k), grad, x)
+        return gx
+
+
+def _gradient(scale, size, alpha, beta, grad, x):
+    """The array of the gradient of x."""
+    gy, rows = (as_rows(a).reshape(-1, x.shape[1]) for a in (grad, x))
+    gx = empty(rows.shape, x.dtype)
+    if x.size:
+        kernel.backward(gy, rows, scale, size, alpha, beta, gx)
+    return (from_rows(gx, x.shape),)
+
+
+def _formula(size, alpha, beta, k, grad, x):
+    """_gradient in Tensor operations."""
+    before, after = size // 2, (size - 1) // 2
+    scale = alpha * _window_sums(x * x, before, after) + k
+    power = grad * scale**-beta
+    return (power - 2 * alpha * beta * x * _window_sums(power * x / scale, after, before),)
 
 
 def _window_sums(x, before, after):
     """For each channel c the sum of the channels c - before … c + after that exist."""
     channels = x.shape[1]
+    if not channels:
+        return x
     before, after = min(before, channels - 1), min(after, channels - 1)
     zeros = [Tensor(np.zeros((len(x), n, *x.shape[2:]), x.dtype)) for n in (before, after)]
     padded = cat([zeros[0], x, zeros[1]], 1)
