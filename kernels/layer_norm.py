@@ -22,12 +22,6 @@ from ._layout import ceil_div
 _summing = numba.njit(forceinline=True, error_model="numpy", fastmath={"contract", "reassoc"})
 
 
-@numba.njit(forceinline=True, error_model="numpy")
-def _centred(gy, weight, mean_g, xhat, mean_gxhat):
-    """Without fused multiply-adds: a product rounded once here and once in mean_g leaves no 0 for a row of one."""
-    return gy * weight - mean_g - xhat * mean_gxhat
-
-
 @_summing
 def _total(x, share):
     total = x.dtype.type(0)
@@ -129,7 +123,7 @@ def _row(gy, x, weight, mean, rstd, sum_gxhat, sum_g, gx):
         xhat = gx[k]
         sum_gxhat[k] += gy[k] * xhat
         sum_g[k] += gy[k]
-        gx[k] = scale * _centred(gy[k], weight[k], a, xhat, b)
+        gx[k] = scale * (gy[k] * weight[k] - a - xhat * b)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_float32_keeps_its_digits_far_from_zero(offset, scale):
     kept = np.zeros(5), np.zeros(5)
     y = ops.batch_norm(leaf, *kept, training=True, momentum=1.0, eps=1e-12)
     close(y.data, xhat, 1e-5)
-    close(kept[0], mean.reshape(-1), 1e-9)
+    close(kept[0], mean.reshape(-1), 1e-9, atol=1e-7 * scale)
     close(kept[1], var.reshape(-1) * 3200 / 3199, 1e-5)
     g = normal(*x.shape, seed=1, dtype=np.float32)
     y.backward(g)
