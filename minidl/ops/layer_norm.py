@@ -106,7 +106,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     input = as_real("layer_norm", input)
     if isinstance(normalized_shape, int | np.integer):
         normalized_shape = (normalized_shape,)
-    shape = tuple(normalized_shape)
+    shape = tuple(normalized_shape) if hasattr(normalized_shape, "__len__") else ()
     if not shape or any(not isinstance(n, int | np.integer) or isinstance(n, bool) for n in shape):
         raise TypeError(f"layer_norm: normalized_shape must be an integer or several, got {normalized_shape!r}")
     if input.shape[max(input.ndim - len(shape), 0) :] != shape:

@@ -130,7 +130,7 @@ X = normal(2, 3, 4)
         ((X, 3), ValueError, r"the last axes of input \(shape \(2, 3, 4\)\) must be normalized_shape \(=\(3,\)\)"),
         ((X, (1, 2, 3, 4)), ValueError, "the last axes of input"),
         ((X, ()), TypeError, "normalized_shape must be an integer or several"),
-        ((X, 4.0), TypeError, ""),
+        ((X, 4.0), TypeError, "normalized_shape must be an integer or several, got 4.0"),
         ((X, 4, np.ones(3)), ValueError, r"weight must have shape \(4,\), got \(3,\)"),
         ((X, 4, None, np.ones((1, 4))), ValueError, r"bias must have shape \(4,\), got \(1, 4\)"),
         ((X, 4, np.ones(4, np.float32)), TypeError, "weight must be float64 as input is, got float32"),

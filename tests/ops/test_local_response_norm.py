@@ -80,7 +80,7 @@ def test_any_layout_and_thread_count_gives_the_same_bits():
 @pytest.mark.parametrize(
     "args, error, match",
     [
-        ((normal(2, 3), 3), ValueError, r"input must be \(N, C, \*\) with an axis after the channels, got shape \(2, 3\)"),
+        ((normal(2, 3), 3), ValueError, r"input must be \(N, C, \*\) with an axis after the channels, got"),
         ((normal(2, 3, 4), 0), ValueError, "size must be at least 1, got 0"),
         ((normal(2, 3, 4), 2.5), TypeError, "size must be an integer, got 2.5"),
         ((normal(2, 3, 4), 3, "a"), TypeError, "alpha must be a number, got 'a'"),
