@@ -3,7 +3,21 @@
 if __name__ != "minidl.kernels":
     raise ImportError(f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice")
 
-from . import channel_sum, conv2d, erf, log_softmax, matmul, max_pool2d, relu, scan, softmax
+from . import (
+    batch_norm,
+    channel_sum,
+    conv2d,
+    erf,
+    group_norm,
+    layer_norm,
+    local_response_norm,
+    log_softmax,
+    matmul,
+    max_pool2d,
+    relu,
+    scan,
+    softmax,
+)
 from ._cache_root import cache_root
 from ._jit import is_cold
 from ._kernel import KERNELS, Kernel, use_kernels
@@ -13,6 +27,7 @@ from ._threads import get_num_threads, set_num_threads
 __all__ = [
     "KERNELS",
     "Kernel",
+    "batch_norm",
     "cache_root",
     "channel_sum",
     "conv2d",
@@ -21,7 +36,10 @@ __all__ = [
     "empty_like",
     "erf",
     "get_num_threads",
+    "group_norm",
     "is_cold",
+    "layer_norm",
+    "local_response_norm",
     "log_softmax",
     "matmul",
     "max_pool2d",

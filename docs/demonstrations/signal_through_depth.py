@@ -29,11 +29,6 @@ MARKERS = dict(zip(WEIGHTS, "ovsD^", strict=True))
 SHOWN = (1, 5, 10, 20, 30)  # layers of the histograms
 
 
-def normalize_columns(x, eps=1e-5):
-    """Batch norm without its scale and shift: every column (a unit, over the batch) gets mean 0 and variance 1."""
-    return (x - x.mean(0)) / (x.var(0, correction=0) + eps).sqrt()
-
-
 @dataclass
 class Signal:
     """What was measured, by layer; the first entry belongs to layer 1.
@@ -60,7 +55,7 @@ def signal(weights, batch_norm=False, activation="relu", depth=30, width=256, ba
     for _ in range(depth):
         w = WEIGHTS[weights](dl.Tensor(np.empty((width, width), np.float32), requires_grad=True))
         z = ops.linear(h, w)
-        h = ACTIVATIONS[activation](normalize_columns(z) if batch_norm else z)
+        h = ACTIVATIONS[activation](ops.batch_norm(z, None, None, training=True) if batch_norm else z)
         h.retain_grad()
         layers.append(h)
     h.backward(dl.Tensor(rng.standard_normal(h.shape, np.float32)))

@@ -256,3 +256,33 @@ _sample("huber_loss", normal(2, 3), normal(2, 3))
 _sample("kl_div", normal(2, 3), positive(2, 3))
 _sample("binary_cross_entropy", within(0.1, 0.9, 2, 3), within(0.1, 0.9, 2, 3))
 _sample("binary_cross_entropy_with_logits", normal(2, 3), within(0.0, 1.0, 2, 3))
+
+# ---- normalization ---------------------------------------------------------------------------------------------------
+
+
+def _running(count):
+    """Fresh running statistics: those of a call in training are changed in place."""
+    return np.linspace(-0.5, 0.5, count), np.linspace(0.5, 2.0, count)
+
+
+for _name in ("batch_norm", "batch_norm_relu"):
+    _f = getattr(ops, _name)
+    _sample(_name, normal(6, 3), f=lambda x, f=_f: f(x, None, None, training=True), label="no weights")
+    for _training in (True, False):
+        _sample(_name, normal(2, 3, 2, 4), normal(3), normal(3), label=f"training {_training}",
+                f=lambda x, w, b, f=_f, t=_training: f(x, *_running(3), w, b, t))  # fmt: skip
+_sample("batch_norm_relu", normal(2, 3, 2, 4), normal(3), normal(3), normal(2, 3, 2, 4), label="residual",
+        f=lambda x, w, b, r: ops.batch_norm_relu(x, None, None, w, b, True, residual=r))  # fmt: skip
+_sample("layer_norm", normal(2, 3, 5), normal(5), normal(5), f=lambda x, w, b: ops.layer_norm(x, 5, w, b))
+_sample("layer_norm", normal(2, 3, 2, 4), normal(3, 2, 4), normal(3, 2, 4), label="images",
+        f=lambda x, w, b: ops.layer_norm(x, (3, 2, 4), w, b))  # fmt: skip
+_sample("layer_norm", normal(2, 3, 4), f=lambda x: ops.layer_norm(x, (3, 4)), label="no weights")
+_sample("group_norm", normal(2, 6, 2, 3), normal(6), normal(6), f=lambda x, w, b: ops.group_norm(x, 3, w, b))
+_sample("group_norm", normal(2, 6), f=lambda x: ops.group_norm(x, 2), label="no pixels")
+_sample("instance_norm", normal(2, 3, 2, 4), normal(3), normal(3),
+        f=lambda x, w, b: ops.instance_norm(x, None, None, w, b))  # fmt: skip
+_sample("instance_norm", normal(2, 3, 5), f=lambda x: ops.instance_norm(x, *_running(3), use_input_stats=False),
+        label="running statistics")  # fmt: skip
+_sample("local_response_norm", normal(2, 7, 2, 3), f=lambda x: ops.local_response_norm(x, 5, 0.8, 0.75, 1.5))
+_sample("local_response_norm", normal(2, 5, 3), label="even size",
+        f=lambda x: ops.local_response_norm(x, 4, 0.5, 0.6, divide_alpha=False))  # fmt: skip

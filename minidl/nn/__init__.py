@@ -21,17 +21,33 @@ from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Se
 from .layers import Conv2d, MaxPool2d
 from .linear import Identity, Linear
 from .module import Module, Parameter
+from .normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    LayerNorm,
+    LocalResponseNorm,
+)
 from .shape import Flatten, Unflatten
 
 __all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv2d",
     "ELU",
     "Flatten",
     "GELU",
+    "GroupNorm",
     "Hardtanh",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MaxPool2d",

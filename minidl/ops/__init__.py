@@ -35,6 +35,7 @@ from .arithmetic import (
     sub,
     where,
 )
+from .batch_norm import batch_norm, batch_norm_relu
 from .comparison import allclose, equal, isclose
 from .conv2d import conv2d
 from .diagonal import diag, diag_embed, diagonal, trace, tril, triu
@@ -58,7 +59,10 @@ from .gather import (
     take,
     take_along_dim,
 )
+from .group_norm import group_norm, instance_norm
 from .joining import cat, chunk, concat, concatenate, hstack, split, stack, tensor_split, unbind, vstack
+from .layer_norm import layer_norm
+from .local_response_norm import local_response_norm
 from .log_softmax import log_softmax
 from .losses import (
     binary_cross_entropy,
@@ -112,14 +116,15 @@ from .trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cos
 __all__ = [
     "abs", "acos", "acosh", "add", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose", "amax", "amin", "any",
     "argmax", "argmin", "argsort", "argwhere", "asin", "asinh", "astype", "atan", "atan2", "atanh", "baddbmm",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or",
-    "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone",
-    "concat", "concatenate", "conj", "contiguous", "conv2d", "cos", "cosh", "count_nonzero", "cross_entropy", "cumprod",
-    "cumsum", "diag", "diag_embed", "diagonal", "div", "dot", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp",
-    "exp2", "expand", "expand_as", "expm1", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
-    "floor_divide", "fmax", "fmin", "fmod", "frac", "gather", "ge", "gelu", "gt", "hardtanh", "hstack", "huber_loss",
-    "hypot", "index_add", "index_put", "index_select", "inner", "isclose", "isfinite", "isinf", "isnan", "kl_div",
-    "kron", "l1_loss", "le", "leaky_relu", "lerp", "linear", "log", "log10", "log1p", "log2", "log_softmax",
+    "batch_norm", "batch_norm_relu", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and",
+    "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "chunk", "clamp", "clamp_max",
+    "clamp_min", "clip", "clone", "concat", "concatenate", "conj", "contiguous", "conv2d", "cos", "cosh",
+    "count_nonzero", "cross_entropy", "cumprod", "cumsum", "diag", "diag_embed", "diagonal", "div", "dot", "einsum",
+    "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expm1", "flatten", "flip", "fliplr",
+    "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "gather", "ge", "gelu",
+    "group_norm", "gt", "hardtanh", "hstack", "huber_loss", "hypot", "index_add", "index_put", "index_select", "inner",
+    "instance_norm", "isclose", "isfinite", "isinf", "isnan", "kl_div", "kron", "l1_loss", "layer_norm", "le",
+    "leaky_relu", "lerp", "linear", "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax",
     "logical_and", "logical_not", "logical_or", "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_select",
     "matmul", "max", "max_pool2d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mm", "moveaxis",
     "movedim", "mse_loss", "mul", "mv", "nansum", "narrow", "ne", "neg", "nll_loss", "nonzero", "norm", "normalize",

@@ -76,12 +76,6 @@ def test_tanh_collapses_or_saturates(depth):
     assert all(scale == pytest.approx(normed.activations[0], rel=0.05) for scale in normed.activations)
 
 
-def test_columns_are_normalized(depth):
-    x = 3 + 5 * np.random.default_rng(0).standard_normal((40, 7))
-    y = depth.normalize_columns(nn.Parameter(x)).data
-    np.testing.assert_allclose(y, (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), rtol=1e-10)
-
-
 def test_units_that_start_equal_stay_equal_to_the_last_bit():
     demonstration = script("symmetric_weights")
     for hidden in (3, 8):

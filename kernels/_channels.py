@@ -1,0 +1,265 @@
+"""What batch norm and group norm share: moments, sums and affine maps per channel over rows that lie one after another.
+
+Arrays are (N, P, C) and C-contiguous: N sets of P rows; every set has statistics of its own. Batch norm is one set of
+all pixels of all images, group norm one set per image. Per-set numbers are (N, C) and float64, also for float32 rows.
+
+Rows are cut into blocks of about 32,768 elements, which stay in a core's L2 cache while they are read twice. A block's
+sums are taken in the rows' dtype around a mean of its own; blocks are put together in float64, in order. The cut
+depends on shapes alone. Few channels make short inner loops, so several rows side by side count as one wide row: its
+elements are lanes, and lanes of one channel are added in the end.
+
+A number near 10,000 has steps of 0.001 in float32, too coarse for the mean of such numbers. So x - mean is computed as
+(x - high) - low with high + low = mean: the first difference is exact for x near the mean, the second goes into
+constants per channel.
+"""
+
+import numpy as np
+
+from ._jit import helper, inline, jit, prange
+from ._layout import ceil_div
+
+_BLOCK = 32768  # elements
+_LANES = 64  # a wide row has at least about so many
+_GREATEST_LANE = 512  # rows of a lane in a block: few enough for sums in float32
+
+
+def _cut(height, channels):
+    """(rows of a wide row, rows of a block, blocks of a set)"""
+    abreast = max(1, _LANES // max(channels, 1))
+    rows = max(1, min(_GREATEST_LANE, _BLOCK // (abreast * max(channels, 1)))) * abreast
+    return abreast, rows, ceil_div(height, rows)
+
+
+# ---- moments -------------------------------------------------------------------------------------------------------
+
+
+def moments(x, mean, var):
+    """The mean and the mean squared deviation of every channel of every set; x has at least one row."""
+    n, height, channels = x.shape
+    abreast, rows, blocks = _cut(height, channels)
+    sums = np.empty((n * blocks, 3, abreast * channels), x.dtype)
+    _moments(x.reshape(-1), n, height, channels, rows, blocks, sums)
+    _combine(sums, n, height, channels, rows, blocks, mean, var)
+
+
+@jit
+def _moments(x, n, height, channels, rows, blocks, sums):
+    for task in prange(n * blocks):
+        image, block = np.int64(task) // blocks, np.int64(task) % blocks
+        first = (image * height + block * rows) * channels
+        last = (image * height + min((block + 1) * rows, height)) * channels
+        _block_moments(x[first:last], channels, sums[task, 0], sums[task, 1], sums[task, 2])
+
+
+@helper
+def _block_moments(x, channels, about, total, squares):
+    """Per channel: a mean that is right to a few digits, and the sums of x - about and of its square."""
+    wide, one = about.size, x.dtype.type(1)
+    share = one / x.dtype.type(x.size // channels)  # the sum of shares does not overflow
+    about[:], total[:], squares[:] = 0, 0, 0
+    for start in range(0, x.size, wide):
+        for k in range(min(wide, x.size - start)):
+            about[k] += x[start + k] * share
+    _fold(about, channels)
+    for k in range(channels, wide):
+        about[k] = about[k - channels]
+    for start in range(0, x.size, wide):
+        for k in range(min(wide, x.size - start)):
+            d = x[start + k] - about[k]
+            total[k] += d
+            squares[k] += d * d
+    _fold(total, channels)
+    _fold(squares, channels)
+
+
+@helper
+def _fold(lanes, channels):
+    """Add up the lanes of each channel, into the first `channels` elements."""
+    for start in range(channels, lanes.size, channels):
+        for c in range(channels):
+            lanes[c] += lanes[start + c]
+
+
+@jit
+def _combine(sums, n, height, channels, rows, blocks, mean, var):
+    # Chan, Golub & LeVeque 1983: with block means m_b and sums of squared deviations M_b over n_b rows,
+    #     mean = sum n_b m_b / P        var = (sum M_b + sum n_b (m_b - mean)^2) / P
+    for image in prange(n):
+        mean[image], var[image] = 0.0, 0.0
+        for block in range(blocks):
+            count = min(rows, height - block * rows)
+            s = sums[image * blocks + block]
+            for c in range(channels):
+                mean[image, c] += count * _block_mean(s, c, count)
+        for c in range(channels):
+            mean[image, c] /= height
+        for block in range(blocks):
+            count = min(rows, height - block * rows)
+            s = sums[image * blocks + block]
+            for c in range(channels):
+                m, total = _block_mean(s, c, count), np.float64(s[1, c])
+                var[image, c] += np.float64(s[2, c]) - total * total / count + count * (m - mean[image, c]) ** 2
+        for c in range(channels):
+            v = var[image, c] / height
+            var[image, c] = 0.0 if v < 0.0 else v
+
+
+@inline
+def _block_mean(s, c, count):
+    about, total = np.float64(s[0, c]), np.float64(s[1, c])
+    return about + total / count if np.isfinite(total) else about  # an infinite mean stays one: inf - inf is NaN
+
+
+# ---- sums of a gradient --------------------------------------------------------------------------------------------
+
+
+def gradient_sums(gy, x, y, relu, mean, sum_g, sum_gd):
+    """Per set and channel, sum_g = sum of g and sum_gd = sum of g * (x - mean); g = gy, but 0 where relu and y <= 0."""
+    n, height, channels = x.shape
+    abreast, rows, blocks = _cut(height, channels)
+    sums = np.empty((n * blocks, 2, abreast * channels), x.dtype)
+    high = _lanes(mean, x.dtype, abreast)
+    arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
+    _gradient_sums(*arrays, relu, high, n, height, channels, rows, blocks, sums)
+    by_block = sums[:, :, :channels].reshape(n, blocks, 2, channels)
+    sum_g[...] = by_block[:, :, 0].sum(axis=1, dtype=np.float64)
+    sum_gd[...] = by_block[:, :, 1].sum(axis=1, dtype=np.float64)
+    sum_gd -= (mean - high[:, :channels]) * sum_g
+
+
+@jit
+def _gradient_sums(gy, x, y, relu, high, n, height, channels, rows, blocks, sums):
+    for task in prange(n * blocks):
+        image, block = np.int64(task) // blocks, np.int64(task) % blocks
+        first = (image * height + block * rows) * channels
+        last = (image * height + min((block + 1) * rows, height)) * channels
+        sums[task] = 0
+        if relu:
+            _block_sums(gy, x, y, True, high[image], first, last, sums[task, 0], sums[task, 1])
+        else:
+            _block_sums(gy, x, y, False, high[image], first, last, sums[task, 0], sums[task, 1])
+        _fold(sums[task, 0], channels)
+        _fold(sums[task, 1], channels)
+
+
+@inline
+def _block_sums(gy, x, y, relu, high, first, last, total, products):
+    for start in range(first, last, high.size):
+        for k in range(min(high.size, last - start)):
+            g = gy[start + k]
+            if relu:
+                g = x.dtype.type(0) if y[start + k] <= 0 else g
+            total[k] += g
+            products[k] += g * (x[start + k] - high[k])
+
+
+# ---- affine maps ---------------------------------------------------------------------------------------------------
+
+
+def _lanes(values, dtype, abreast):
+    """(N, C) numbers, repeated for every lane of a wide row."""
+    return np.tile(values.astype(dtype), (1, abreast))
+
+
+def normalize(x, mean, rstd, weight, bias, residual, relu, y):
+    """y = (x - mean) * rstd * weight + bias, plus the residual where it has rows; then max(y, 0) where relu."""
+    n, height, channels = x.shape
+    abreast, rows, blocks = _cut(height, channels)
+    high = mean.astype(x.dtype)
+    scale = rstd * weight
+    with np.errstate(invalid="ignore"):  # inf - inf
+        shift = bias - (mean - high) * scale
+    numbers = [_lanes(a, x.dtype, abreast) for a in (high, scale, shift)]
+    arrays = x.reshape(-1), *numbers, residual.reshape(-1)
+    _normalize(*arrays, bool(residual.size), relu, n, height, channels, rows, blocks, y.reshape(-1))
+
+
+@jit
+def _normalize(x, high, scale, shift, residual, add, relu, n, height, channels, rows, blocks, y):
+    for task in prange(n * blocks):
+        i, block = np.int64(task) // blocks, np.int64(task) % blocks
+        first = (i * height + block * rows) * channels
+        last = (i * height + min((block + 1) * rows, height)) * channels
+        if add and relu:
+            _normalize_block(x, high[i], scale[i], shift[i], residual, True, True, first, last, y)
+        elif add:
+            _normalize_block(x, high[i], scale[i], shift[i], residual, True, False, first, last, y)
+        elif relu:
+            _normalize_block(x, high[i], scale[i], shift[i], residual, False, True, first, last, y)
+        else:
+            _normalize_block(x, high[i], scale[i], shift[i], residual, False, False, first, last, y)
+
+
+@inline
+def _normalize_block(x, high, scale, shift, residual, add, relu, first, last, y):
+    for start in range(first, last, high.size):
+        for k in range(min(high.size, last - start)):
+            value = (x[start + k] - high[k]) * scale[k] + shift[k]
+            if add:
+                value += residual[start + k]
+            if relu:
+                value = x.dtype.type(0) if value <= 0 else value
+            y[start + k] = value
+
+
+def input_gradient(gy, x, y, relu, mean, scale, slope, offset, gx, gresidual):
+    """gx = scale * g - (x - mean) * slope - offset, and gresidual = g where it has rows; g as in gradient_sums.
+
+    slope and offset are None where x does not move the statistics: gx = scale * g.
+    """
+    n, height, channels = x.shape
+    abreast, rows, blocks = _cut(height, channels)
+    moves = slope is not None
+    if moves:
+        high = mean.astype(x.dtype)
+        with np.errstate(invalid="ignore"):
+            offset = offset - (mean - high) * slope
+    else:
+        high = slope = offset = np.zeros_like(scale)
+    numbers = [_lanes(a, x.dtype, abreast) for a in (high, scale, slope, offset)]
+    arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
+    flags = relu, moves, bool(gresidual.size)
+    _input_gradient(*arrays, *numbers, *flags, n, height, channels, rows, blocks, gx.reshape(-1), gresidual.reshape(-1))
+
+
+@jit
+def _input_gradient(
+    gy, x, y, high, scale, slope, offset, relu, moves, keep, n, height, channels, rows, blocks, gx, gresidual
+):
+    for task in prange(n * blocks):
+        i, block = np.int64(task) // blocks, np.int64(task) % blocks
+        first = (i * height + block * rows) * channels
+        last = (i * height + min((block + 1) * rows, height)) * channels
+        if not moves:
+            for start in range(first, last, high.shape[1]):
+                for k in range(min(high.shape[1], last - start)):
+                    g = gy[start + k]
+                    if relu:
+                        g = x.dtype.type(0) if y[start + k] <= 0 else g
+                    gx[start + k] = scale[i, k] * g
+                    if keep:
+                        gresidual[start + k] = g
+        elif keep:
+            numbers = high[i], scale[i], slope[i], offset[i]
+            if relu:
+                _gradient_block(gy, x, y, *numbers, True, True, first, last, gx, gresidual)
+            else:
+                _gradient_block(gy, x, y, *numbers, False, True, first, last, gx, gresidual)
+        else:
+            numbers = high[i], scale[i], slope[i], offset[i]
+            if relu:
+                _gradient_block(gy, x, y, *numbers, True, False, first, last, gx, gresidual)
+            else:
+                _gradient_block(gy, x, y, *numbers, False, False, first, last, gx, gresidual)
+
+
+@inline
+def _gradient_block(gy, x, y, high, scale, slope, offset, relu, keep, first, last, gx, gresidual):
+    for start in range(first, last, high.size):
+        for k in range(min(high.size, last - start)):
+            g = gy[start + k]
+            if relu:
+                g = x.dtype.type(0) if y[start + k] <= 0 else g
+            gx[start + k] = scale[k] * g - ((x[start + k] - high[k]) * slope[k] + offset[k])
+            if keep:
+                gresidual[start + k] = g

@@ -1,0 +1,140 @@
+"""Batch normalization of rows: every column (channel) is brought to mean 0 and variance 1, then scaled and shifted.
+
+    x          (M, C)  input, M = N * H * W pixels of channels-last images
+    mean, var  (C,)    float64: mean and mean squared deviation of each column
+    rstd       (C,)    float64: 1 / sqrt(var + eps)
+    weight, bias (C,)
+    residual   (M, C)  added before the ReLU; (0, C) where there is none
+    y          (M, C)  y = (x - mean) * rstd * weight + bias [+ residual], then max(y, 0) where relu
+    gy         (M, C)  gradient of y
+    gx         (M, C)  gradient of x; training says that mean and var were x's own and move with it
+    gw, gb     (C,)    gradients of weight and bias
+    gresidual  (M, C)  gradient of the residual; (0, C) where there is none
+
+What is written comes last. Ioffe & Szegedy 2015, algorithm 1 and section 3; He et al. 2015, figure 2 for the residual.
+"""
+
+import numpy as np
+
+from . import _channels
+from ._kernel import Kernel
+
+# ---- statistics ----------------------------------------------------------------------------------------------------
+
+
+def _statistics_reference(x, mean, var):
+    x = x.astype(np.float64)
+    mean[...] = x.mean(axis=0)
+    var[...] = ((x - mean) ** 2).mean(axis=0)
+
+
+def _statistics_cpu(x, mean, var):
+    _channels.moments(x[None], mean[None], var[None])
+
+
+# ---- forward -------------------------------------------------------------------------------------------------------
+
+
+def _forward_reference(x, mean, rstd, weight, bias, residual, relu, y):
+    xhat = (x - mean) * rstd
+    z = xhat * weight + bias
+    if residual.size:
+        z = z + residual
+    y[...] = np.where(z <= 0, 0, z) if relu else z
+
+
+def _forward_cpu(x, mean, rstd, weight, bias, residual, relu, y):
+    _channels.normalize(x[None], mean[None], rstd[None], weight, bias, residual, relu, y)
+
+
+# ---- backward ------------------------------------------------------------------------------------------------------
+
+
+def _backward_reference(gy, x, y, mean, rstd, weight, training, relu, gx, gw, gb, gresidual):
+    g = np.where(y <= 0, 0, gy) if relu else gy
+    xhat = (x - mean) * rstd
+    sum_g, sum_gxhat = g.sum(axis=0), (g * xhat).sum(axis=0)
+    gb[...], gw[...] = sum_g, sum_gxhat
+    if training:
+        gx[...] = weight * rstd * (g - sum_g / len(x) - xhat * sum_gxhat / len(x))
+    else:
+        gx[...] = weight * rstd * g
+    if gresidual.size:
+        gresidual[...] = g
+
+
+def _backward_cpu(gy, x, y, mean, rstd, weight, training, relu, gx, gw, gb, gresidual):
+    sum_g, sum_gd = np.empty((1, x.shape[1])), np.empty((1, x.shape[1]))
+    _channels.gradient_sums(gy[None], x[None], y, relu, mean[None], sum_g, sum_gd)
+    gb[...], gw[...] = sum_g[0], rstd * sum_gd[0]
+    scale, slope, offset = (weight * rstd)[None], None, None
+    if training:
+        slope, offset = scale * rstd**2 * sum_gd / max(len(x), 1), scale * sum_g / max(len(x), 1)
+    _channels.input_gradient(gy[None], x[None], y, relu, mean[None], scale, slope, offset, gx, gresidual)
+
+
+# ---- samples and registration --------------------------------------------------------------------------------------
+
+_SHAPES = [(7, 3), (2, 1), (1031, 6), (5000, 17), (129, 67), (40, 600), (3, 33000)]
+
+
+def _inputs(rng, dtype):
+    """Rows of every shape; large means; constant columns; NaN and infinities."""
+    for shape in _SHAPES:
+        yield rng.standard_normal(shape).astype(dtype)
+    x = rng.standard_normal((700, 5))
+    yield (x + 1e4).astype(dtype)
+    yield (1e-4 * x + [1, -1, 0, 10, 3]).astype(dtype)
+    yield np.full((100, 4), 0.1, dtype)
+    x[3, 0], x[8, 1], x[9, 2], x[10, 2] = np.nan, np.inf, np.inf, -np.inf
+    yield x.astype(dtype)
+
+
+def _statistics_samples(rng, dtype):
+    for x in _inputs(rng, dtype):
+        yield x, np.empty(x.shape[1]), np.empty(x.shape[1])
+
+
+def _forward_samples(rng, dtype):
+    for number, x in enumerate([*_inputs(rng, dtype), np.empty((0, 3), dtype)]):
+        mean, var = np.zeros(x.shape[1]), np.ones(x.shape[1])
+        if len(x):
+            _statistics_reference(x, mean, var)
+        weight, bias = rng.standard_normal((2, x.shape[1])).astype(dtype)
+        residual = rng.standard_normal(x.shape if number % 2 else (0, x.shape[1])).astype(dtype)
+        for relu in (False, True):
+            yield x, mean, 1 / np.sqrt(var + 1e-5), weight, bias, residual, relu, np.empty_like(x)
+
+
+def _backward_samples(rng, dtype):
+    for x, mean, rstd, weight, bias, residual, relu, y in _forward_samples(rng, dtype):
+        _forward_reference(x, mean, rstd, weight, bias, residual, relu, y)
+        gy = rng.standard_normal(x.shape).astype(dtype)
+        for training in (True, False):
+            outputs = np.empty_like(x), np.empty_like(weight), np.empty_like(weight), np.empty_like(residual)
+            yield gy, x, y if relu else y[:0], mean, rstd, weight, training, relu, *outputs
+
+
+statistics = Kernel(
+    "batch_norm.statistics",
+    reference=_statistics_reference,
+    cpu=_statistics_cpu,
+    samples=_statistics_samples,
+    nanoseconds=lambda x, mean, var: x.size // 3,
+    outputs=2,
+)
+forward = Kernel(
+    "batch_norm.forward",
+    reference=_forward_reference,
+    cpu=_forward_cpu,
+    samples=_forward_samples,
+    nanoseconds=lambda x, *rest: x.size // 3,
+)
+backward = Kernel(
+    "batch_norm.backward",
+    reference=_backward_reference,
+    cpu=_backward_cpu,
+    samples=_backward_samples,
+    nanoseconds=lambda gy, *rest: gy.size,
+    outputs=4,
+)

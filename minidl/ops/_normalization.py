@@ -1,0 +1,109 @@
+"""What the normalizations share: images as rows of channels, checks of their arguments, the gradient as Tensors."""
+
+import math
+
+import numpy as np
+
+from ..autograd import grad
+from ..function import Function, enable_grad, is_grad_enabled
+from ..kernels._layout import contiguous
+from ..tensor import Tensor
+from ._common import as_real, check_numbers
+from .elementwise import rsqrt
+from .reduction import mean
+from .shape import clone
+
+
+def as_rows(x):
+    """(N, C, *) as a contiguous (N, P, C) array, P the product of *: a view where memory is channels-last."""
+    last = contiguous(np.moveaxis(x, 1, -1))
+    return last.reshape(len(x), math.prod(x.shape[2:]), x.shape[1])
+
+
+def from_rows(rows, shape):
+    """The view (N, C, *) of an (N, P, C) array."""
+    return np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+
+
+def per_channel(tensor, ndim):
+    """(C,) as (1, C, 1, …), which broadcasts against (N, C, *)."""
+    return tensor.reshape(1, -1, *[1] * (ndim - 2))
+
+
+def affine(name, input, weight, bias, shape, eps):
+    """input, weight and bias as Tensors of one dtype; None stays None.
+
+    Raises:
+        ValueError: weight or bias is not of `shape`. TypeError: dtypes that differ or are not float32 or float64.
+    """
+    check_numbers(name, eps=eps)
+    input = as_real(name, input)
+    checked = []
+    for argument, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None:
+            tensor = as_real(name, tensor)
+            if tensor.shape != shape:
+                raise ValueError(f"{name}: {argument} must have shape {shape}, got {tensor.shape}")
+            if tensor.dtype != input.dtype:
+                raise TypeError(f"{name}: {argument} must be {input.dtype} as input is, got {tensor.dtype}")
+        checked.append(tensor)
+    return input, *checked
+
+
+def or_ones(weight, size, dtype):
+    return np.ones(size, dtype) if weight is None else contiguous(weight)
+
+
+def or_zeros(bias, size, dtype):
+    return np.zeros(size, dtype) if bias is None else contiguous(bias)
+
+
+def constant(array, dtype):
+    return Tensor(np.asarray(array, dtype))
+
+
+def normalized(x, axes, eps):
+    """(xhat, rstd) as Tensor operations: what a backward that is to be differentiated again starts from."""
+    deviation = x - mean(x, axes, keepdim=True)
+    rstd = rsqrt(mean(deviation * deviation, axes, keepdim=True) + eps)
+    return deviation * rstd, rstd
+
+
+def input_gradient(grad, xhat, rstd, axes):
+    """rstd * (g - mean of g - xhat * mean of g * xhat) over the axes that share a mean and a variance."""
+    return rstd * (grad - mean(grad, axes, keepdim=True) - xhat * mean(grad * xhat, axes, keepdim=True))
+
+
+class NormBackward(Function):
+    """Gradients from a kernel; their own derivatives from the same formula in Tensor operations.
+
+    fast takes the arrays of `tensors` (a gradient, an input, weight or None, …) and gives the arrays of the gradients;
+    formula takes the Tensors and gives the same as Tensors. The formula is differentiated by the engine, to any order:
+    the second derivative of a normalization has a dozen terms that nobody needs to read.
+    """
+
+    @staticmethod
+    def forward(ctx, fast, formula, *tensors):
+        ctx.set_materialize_grads(False)
+        ctx.formula = formula
+        ctx.save_for_backward(*tensors)
+        return fast(*tensors)
+
+    @staticmethod
+    def backward(ctx, *grads):
+        recording, wanted, inputs = is_grad_enabled(), [], []
+        with enable_grad():
+            for tensor, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[2:], strict=True):
+                if tensor is not None:  # each its own Tensor, should one stand for two inputs
+                    tensor = clone(tensor) if recording else tensor.detach().requires_grad_(needed)
+                if needed:
+                    wanted.append(tensor)
+                inputs.append(tensor)
+            outputs = ctx.formula(*inputs)
+        pairs = [(y, g) for y, g in zip(outputs, grads, strict=True) if g is not None and y.requires_grad]
+        found = [None] * len(wanted)
+        if pairs:
+            outputs, cotangents = zip(*pairs, strict=True)
+            found = grad(outputs, wanted, cotangents, create_graph=recording, allow_unused=True)
+        found = iter(found)
+        return None, None, *(next(found) if needed else None for needed in ctx.needs_input_grad[2:])

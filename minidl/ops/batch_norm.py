@@ -1,0 +1,192 @@
+"""Batch normalization: each channel gets mean 0 and variance 1 over all images and pixels, then a scale and a shift.
+
+    y = (x - mean) / sqrt(var + eps) * weight + bias
+    gx = weight / sqrt(var + eps) * (g - mean of g - xhat * mean of g * xhat)       xhat = (x - mean) / sqrt(var + eps)
+
+Ioffe & Szegedy 2015, algorithm 1. In evaluation mean and var are running averages, constants: gx is its first term.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from ..function import Function
+from ..kernels import batch_norm as kernel
+from ..kernels import empty
+from ..tensor import Tensor
+from ._common import as_real, check_numbers
+from ._normalization import (
+    NormBackward,
+    affine,
+    as_rows,
+    constant,
+    from_rows,
+    input_gradient,
+    normalized,
+    or_ones,
+    or_zeros,
+    per_channel,
+)
+from .arithmetic import where
+
+
+class BatchNorm(Function):
+    """statistics is the pair (mean, var) of an evaluation, or an empty list that receives that of the batch."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, residual, statistics, eps, relu):
+        channels, rows = x.shape[1], as_rows(x).reshape(-1, x.shape[1])
+        ctx.training, ctx.relu, ctx.eps = not statistics, relu, eps
+        if ctx.training:
+            statistics += np.zeros(channels), np.ones(channels)
+            if rows.size:
+                kernel.statistics(rows, *statistics)
+        mean, var = statistics
+        ctx.mean, ctx.rstd = mean, 1 / np.sqrt(var + eps)
+        added = rows[:0] if residual is None else as_rows(residual).reshape(-1, channels)
+        y = empty(rows.shape, x.dtype)
+        scale, shift = or_ones(weight, channels, x.dtype), or_zeros(bias, channels, x.dtype)
+        if rows.size:
+            kernel.forward(rows, mean, ctx.rstd, scale, shift, added, relu, y)
+        y = from_rows(y, x.shape)
+        ctx.save_for_backward(x, weight, y if relu else None)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight, y = ctx.saved_tensors
+        y = None if y is None else y._data
+        numbers = ctx.mean, ctx.rstd, ctx.training
+        gradients = NormBackward.apply(
+            partial(_gradients, y, *numbers, ctx.needs_input_grad[3]),
+            partial(_formula, y, *numbers, ctx.eps, ctx.needs_input_grad[3]),
+            grad, x, weight,
+        )  # fmt: skip
+        return tuple(g if need else None for g, need in zip(gradients, ctx.needs_input_grad[:4], strict=False))
+
+
+def _gradients(y, mean, rstd, training, need_residual, grad, x, weight):
+    """The arrays of the gradients of x, weight, bias and, if needed, residual; y is given where a ReLU came last."""
+    channels = x.shape[1]
+    gy, rows = (as_rows(a).reshape(-1, channels) for a in (grad, x))
+    outputs = rows[:0] if y is None else as_rows(y).reshape(-1, channels)
+    gx, gw, gb = empty(rows.shape, x.dtype), np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
+    gresidual = empty(rows.shape if need_residual else (0, channels), x.dtype)
+    if rows.size:
+        scale = or_ones(weight, channels, x.dtype)
+        kernel.backward(gy, rows, outputs, mean, rstd, scale, training, y is not None, gx, gw, gb, gresidual)
+    gradients = from_rows(gx, x.shape), gw, gb
+    return (*gradients, from_rows(gresidual, x.shape)) if need_residual else gradients
+
+
+def _formula(y, mean, rstd, training, eps, need_residual, grad, x, weight):
+    """_gradients in Tensor operations."""
+    axes = (0, *range(2, x.ndim))
+    if y is not None:
+        grad = where(Tensor(y <= 0), 0.0, grad)
+    if training:
+        xhat, rstd = normalized(x, axes, eps)
+    else:
+        mean, rstd = (per_channel(constant(a, x.dtype), x.ndim) for a in (mean, rstd))
+        xhat = (x - mean) * rstd
+    scaled = grad if weight is None else grad * per_channel(weight, x.ndim)
+    gx = input_gradient(scaled, xhat, rstd, axes) if training else scaled * rstd
+    gradients = gx, (grad * xhat).sum(axes), grad.sum(axes)
+    return (*gradients, grad) if need_residual else gradients
+
+
+def batch_norm(
+    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+):  # fmt: skip
+    """Bring each channel to mean 0 and variance 1, then scale by weight and shift by bias.
+
+    Args:
+        input: (N, C) or (N, C, *), for example images (N, C, H, W).
+        running_mean, running_var: (C,) Tensors or arrays. In training they are changed in place, outside of the graph:
+            running = (1 - momentum) * running + momentum * batch's, with the batch's variance divided by count - 1;
+            or both None. In evaluation they stand for the batch's.
+        weight, bias: (C,) or None.
+        training: normalize by the mean and the variance (divided by the count) of this batch.
+
+    Raises:
+        ValueError: shapes that do not fit; running statistics missing in evaluation; one value per channel in training.
+        TypeError: dtypes that differ or are not float32 or float64.
+    """
+    return _apply(
+        "batch_norm", input, running_mean, running_var, weight, bias, training, momentum, eps, False, None
+    )  # fmt: skip
+
+
+def batch_norm_relu(
+    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, residual=None
+):
+    """relu(batch_norm(input, …) + residual) in one pass over memory less each way: the end of a residual block.
+
+    residual: shaped as input, or None. The other arguments and errors are batch_norm's.
+    """
+    return _apply(
+        "batch_norm_relu", input, running_mean, running_var, weight, bias, training, momentum, eps, True, residual
+    )
+
+
+def _apply(name, input, running_mean, running_var, weight, bias, training, momentum, eps, relu, residual):
+    check_numbers(name, momentum=momentum)
+    input = as_real(name, input)
+    if input.ndim < 2:
+        raise ValueError(f"{name}: input must be (N, C) or (N, C, *), got shape {input.shape}")
+    channels = input.shape[1]
+    input, weight, bias = affine(name, input, weight, bias, (channels,), eps)
+    if residual is not None:
+        residual = as_real(name, residual)
+        if residual.shape != input.shape or residual.dtype != input.dtype:
+            raise ValueError(
+                f"{name}: residual must be {input.dtype} of input's shape {input.shape}, got {residual.dtype} "
+                f"{residual.shape}"
+            )
+    running = running_statistics(name, running_mean, running_var, channels)
+    if training:
+        count = input.numel() // max(channels, 1)
+        if count == 1:
+            raise ValueError(
+                f"{name}: training needs more than one value per channel, got input of shape {input.shape}"
+            )
+        statistics = []
+        y = BatchNorm.apply(input, weight, bias, residual, statistics, float(eps), relu)
+        if running and count:
+            update_running(name, running, statistics[0], statistics[1] * (count / (count - 1)), momentum)
+        return y
+    if not running:
+        raise ValueError(f"{name}: running_mean and running_var must be given where training is False")
+    statistics = [np.array(array_of(r), np.float64) for r in running]  # copies: later changes do not reach backward
+    return BatchNorm.apply(input, weight, bias, residual, statistics, float(eps), relu)
+
+
+def array_of(value):
+    return value._data if isinstance(value, Tensor) else value
+
+
+def running_statistics(name, running_mean, running_var, channels):
+    """The pair, or () where both are None.
+
+    Raises:
+        ValueError: only one is given, or a shape other than (channels,). TypeError: no floating-point Tensor or array.
+    """
+    if running_mean is None and running_var is None:
+        return ()
+    for argument, value in (("running_mean", running_mean), ("running_var", running_var)):
+        if value is None:
+            raise ValueError(f"{name}: {argument} is None; running_mean and running_var go together")
+        if not isinstance(value, Tensor | np.ndarray) or value.dtype.kind != "f":
+            raise TypeError(f"{name}: {argument} must be a floating-point Tensor or array, got {value!r}")
+        if value.shape != (channels,):
+            raise ValueError(f"{name}: {argument} must have shape {(channels,)}, got {value.shape}")
+    return running_mean, running_var
+
+
+def update_running(name, running, mean, var, momentum):
+    """running = (1 - momentum) * running + momentum * batch's, in place."""
+    for value, new in zip(running, (mean, var), strict=True):
+        array = array_of(value)
+        array[...] = (1 - momentum) * array + momentum * new
+        if isinstance(value, Tensor):
+            value.mark_changed(name)
