@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidl import nn
-
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "demonstrations"
 NAMES = ["signal_through_depth", "symmetric_weights", "batch_and_layer_norm"]
