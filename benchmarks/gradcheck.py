@@ -14,8 +14,9 @@ import time
 import warnings
 from pathlib import Path
 
-import harness
 import numpy as np
+
+from minidl.bench import harness
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import minidl as dl  # noqa: E402
