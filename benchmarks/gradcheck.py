@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.bench import harness
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import minidl as dl  # noqa: E402
+from minidl.bench import harness  # noqa: E402
 from minidl.explain.mutants import MUTANTS  # noqa: E402
 
 
