@@ -3,7 +3,21 @@
 if __name__ != "minidl.kernels":
     raise ImportError(f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice")
 
-from . import channel_sum, conv2d, erf, log_softmax, matmul, max_pool2d, relu, scan, softmax
+from . import (
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    channel_sum,
+    conv2d,
+    conv_transpose2d,
+    erf,
+    global_avg_pool2d,
+    log_softmax,
+    matmul,
+    max_pool2d,
+    relu,
+    scan,
+    softmax,
+)
 from ._cache_root import cache_root
 from ._jit import is_cold
 from ._kernel import KERNELS, Kernel, use_kernels
@@ -13,14 +27,18 @@ from ._threads import get_num_threads, set_num_threads
 __all__ = [
     "KERNELS",
     "Kernel",
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
     "cache_root",
     "channel_sum",
     "conv2d",
+    "conv_transpose2d",
     "empty",
     "empty_cache",
     "empty_like",
     "erf",
     "get_num_threads",
+    "global_avg_pool2d",
     "is_cold",
     "log_softmax",
     "matmul",
