@@ -20,7 +20,7 @@ from ._windows import mean_row, spread_row
 
 
 def _window(i, j, size, output_size):
-    """The rows and columns of window (i, j): from the fraction where it starts, rounded down, to its end, rounded up."""
+    """The rows and columns of window (i, j): from its start, rounded down, to its end, rounded up."""
     return [
         slice(at * n // count, -(-(at + 1) * n // count))
         for at, n, count in zip((i, j), size, output_size, strict=True)

@@ -6,8 +6,8 @@
     gx     (N, H, W, C)    written: gradient of x
 
 kernel_size, stride and padding are pairs (rows, columns). The border of zeros is at most half a window. With ceil_mode
-the last window may reach over the border's edge; what lies beyond counts nowhere. The divisor is `divisor` where that is
-not 0; else the number of pixels of the window, with (count_include_pad) or without those of the border.
+the last window may reach over the border's edge; what lies beyond counts nowhere. The divisor is `divisor` where that
+is not 0; else the number of pixels of the window, with (count_include_pad) or without those of the border.
 """
 
 import numba
@@ -37,9 +37,7 @@ def _window(i, j, size, kernel_size, stride, padding, count_include_pad, divisor
 
 def _forward_reference(x, kernel_size, stride, padding, count_include_pad, divisor, y):
     for i, j in np.ndindex(y.shape[1:3]):
-        rows, columns, count = _window(
-            i, j, x.shape[1:3], kernel_size, stride, padding, count_include_pad, divisor
-        )
+        rows, columns, count = _window(i, j, x.shape[1:3], kernel_size, stride, padding, count_include_pad, divisor)
         y[:, i, j] = x[:, rows, columns].sum(axis=(1, 2)) / count
 
 
@@ -74,9 +72,7 @@ def _forward_cpu(x, kernel_size, stride, padding, count_include_pad, divisor, y)
 def _backward_reference(gy, kernel_size, stride, padding, count_include_pad, divisor, gx):
     gx[...] = 0
     for i, j in np.ndindex(gy.shape[1:3]):
-        rows, columns, count = _window(
-            i, j, gx.shape[1:3], kernel_size, stride, padding, count_include_pad, divisor
-        )
+        rows, columns, count = _window(i, j, gx.shape[1:3], kernel_size, stride, padding, count_include_pad, divisor)
         gx[:, rows, columns] += gy[:, i : i + 1, j : j + 1] / count
 
 

@@ -51,7 +51,9 @@ def _samples(rng, dtype):
     for n, h, wd, c, o, kh, kw, stride, padding, dilation, output_padding, groups in _CASES:
         oh, ow = (
             (size - 1) * s - 2 * p + d * (k - 1) + extra + 1
-            for size, s, p, d, k, extra in zip((h, wd), stride, padding, dilation, (kh, kw), output_padding, strict=True)
+            for size, s, p, d, k, extra in zip(
+                (h, wd), stride, padding, dilation, (kh, kw), output_padding, strict=True
+            )
         )
         shapes = (n, h, wd, c), (kh, kw, o // groups, c), (o,)
         x, w, bias = (rng.standard_normal(shape).astype(dtype) for shape in shapes)

@@ -1,7 +1,12 @@
 """Layers and nets: modules that hold weights and call operations."""
 
 from . import init
-from .layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
+from .convolution import Conv2d, ConvTranspose2d
+from .layers import Flatten, Linear, ReLU, Sequential
 from .module import Module, Parameter
+from .pooling import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d, MaxPool2d
 
-__all__ = ["Conv2d", "Flatten", "Linear", "MaxPool2d", "Module", "Parameter", "ReLU", "Sequential", "init"]
+__all__ = [
+    "AdaptiveAvgPool2d", "AvgPool2d", "Conv2d", "ConvTranspose2d", "Flatten", "GlobalAvgPool2d", "Linear", "MaxPool2d",
+    "Module", "Parameter", "ReLU", "Sequential", "init",
+]  # fmt: skip

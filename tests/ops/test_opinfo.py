@@ -33,6 +33,7 @@ OPERATIONS = {
         "triu", "trunc", "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vdot", "view_as", "vstack",
     )},
     **{f"nn.functional.{name}": getattr(ops, name) for name in (
+        "adaptive_avg_pool2d", "avg_pool2d", "conv_transpose2d",
         "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "elu", "gelu",
         "hardtanh", "huber_loss", "kl_div", "l1_loss", "leaky_relu", "linear", "logsigmoid", "max_pool2d", "mse_loss",
         "nll_loss", "normalize", "pad", "relu", "relu6", "silu", "smooth_l1_loss", "softmin", "softplus",
@@ -51,7 +52,8 @@ NOT_OFFERED = [
 
 # PyTorch has complex samples also for these, which are for real numbers here.
 REAL_ONLY = {
-    "log_softmax", "softmax", "nn.functional.conv2d", "nn.functional.linear", "nn.functional.softmin",
+    "log_softmax", "softmax", "nn.functional.conv2d", "nn.functional.conv_transpose2d", "nn.functional.linear",
+    "nn.functional.softmin",
 }  # fmt: skip
 
 # With one element, derivatives of these are zero, or all but zero, because terms cancel.
