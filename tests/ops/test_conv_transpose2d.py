@@ -122,13 +122,13 @@ X, W = dl.Tensor(np.zeros((2, 4, 6, 5))), dl.Tensor(np.zeros((4, 3, 3, 2)))
 @pytest.mark.parametrize(
     "args, options, error, match",
     [
-        ((X, dl.Tensor(np.zeros((3, 4, 3, 2)))), {}, ValueError, r"weight \(=3\) must equal the input's channels \(=4\)"),
+        ((X, dl.Tensor(np.zeros((3, 4, 3, 2)))), {}, ValueError, r"weight \(=3\) must equal the input's .* \(=4\)"),
         ((X, W), {"groups": 3}, ValueError, r"\(=4\) must be divisible by groups \(=3\)"),
         ((X, W), {"groups": 0}, ValueError, "groups must be a positive integer, got 0"),
         ((X, W), {"stride": 0}, ValueError, "stride must be at least 1, got 0"),
         ((X, W), {"padding": -1}, ValueError, "padding must be at least 0, got -1"),
         ((X, W), {"padding": 4}, ValueError, r"padding \(4, 4\) leaves an output of 0×-2 pixels"),
-        ((X, W), {"output_padding": 1}, ValueError, r"output_padding \(1, 1\) must be less than stride \(1, 1\) or dil"),
+        ((X, W), {"output_padding": 1}, ValueError, r"output_padding \(1, 1\) must be less than stride \(1, 1\)"),
         ((X, W, dl.Tensor(np.zeros(4))), {}, ValueError, r"bias must have shape \(3,\), got \(4,\)"),
         ((X, W.float()), {}, TypeError, "must all be float32 or all float64, got float64, float32"),
         ((X[:, :, :0], W), {}, ValueError, "the input must have pixels"),
