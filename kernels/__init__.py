@@ -4,10 +4,14 @@ if __name__ != "minidl.kernels":
     raise ImportError(f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice")
 
 from . import (
+    adaptive_avg_pool2d,
+    avg_pool2d,
     batch_norm,
     channel_sum,
     conv2d,
+    conv_transpose2d,
     erf,
+    global_avg_pool2d,
     group_norm,
     layer_norm,
     local_response_norm,
@@ -25,27 +29,8 @@ from ._pool import empty, empty_cache, empty_like
 from ._threads import get_num_threads, set_num_threads
 
 __all__ = [
-    "KERNELS",
-    "Kernel",
-    "batch_norm",
-    "cache_root",
-    "channel_sum",
-    "conv2d",
-    "empty",
-    "empty_cache",
-    "empty_like",
-    "erf",
-    "get_num_threads",
-    "group_norm",
-    "is_cold",
-    "layer_norm",
-    "local_response_norm",
-    "log_softmax",
-    "matmul",
-    "max_pool2d",
-    "relu",
-    "scan",
-    "set_num_threads",
-    "softmax",
-    "use_kernels",
-]
+    "KERNELS", "Kernel", "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "cache_root", "channel_sum", "conv2d",
+    "conv_transpose2d", "empty", "empty_cache", "empty_like", "erf", "get_num_threads", "global_avg_pool2d",
+    "group_norm", "is_cold", "layer_norm", "local_response_norm", "log_softmax", "matmul", "max_pool2d", "relu", "scan",
+    "set_num_threads", "softmax", "use_kernels",
+]  # fmt: skip

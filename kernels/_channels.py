@@ -37,6 +37,8 @@ def _cut(height, channels):
 def moments(x, mean, var):
     """The mean and the mean squared deviation of every channel of every set; x has at least one row."""
     n, height, channels = x.shape
+    if not channels:
+        return
     abreast, rows, blocks = _cut(height, channels)
     sums = np.empty((n * blocks, 3, abreast * channels), x.dtype)
     _moments(x.reshape(-1), n, height, channels, rows, blocks, sums)

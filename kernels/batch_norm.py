@@ -91,7 +91,7 @@ def _inputs(rng, dtype):
 
 
 def _statistics_samples(rng, dtype):
-    for x in _inputs(rng, dtype):
+    for x in [*_inputs(rng, dtype), np.empty((5, 0), dtype)]:
         yield x, np.empty(x.shape[1]), np.empty(x.shape[1])
 
 

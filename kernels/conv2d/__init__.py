@@ -66,12 +66,19 @@ def _nanoseconds(weights, pixels):
     return pixels.size * weights.size // max(1, weights.shape[3]) // 20
 
 
-def _input_grad(gy, w, stride, padding, dilation, groups, gx):
-    """The one place that chooses: with so few channels the direct way would leave most of each vector empty."""
+def input_grad_onto(start, gy, w, stride, padding, dilation, groups, gx):
+    """gx = start (C,) at every pixel, plus the input's gradient.
+
+    The one place that chooses: with so few channels the direct way would leave most of each vector empty.
+    """
     if groups == 1 and 0 < gx.shape[3] <= tile_width(gx.dtype) // 4:
-        scatter.input_grad(gy, w, stride, padding, dilation, gx)
+        scatter.input_grad(start, gy, w, stride, padding, dilation, gx)
     else:
-        direct.input_grad(gy, w, stride, padding, dilation, groups, gx)
+        direct.input_grad(start, gy, w, stride, padding, dilation, groups, gx)
+
+
+def _input_grad(gy, w, stride, padding, dilation, groups, gx):
+    input_grad_onto(np.zeros(gx.shape[3], gx.dtype), gy, w, stride, padding, dilation, groups, gx)
 
 
 forward = Kernel(

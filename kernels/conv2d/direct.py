@@ -159,7 +159,7 @@ def _image_rows(x, x_shape, n, top, left, channel, high, wide, channels, inside,
 # ---- gradient of the input -----------------------------------------------------------------------------------------
 
 
-def input_grad(gy, w, stride, padding, dilation, groups, gx):
+def input_grad(start, gy, w, stride, padding, dilation, groups, gx):
     """Rows of gx that are equal modulo the stride meet the same kernel rows: such a phase is a correlation of stride 1.
 
     With s the stride, p the padding, d the dilation: gx[i] sums gy[j] * w[u] over i + p = s*j + d*u. For i = first +
@@ -169,15 +169,14 @@ def input_grad(gy, w, stride, padding, dilation, groups, gx):
     og = o // groups
     # The kernel with the two channel axes of each group swapped: (KH, KW, O/groups, C).
     swapped = w.reshape(kh, kw, cg, groups, og).transpose(0, 1, 4, 3, 2).reshape(kh, kw, og, groups * cg)
-    zeros = np.zeros(groups * cg, gx.dtype)
     for rows in _phases(gx.shape[1], kh, stride[0], padding[0], dilation[0]):
         for columns in _phases(gx.shape[2], kw, stride[1], padding[1], dilation[1]):
             taps = np.ascontiguousarray(swapped[rows[0]][:, columns[0]])
             pads, gaps, first, count = zip(rows[1], columns[1], strict=True)
             if taps.size == 0:  # a stride greater than the kernel: no output sees these pixels
-                gx[:, first[0] :: stride[0], first[1] :: stride[1]] = 0
+                gx[:, first[0] :: stride[0], first[1] :: stride[1]] = start
                 continue
-            _correlate(gy, taps, zeros, (1, 1), pads, gaps, groups, gx, first, stride, count)
+            _correlate(gy, taps, start, (1, 1), pads, gaps, groups, gx, first, stride, count)
 
 
 def _phases(size, k, s, p, d):

@@ -17,7 +17,7 @@ from ..matmul import pack
 _SCRATCH_BYTES = 128 * 1024  # of products per thread: inside the L2 cache
 
 
-def input_grad(gy, w, stride, padding, dilation, gx):
+def input_grad(start, gy, w, stride, padding, dilation, gx):
     kh, kw, c, o = w.shape
     columns, width = kh * kw * c, tile_width(gx.dtype)
     panels = np.empty((1, ceil_div(columns, width), o, width), gx.dtype)
@@ -26,6 +26,7 @@ def input_grad(gy, w, stride, padding, dilation, gx):
     scratch = np.empty((numba.get_num_threads(), rows * gy.shape[2] * columns), gx.dtype)
     zeros = np.zeros(width, gx.dtype)
     _scatter(
+        start,
         gy,
         panels.reshape(-1),
         (kh, kw, c),
@@ -42,10 +43,10 @@ def input_grad(gy, w, stride, padding, dilation, gx):
 
 
 @jit
-def _scatter(gy, panels, window, width, stride, padding, dilation, gx, rows, scratch, zeros, one):
+def _scatter(start, gy, panels, window, width, stride, padding, dilation, gx, rows, scratch, zeros, one):
     for n in prange(gy.shape[0]):
         products = scratch[numba.get_thread_id()]
-        gx[n] = 0
+        gx[n] = start
         for top in range(0, gy.shape[1], rows):
             bottom = min(top + rows, gy.shape[1])
             _multiply(gy[n, top:bottom], panels, window, width, products, zeros)

@@ -244,6 +244,14 @@ _sample("conv2d", normal(1, 4, 7, 6), normal(6, 2, 2, 3), normal(6),
         f=lambda x, w, b: ops.conv2d(x, w, b, 1, 1, (2, 1), 2), label="dilation, groups")  # fmt: skip
 _sample("max_pool2d", distinct(2, 3, 7, 5), f=lambda x: ops.max_pool2d(x, 3, 2, 1), label="overlapping")
 _sample("max_pool2d", levels(1, 2, 5, 4), f=lambda x: ops.max_pool2d(x, 2, 1), label="ties")
+_sample("avg_pool2d", normal(2, 3, 7, 5), f=lambda x: ops.avg_pool2d(x, 3, 2, 1), label="overlapping")
+_sample("avg_pool2d", normal(1, 2, 6, 5), f=lambda x: ops.avg_pool2d(x, 2, 2, 1, True, False), label="ceil_mode")
+_sample("adaptive_avg_pool2d", normal(2, 3, 7, 5), f=lambda x: ops.adaptive_avg_pool2d(x, (3, 4)))
+_sample("global_avg_pool2d", normal(2, 3, 4, 5))
+_sample("conv_transpose2d", normal(2, 3, 3, 4), normal(3, 4, 3, 2), normal(4),
+        f=lambda x, w, b: ops.conv_transpose2d(x, w, b, (2, 1), (1, 0), (1, 0)))  # fmt: skip
+_sample("conv_transpose2d", normal(1, 4, 2, 3), normal(4, 3, 2, 3), normal(6),
+        f=lambda x, w, b: ops.conv_transpose2d(x, w, b, 1, 1, (1, 0), 2, 2), label="dilation, groups")  # fmt: skip
 _sample("cross_entropy", normal(5, 4), classes(4, 5))
 _WEIGHTS = np.array([0.5, 2.0, 1.0, 1.5])
 _sample("cross_entropy", normal(5, 4), fixed([0, 3, -100, 1, 1]),

@@ -8,6 +8,7 @@ the kernel's name.
 from ..tensor import Tensor
 from . import arithmetic, extrema, indexing, joining
 from .activation import elu, gelu, hardtanh, leaky_relu, logsigmoid, relu6, sigmoid, silu, softplus
+from .adaptive_avg_pool2d import adaptive_avg_pool2d
 from .arithmetic import (
     add,
     addcdiv,
@@ -35,9 +36,11 @@ from .arithmetic import (
     sub,
     where,
 )
+from .avg_pool2d import avg_pool2d
 from .batch_norm import batch_norm, batch_norm_relu
 from .comparison import allclose, equal, isclose
 from .conv2d import conv2d
+from .conv_transpose2d import conv_transpose2d
 from .diagonal import diag, diag_embed, diagonal, trace, tril, triu
 from .einsum import einsum
 from .elementwise import abs, exp, exp2, expm1, log, log1p, log2, log10, reciprocal, rsqrt, sign, sqrt, square, tanh
@@ -59,6 +62,7 @@ from .gather import (
     take,
     take_along_dim,
 )
+from .global_avg_pool2d import global_avg_pool2d
 from .group_norm import group_norm, instance_norm
 from .joining import cat, chunk, concat, concatenate, hstack, split, stack, tensor_split, unbind, vstack
 from .layer_norm import layer_norm
@@ -114,26 +118,28 @@ from .statistics import std, std_mean, var, var_mean
 from .trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, hypot, sin, sinh, tan
 
 __all__ = [
-    "abs", "acos", "acosh", "add", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose", "amax", "amin", "any",
-    "argmax", "argmin", "argsort", "argwhere", "asin", "asinh", "astype", "atan", "atan2", "atanh", "baddbmm",
-    "batch_norm", "batch_norm_relu", "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and",
-    "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "chunk", "clamp", "clamp_max",
-    "clamp_min", "clip", "clone", "concat", "concatenate", "conj", "contiguous", "conv2d", "cos", "cosh",
-    "count_nonzero", "cross_entropy", "cumprod", "cumsum", "diag", "diag_embed", "diagonal", "div", "dot", "einsum",
-    "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expm1", "flatten", "flip", "fliplr",
-    "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "gather", "ge", "gelu",
+    "abs", "acos", "acosh", "adaptive_avg_pool2d", "add", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose",
+    "amax", "amin", "and", "any", "argmax", "argmin", "argsort", "argwhere", "asin", "asinh", "astype", "atan", "atan2",
+    "atanh", "avg_pool2d", "baddbmm", "batch_norm", "batch_norm_relu", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm",
+    "broadcast_to", "cat", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "concat", "concatenate",
+    "conj", "contiguous", "conv2d", "conv_transpose2d", "cos", "cosh", "count_nonzero", "cross_entropy", "cumprod",
+    "cumsum", "diag", "diag_embed", "diagonal", "div", "dot", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp",
+    "exp2", "expand", "expand_as", "expm1", "flatten", "flip", "fliplr", "flipud", "float32", "float64", "float_power",
+    "floor", "floor_divide", "floordiv", "fmax", "fmin", "fmod", "frac", "gather", "ge", "gelu", "global_avg_pool2d",
     "group_norm", "gt", "hardtanh", "hstack", "huber_loss", "hypot", "index_add", "index_put", "index_select", "inner",
-    "instance_norm", "isclose", "isfinite", "isinf", "isnan", "kl_div", "kron", "l1_loss", "layer_norm", "le",
+    "instance_norm", "int64", "isclose", "isfinite", "isinf", "isnan", "kl_div", "kron", "l1_loss", "layer_norm", "le",
     "leaky_relu", "lerp", "linear", "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax",
     "logical_and", "logical_not", "logical_or", "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_select",
-    "matmul", "max", "max_pool2d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mm", "moveaxis",
+    "matmul", "max", "max_pool2d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mm", "mod", "moveaxis",
     "movedim", "mse_loss", "mul", "mv", "nansum", "narrow", "ne", "neg", "nll_loss", "nonzero", "norm", "normalize",
-    "outer", "pad", "permute", "pow", "prod", "ravel", "reciprocal", "relu", "relu6", "remainder", "repeat",
+    "or", "outer", "pad", "permute", "pow", "prod", "ravel", "reciprocal", "relu", "relu6", "remainder", "repeat",
     "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "round", "rsqrt", "scatter", "scatter_add", "select",
     "sigmoid", "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softmin", "softplus", "sort", "split",
     "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "sum", "swapaxes", "swapdims", "t", "take",
     "take_along_dim", "tan", "tanh", "tensor_split", "tensordot", "tile", "topk", "trace", "transpose", "tril", "triu",
-    "trunc", "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vdot", "vector_norm", "view_as", "vstack", "where",
+    "truediv", "trunc", "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vdot", "vector_norm", "view_as",
+    "vstack", "where", "xor",
 ]  # fmt: skip
 
 _METHODS = [

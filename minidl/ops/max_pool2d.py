@@ -9,7 +9,7 @@ from ..function import Function
 from ..kernels import empty
 from ..kernels import max_pool2d as kernel
 from ..tensor import Tensor
-from ._common import as_real, pair
+from ._common import as_real, pair, pooled_size
 from .conv2d import nchw, nhwc
 
 
@@ -103,20 +103,3 @@ def _check_windows(extent, count, kernel_size, stride, padding, dilation):
                 f"max_pool2d: a window of {kernel_size} pixels with dilation {dilation} and padding {padding} sees "
                 f"none of the input's {extent}"
             )
-
-
-def pooled_size(name, size, kernel_size, stride, padding, dilation, ceil_mode):
-    """The output's rows and columns, as PyTorch counts them."""
-    result = []
-    for n, k, s, p, d in zip(size, kernel_size, stride, padding, dilation, strict=True):
-        room = n + 2 * p - d * (k - 1) - 1
-        count = (room + s - 1 if ceil_mode else room) // s + 1
-        if ceil_mode and (count - 1) * s >= n + p:  # the last window must start inside the image or its left border
-            count -= 1
-        if room < 0 or count < 1:
-            raise ValueError(
-                f"{name}: a window of {kernel_size[0]}×{kernel_size[1]} (dilation {dilation}) does not fit the input's "
-                f"{size[0]}×{size[1]} pixels with padding {padding}"
-            )
-        result.append(count)
-    return tuple(result)

@@ -162,6 +162,29 @@ def test_the_reference_kernel_gives_the_same_bits():
             np.testing.assert_allclose(a, b, rtol=1e-14, err_msg=case)
 
 
+@pytest.mark.parametrize("geometry", [(2,), (3, 2), (3, 2, 1), (2, 3, 1, 2, True), (3, 1, 1)])
+@pytest.mark.parametrize("channels", [5, 40])
+def test_gradients_do_not_depend_on_threads_nor_on_the_bands(geometry, channels):
+    """One large image is cut into bands; the reference is the sum that it is."""
+    x = normal(1, channels, 83, 90, dtype=np.float32)
+    threads, found = dl.get_num_threads(), []
+    try:
+        for count in {1, threads}:
+            dl.set_num_threads(count)
+            leaf = dl.Tensor(x, True)
+            y, indices = ops.max_pool2d(leaf, *geometry, return_indices=True)
+            gradient = normal(*y.shape, dtype=np.float32, seed=1)
+            y.backward(gradient)
+            found.append(leaf.grad.data)
+    finally:
+        dl.set_num_threads(threads)
+    expected = np.zeros((channels, 83 * 90), np.float32)
+    for c in range(channels):
+        np.add.at(expected[c], indices.data[0, c].reshape(-1), gradient[0, c].reshape(-1))
+    for got in found:
+        assert np.array_equal(got.reshape(channels, -1), expected)
+
+
 # ---- errors --------------------------------------------------------------------------------------------------------
 
 X = dl.Tensor(np.zeros((2, 4, 6, 5)))

@@ -33,10 +33,11 @@ OPERATIONS = {
         "triu", "trunc", "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vdot", "view_as", "vstack",
     )},
     **{f"nn.functional.{name}": getattr(ops, name) for name in (
-        "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "elu",
-        "gelu", "group_norm", "instance_norm", "layer_norm", "local_response_norm",
-        "hardtanh", "huber_loss", "kl_div", "l1_loss", "leaky_relu", "linear", "logsigmoid", "max_pool2d", "mse_loss",
-        "nll_loss", "normalize", "pad", "relu", "relu6", "silu", "smooth_l1_loss", "softmin", "softplus",
+        "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+        "conv2d", "conv_transpose2d", "cross_entropy", "elu", "gelu", "group_norm", "hardtanh", "huber_loss",
+        "instance_norm", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "local_response_norm", "logsigmoid",
+        "max_pool2d", "mse_loss", "nll_loss", "normalize", "pad", "relu", "relu6", "silu", "smooth_l1_loss",
+        "softmin", "softplus",
     )},
     "linalg.vector_norm": ops.vector_norm,
     "einsum": lambda operands, equation: ops.einsum(equation, operands),
@@ -53,7 +54,8 @@ NOT_OFFERED = [
 
 # PyTorch has complex samples also for these, which are for real numbers here.
 REAL_ONLY = {
-    "log_softmax", "softmax", "nn.functional.conv2d", "nn.functional.linear", "nn.functional.softmin",
+    "log_softmax", "softmax", "nn.functional.conv2d", "nn.functional.conv_transpose2d", "nn.functional.linear",
+    "nn.functional.softmin",
 }  # fmt: skip
 
 # With one element, derivatives of these are zero, or all but zero, because terms cancel.

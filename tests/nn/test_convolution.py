@@ -1,10 +1,10 @@
-"""Layers hold the right weights and call the right operation."""
+"""Convolutions hold the right weights and call the right operation."""
 
 import numpy as np
 import pytest
 
 import minidl as dl
-from minidl import nn, ops
+from minidl import nn
 
 
 def images(*shape):
@@ -26,10 +26,27 @@ def test_conv2d_settings_reach_the_operation():
     assert nn.Conv2d(1, 1, 3, padding="same", bias=False)(images(1, 1, 5, 5)).shape == (1, 1, 5, 5)
 
 
-def test_max_pool():
-    x = images(2, 3, 7, 7)
-    pooled = nn.MaxPool2d(3, 2, 1, ceil_mode=True)(x)
-    np.testing.assert_array_equal(pooled.data, ops.max_pool2d(x, 3, 2, 1, ceil_mode=True).data)
+def test_conv_transpose2d_settings_reach_the_operation():
+    torch = pytest.importorskip("torch")
+    layer = nn.ConvTranspose2d(4, 6, (3, 2), (2, 3), (1, 0), (1, 2), groups=2, dilation=(1, 2))
+    x = images(2, 4, 5, 4)
+    expected = torch.nn.functional.conv_transpose2d(
+        torch.tensor(x.data), torch.tensor(layer.weight.data.copy()), torch.tensor(layer.bias.data),
+        (2, 3), (1, 0), (1, 2), 2, (1, 2),
+    )  # fmt: skip
+    np.testing.assert_allclose(layer(x).data, expected.numpy(), rtol=1e-4, atol=1e-5)
+    assert layer.weight.shape == (4, 3, 3, 2)
+    assert repr(layer) == (
+        "ConvTranspose2d(4, 6, kernel_size=(3, 2), stride=(2, 3), padding=(1, 0), output_padding=(1, 2), "
+        "dilation=(1, 2), groups=2)"
+    )
+
+
+def test_conv_transpose2d_keeps_the_scale():
+    """Of rectified noise, whose mean square is 1/2: He's rule."""
+    dl.manual_seed(0)
+    y = nn.ConvTranspose2d(64, 64, 4, 2, bias=False)(dl.Tensor(np.maximum(images(2, 64, 16, 16).data, 0))).data
+    assert y[:, :, 4:-4, 4:-4].var() == pytest.approx(1, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +57,8 @@ def test_max_pool():
         (lambda: nn.Conv2d(3, 4, 0), "Conv2d: kernel_size must be at least 1, got 0"),
         (lambda: nn.Conv2d(3, 4, 3, stride=0), "Conv2d: stride must be at least 1, got 0"),
         (lambda: nn.Conv2d(3, 4, 3, padding=-1), "Conv2d: padding must be at least 0, got -1"),
-        (lambda: nn.MaxPool2d((1, 2, 3)), "MaxPool2d: kernel_size must be an integer or a pair"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, groups=2), r"ConvTranspose2d: in_channels \(=3\) must be divisible"),
+        (lambda: nn.ConvTranspose2d(3, 0, 3), "ConvTranspose2d: out_channels must be a positive integer, got 0"),
     ],
 )
 def test_wrong_sizes_are_named(build, message):

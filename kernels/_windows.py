@@ -1,0 +1,87 @@
+"""Means over windows of pixels, and their gradients: the loops of avg_pool2d and adaptive_avg_pool2d.
+
+A window is a range of rows times a range of columns, so its sum is taken in two steps: the rows of an output row's
+windows are added up once, a long run that fills the vectors whatever the number of channels, then the columns of each
+window. Overlapping windows share the first step, and no sum has more terms than a window has rows or columns.
+
+A table (3, windows) describes the windows along one axis: where each starts, where it ends (exclusive), both inside the
+image and never falling, and what it contributes to the divisor, which is the product of the two axes' parts.
+"""
+
+from ._jit import helper
+
+
+@helper
+def mean_row(x, top, bottom, part, columns, sums, y):
+    """y (OW, C): the means of a row of windows over the rows top to bottom of x (H, W, C)."""
+    channels, count = x.shape[2], y.shape[0]
+    if count == 0:
+        return
+    first, last = columns[0, 0] * channels, columns[1, count - 1] * channels
+    row = x[top].reshape(-1)
+    if bottom - top == 1:
+        for k in range(first, last):
+            sums[k] = row[k]
+    else:
+        other = x[top + 1].reshape(-1)
+        for k in range(first, last):
+            sums[k] = row[k] + other[k]
+        for r in range(top + 2, bottom):
+            row = x[r].reshape(-1)
+            for k in range(first, last):
+                sums[k] += row[k]
+    for j in range(count):
+        left, wide = columns[0, j] * channels, columns[1, j] - columns[0, j]
+        divisor = x.dtype.type(part * columns[2, j])
+        if wide == 1:
+            for c in range(channels):
+                y[j, c] = sums[left + c] / divisor
+        elif wide == 2:
+            for c in range(channels):
+                y[j, c] = (sums[left + c] + sums[left + channels + c]) / divisor
+        else:
+            for c in range(channels):
+                y[j, c] = sums[left + c] + sums[left + channels + c]
+            for v in range(2, wide - 1):
+                for c in range(channels):
+                    y[j, c] += sums[left + v * channels + c]
+            for c in range(channels):
+                y[j, c] = (y[j, c] + sums[left + (wide - 1) * channels + c]) / divisor
+
+
+@helper
+def spread_row(gy, r, rows, columns, sums, gx):
+    """gx (W, C), row number r of the gradient: every pixel sums the shares of the windows that it lies in."""
+    count, channels = gy.shape[1], gy.shape[2]
+    first = 0  # the windows that the row lies in are those from first to last
+    while first < rows.shape[1] and rows[1, first] <= r:
+        first += 1
+    last = first
+    while last < rows.shape[1] and rows[0, last] <= r:
+        last += 1
+    if first == last:
+        gx[...] = 0
+        return
+    for i in range(first, last):
+        for j in range(count):
+            divisor, at = gy.dtype.type(rows[2, i] * columns[2, j]), j * channels
+            if i == first:
+                for c in range(channels):
+                    sums[at + c] = gy[i, j, c] / divisor
+            else:
+                for c in range(channels):
+                    sums[at + c] += gy[i, j, c] / divisor
+    first = last = 0
+    for q in range(gx.shape[0]):
+        while first < count and columns[1, first] <= q:
+            first += 1
+        while last < count and columns[0, last] <= q:
+            last += 1
+        if first >= last:
+            gx[q] = 0
+            continue
+        for c in range(channels):
+            gx[q, c] = sums[first * channels + c]
+        for j in range(first + 1, last):
+            for c in range(channels):
+                gx[q, c] += sums[j * channels + c]

@@ -1,0 +1,119 @@
+"""Average pooling of channels-last images of any size to an output of a given size.
+
+    x   (N, H, W, C)    input
+    y   (N, OH, OW, C)  written: the mean of each window
+    gy  (N, OH, OW, C)  gradient of y
+    gx  (N, H, W, C)    written: gradient of x
+
+Output row i averages the input's rows from floor(i * H / OH) to ceil((i + 1) * H / OH), exclusive; so do columns. The
+windows cover the image, overlap by a pixel where the division has a remainder, and repeat pixels where OH > H.
+"""
+
+import numba
+import numpy as np
+
+from ._jit import helper, jit, prange
+from ._kernel import Kernel
+from ._windows import mean_row, spread_row
+
+# ---- forward -------------------------------------------------------------------------------------------------------
+
+
+def _window(i, j, size, output_size):
+    """The rows and columns of window (i, j): from its start, rounded down, to its end, rounded up."""
+    return [
+        slice(at * n // count, -(-(at + 1) * n // count))
+        for at, n, count in zip((i, j), size, output_size, strict=True)
+    ]
+
+
+def _forward_reference(x, y):
+    for i, j in np.ndindex(y.shape[1:3]):
+        rows, columns = _window(i, j, x.shape[1:3], y.shape[1:3])
+        y[:, i, j] = x[:, rows, columns].mean(axis=(1, 2))
+
+
+@helper
+def _table(count, size):
+    """The windows along one axis, as _windows.py takes them."""
+    table = np.empty((3, count), np.int64)
+    for at in range(count):
+        table[0, at], table[1, at] = at * size // count, ((at + 1) * size + count - 1) // count
+        table[2, at] = table[1, at] - table[0, at]
+    return table
+
+
+@jit
+def _forward_cpu(x, y):
+    n, oh, ow, _ = y.shape
+    _, h, w, channels = x.shape
+    rows, columns = _table(oh, h), _table(ow, w)
+    sums = np.empty((numba.get_num_threads(), w * channels), x.dtype)
+    for task in prange(n * oh):
+        image, i = np.int64(task) // oh, np.int64(task) % oh
+        mean_row(x[image], rows[0, i], rows[1, i], rows[2, i], columns, sums[numba.get_thread_id()], y[image, i])
+
+
+# ---- backward ------------------------------------------------------------------------------------------------------
+
+
+def _backward_reference(gy, gx):
+    gx[...] = 0
+    for i, j in np.ndindex(gy.shape[1:3]):
+        window = (slice(None), *_window(i, j, gx.shape[1:3], gy.shape[1:3]))
+        count = gx[window].shape[1] * gx[window].shape[2]
+        gx[window] += gy[:, i : i + 1, j : j + 1] / count
+
+
+@jit
+def _backward_cpu(gy, gx):
+    _, oh, ow, channels = gy.shape
+    n, h, w, _ = gx.shape
+    rows, columns = _table(oh, h), _table(ow, w)
+    sums = np.empty((numba.get_num_threads(), ow * channels), gy.dtype)
+    for task in prange(n * h):
+        image, r = np.int64(task) // h, np.int64(task) % h
+        spread_row(gy[image], r, rows, columns, sums[numba.get_thread_id()], gx[image, r])
+
+
+# ---- samples and registration --------------------------------------------------------------------------------------
+
+# (N, H, W, C, OH, OW)
+_CASES = [
+    (2, 6, 8, 3, 3, 4),
+    (2, 7, 9, 5, 3, 4),  # overlapping
+    (1, 13, 6, 17, 6, 6),
+    (2, 3, 2, 33, 5, 7),  # more windows than pixels
+    (1, 40, 30, 4, 1, 1),
+    (1, 4, 5, 2, 0, 3),
+    (0, 4, 6, 3, 2, 3),
+]
+
+
+def _forward_samples(rng, dtype):
+    for n, h, w, c, oh, ow in _CASES:
+        x = rng.standard_normal((n, h, w, c)).astype(dtype)
+        special = np.where(rng.random(x.shape) < 0.1, rng.choice([np.nan, np.inf, -np.inf], x.shape), x).astype(dtype)
+        for image in (x, special):
+            yield image, np.empty((n, oh, ow, c), dtype)
+
+
+def _backward_samples(rng, dtype):
+    for x, y in _forward_samples(rng, dtype):
+        yield rng.standard_normal(y.shape).astype(dtype), np.empty_like(x)
+
+
+forward = Kernel(
+    "adaptive_avg_pool2d.forward",
+    reference=_forward_reference,
+    cpu=_forward_cpu,
+    samples=_forward_samples,
+    nanoseconds=lambda x, y: max(x.size // 3, y.size),
+)
+backward = Kernel(
+    "adaptive_avg_pool2d.backward",
+    reference=_backward_reference,
+    cpu=_backward_cpu,
+    samples=_backward_samples,
+    nanoseconds=lambda gy, gx: max(gy.size, gx.size // 2),
+)
