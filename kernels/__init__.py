@@ -3,7 +3,21 @@
 if __name__ != "minidl.kernels":
     raise ImportError(f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice")
 
-from . import channel_sum, conv2d, erf, log_softmax, matmul, max_pool2d, relu, scan, softmax
+from . import (
+    adam,
+    channel_sum,
+    conv2d,
+    cross_entropy,
+    dropout,
+    erf,
+    log_softmax,
+    matmul,
+    max_pool2d,
+    relu,
+    scan,
+    sgd,
+    softmax,
+)
 from ._cache_root import cache_root
 from ._jit import is_cold
 from ._kernel import KERNELS, Kernel, use_kernels
@@ -14,8 +28,11 @@ __all__ = [
     "KERNELS",
     "Kernel",
     "cache_root",
+    "adam",
     "channel_sum",
     "conv2d",
+    "cross_entropy",
+    "dropout",
     "empty",
     "empty_cache",
     "empty_like",
@@ -28,6 +45,7 @@ __all__ = [
     "relu",
     "scan",
     "set_num_threads",
+    "sgd",
     "softmax",
     "use_kernels",
 ]

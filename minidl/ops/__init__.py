@@ -37,7 +37,9 @@ from .arithmetic import (
 )
 from .comparison import allclose, equal, isclose
 from .conv2d import conv2d
+from .cross_entropy import cross_entropy
 from .diagonal import diag, diag_embed, diagonal, trace, tril, triu
+from .dropout import dropout, dropout2d
 from .einsum import einsum
 from .elementwise import abs, exp, exp2, expm1, log, log1p, log2, log10, reciprocal, rsqrt, sign, sqrt, square, tanh
 from .erf import erf, erfc
@@ -63,7 +65,6 @@ from .log_softmax import log_softmax
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
-    cross_entropy,
     huber_loss,
     kl_div,
     l1_loss,
@@ -78,7 +79,7 @@ from .pad import pad
 from .products import addmm, addmv, baddbmm, bmm, dot, inner, kron, mm, mv, outer, tensordot, vdot
 from .rearrange import flip, fliplr, flipud, meshgrid, repeat, repeat_interleave, roll, rot90, tile
 from .reduction import all, amax, amin, any, argmax, argmin, count_nonzero, logsumexp, max, mean, min, nansum, sum
-from .relu import relu, relu_
+from .relu import add_relu, relu, relu_
 from .rounding import ceil, floor, floor_divide, fmod, frac, isfinite, isinf, isnan, remainder, round, trunc
 from .scan import cumprod, cumsum, prod
 from .shape import (
@@ -110,13 +111,13 @@ from .statistics import std, std_mean, var, var_mean
 from .trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, hypot, sin, sinh, tan
 
 __all__ = [
-    "abs", "acos", "acosh", "add", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose", "amax", "amin", "any",
-    "argmax", "argmin", "argsort", "argwhere", "asin", "asinh", "astype", "atan", "atan2", "atanh", "baddbmm",
+    "abs", "acos", "acosh", "add", "add_relu", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose", "amax", "amin",
+    "any", "argmax", "argmin", "argsort", "argwhere", "asin", "asinh", "astype", "atan", "atan2", "atanh", "baddbmm",
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or",
     "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone",
     "concat", "concatenate", "conj", "contiguous", "conv2d", "cos", "cosh", "count_nonzero", "cross_entropy", "cumprod",
-    "cumsum", "diag", "diag_embed", "diagonal", "div", "dot", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp",
-    "exp2", "expand", "expand_as", "expm1", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
+    "cumsum", "diag", "diag_embed", "diagonal", "div", "dot", "dropout", "dropout2d", "einsum",
+    "elu", "eq", "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expm1", "flatten", "flip", "fliplr", "flipud", "float_power", "floor",
     "floor_divide", "fmax", "fmin", "fmod", "frac", "gather", "ge", "gelu", "gt", "hardtanh", "hstack", "huber_loss",
     "hypot", "index_add", "index_put", "index_select", "inner", "isclose", "isfinite", "isinf", "isnan", "kl_div",
     "kron", "l1_loss", "le", "leaky_relu", "lerp", "linear", "log", "log10", "log1p", "log2", "log_softmax",
