@@ -9,11 +9,11 @@ stored. In general, with a weight w[c] per class and label smoothing s (Szegedy 
 
 import numpy as np
 
-from ..function import Function, is_grad_enabled
+from ..function import Function
 from ..kernels import cross_entropy as kernel
 from ..kernels import empty
 from ..kernels._layout import contiguous
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor
 from ._common import as_real, as_tensor, astype
 from .arithmetic import where
 from .log_softmax import log_softmax
@@ -35,12 +35,39 @@ class CrossEntropy(Function):
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
-        if is_grad_enabled():
-            return _gradient(x, grad, *ctx.options)
-        rows = _rows(x._data)
+        return CrossEntropyBackward.apply(grad, x, ctx.options, ctx.lse)
+
+
+class CrossEntropyBackward(Function):
+    """gx = g * (p W - qw), W the sum of q[c] w[c]: linear in g, and dp/dx times a vector v is p (v - sum(p v)).
+
+    Its backward is written with Tensor operations, so derivatives of any order exist.
+    """
+
+    @staticmethod
+    def forward(ctx, grad, x, options, lse):
+        ctx.save_for_backward(grad, x)
+        ctx.options = options
+        rows = _rows(x)
         gx = empty(rows.shape, rows.dtype)
-        kernel.backward(rows, *ctx.options, ctx.lse, contiguous(grad._data).reshape(-1), gx)
-        return wrap(_from_rows(gx, x.shape), None, 0)
+        kernel.backward(rows, *options, lse, contiguous(grad).reshape(-1), gx)
+        return _from_rows(gx, x.shape)
+
+    @staticmethod
+    def backward(ctx, gg):
+        grad, x = ctx.saved_tensors
+        target, weight, ignore_index, smoothing = ctx.options
+        axis, classes = 0 if x.ndim == 1 else 1, len(weight)
+        qw = ((1 - smoothing) * (np.arange(classes) == target[:, None]) + smoothing / classes) * weight
+        totals = np.broadcast_to(qw.sum(1, keepdims=True), qw.shape)
+        qw, totals = (Tensor(_from_rows(a, x.shape).astype(x.dtype, copy=False)) for a in (qw, totals))
+        ignored = np.broadcast_to((target == ignore_index)[:, None], (len(target), classes))
+        ignored = Tensor(_from_rows(ignored, x.shape))
+        gg = where(ignored, 0.0, gg)
+        p = softmax(where(ignored, 0.0, x), axis)  # what is ignored may be NaN
+        to_grad = (gg * (p * totals - qw)).sum(axis)
+        to_x = grad.unsqueeze(axis) * totals * p * (gg - (p * gg).sum(axis, keepdim=True))
+        return to_grad, to_x
 
 
 def _rows(x):
@@ -53,17 +80,6 @@ def _from_rows(rows, shape):
     if len(shape) <= 2:
         return rows.reshape(shape)
     return np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
-
-
-def _gradient(x, grad, target, weight, ignore_index, smoothing):
-    """The kernel's gradient as Tensor operations, which can be differentiated again, by x and by grad."""
-    axis = 0 if x.ndim == 1 else 1
-    classes = x.shape[axis]
-    q = (1 - smoothing) * (np.arange(classes) == target[:, None]) + smoothing / classes
-    qw, counted = (q * weight).astype(x.dtype), (target != ignore_index)[:, None]
-    totals = _from_rows(np.broadcast_to(qw.sum(1, keepdims=True), qw.shape), x.shape)
-    gx = grad.unsqueeze(axis) * (softmax(x, axis) * Tensor(totals) - Tensor(_from_rows(qw, x.shape)))
-    return where(Tensor(_from_rows(np.broadcast_to(counted, qw.shape), x.shape)), gx, 0.0)
 
 
 def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -100,11 +116,14 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
         return reduced(loss, reduction)
     check_classes("cross_entropy", input, target, weight, ignore_index, reduction)
     weight = None if weight is None else astype(weight, input.dtype)
-    if input.shape[axis] == 0 or weight is not None and weight.requires_grad:
+    if weight is not None and weight.requires_grad:
         return _composite(input, target, weight, ignore_index, reduction, float(label_smoothing), axis)
     ones = np.ones(input.shape[axis], input.dtype) if weight is None else weight._data
     labels = target._data.astype(np.int64, copy=False)
-    loss = CrossEntropy.apply(input, labels, ones, int(ignore_index), float(label_smoothing))
+    if input.shape[axis]:
+        loss = CrossEntropy.apply(input, labels, ones, int(ignore_index), float(label_smoothing))
+    else:
+        loss = input.sum(axis)  # without classes all targets are ignored: zeros
     if reduction == "none":
         return loss
     loss = loss.sum()
