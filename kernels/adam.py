@@ -22,6 +22,7 @@ import numpy as np
 
 from ._jit import jit, prange
 from ._kernel import Kernel
+from .sgd import CHUNK
 
 
 def _reference(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v, top):
@@ -45,20 +46,22 @@ def _cpu(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v,
     keep_m, add_m, keep_v, add_v = kind(beta1), kind(1 - beta1), kind(beta2), kind(1 - beta2)
     rate, root, least = kind(lr / (1 - beta1**t)), kind(1 / math.sqrt(1 - beta2**t)), kind(eps)
     shrink, decay = kind(1 - lr * weight_decay if decoupled else 1), kind(0 if decoupled else weight_decay)
-    for i in prange(w.size):
-        d = g[i] + decay * w[i] if decay != 0 else g[i]
-        mean = keep_m * m[i] + add_m * d
-        square = keep_v * v[i] + add_v * d * d
-        m[i], v[i] = mean, square
-        if amsgrad:
-            if square > top[i] or square != square:
-                top[i] = square
-            square = top[i]
-        w[i] = shrink * w[i] - rate * mean / (np.sqrt(square) * root + least)
+    for task in prange((w.size + CHUNK - 1) // CHUNK):
+        start = np.int64(task) * CHUNK
+        for i in range(start, min(start + CHUNK, w.size)):
+            d = g[i] + decay * w[i] if decay != 0 else g[i]
+            mean = keep_m * m[i] + add_m * d
+            square = keep_v * v[i] + add_v * d * d
+            m[i], v[i] = mean, square
+            if amsgrad:
+                if square > top[i] or square != square:
+                    top[i] = square
+                square = top[i]
+            w[i] = shrink * w[i] - rate * mean / (np.sqrt(square) * root + least)
 
 
 def _samples(rng, dtype):
-    for size in (1, 1003, 0):
+    for size in (1, 1003, 0, 2 * CHUNK + 5):
         for t, weight_decay, decoupled, amsgrad in (
             (1, 0.0, False, False),
             (3, 0.01, False, False),

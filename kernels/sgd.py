@@ -13,8 +13,14 @@ Flat C-contiguous arrays: any layout, seen in the order of the parameter's memor
 Krizhevsky et al. 2012, section 5, keep the rate in the velocity; Sutskever et al. 2013 is Nesterov's form.
 """
 
+import numpy as np
+
 from ._jit import jit, prange
 from ._kernel import Kernel
+
+# Elements per task. In a * b + c * d either product may be rounded before the other is added to it, and the loop over
+# vectors may choose differently than the one over what is left: so what is left must not depend on the threads.
+CHUNK = 4096
 
 
 def _reference(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
@@ -35,20 +41,23 @@ def _cpu(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
     decay, mu, part = kind(weight_decay), kind(momentum), kind(keep)
     inner = kind(lr if lr_in_velocity else 1)
     outer = kind(1 if lr_in_velocity else lr)
-    if momentum == 0:
-        for i in prange(w.size):
-            d = g[i] + decay * w[i] if weight_decay != 0 else g[i]
-            w[i] -= outer * (inner * d)
-    else:
-        for i in prange(w.size):
-            d = inner * (g[i] + decay * w[i] if weight_decay != 0 else g[i])
-            velocity = mu * v[i] + part * d
-            v[i] = velocity
-            w[i] -= outer * (d + mu * velocity if nesterov else velocity)
+    for task in prange((w.size + CHUNK - 1) // CHUNK):
+        start = np.int64(task) * CHUNK
+        stop = min(start + CHUNK, w.size)
+        if momentum == 0:
+            for i in range(start, stop):
+                d = g[i] + decay * w[i] if weight_decay != 0 else g[i]
+                w[i] -= outer * (inner * d)
+        else:
+            for i in range(start, stop):
+                d = inner * (g[i] + decay * w[i] if weight_decay != 0 else g[i])
+                velocity = mu * v[i] + part * d
+                v[i] = velocity
+                w[i] -= outer * (d + mu * velocity if nesterov else velocity)
 
 
 def _samples(rng, dtype):
-    for size in (1, 1003, 0):
+    for size in (1, 1003, 0, 2 * CHUNK + 5):
         for momentum, keep, weight_decay, nesterov in (
             (0.0, 1.0, 0.0, False),
             (0.0, 1.0, 0.01, False),

@@ -90,7 +90,7 @@ def test_any_layout_of_parameter_and_gradient(name):
             strides = start.strides
             got, _ = run(kind, settings, start, [dict(arrangements(g))[gradient_layout] for g in GRADIENTS])
             assert got is start and got.strides == strides
-            assert np.array_equal(got, expected), (layout, gradient_layout)
+            np.testing.assert_allclose(got, expected, rtol=1e-12, err_msg=f"{layout}, {gradient_layout}")
 
 
 def test_nothing_is_copied_where_the_strides_agree():
