@@ -4,12 +4,15 @@ if __name__ != "minidl.kernels":
     raise ImportError(f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice")
 
 from . import (
+    adam,
     adaptive_avg_pool2d,
     avg_pool2d,
     batch_norm,
     channel_sum,
     conv2d,
     conv_transpose2d,
+    cross_entropy,
+    dropout,
     erf,
     global_avg_pool2d,
     group_norm,
@@ -20,6 +23,7 @@ from . import (
     max_pool2d,
     relu,
     scan,
+    sgd,
     softmax,
 )
 from ._cache_root import cache_root
@@ -29,8 +33,8 @@ from ._pool import empty, empty_cache, empty_like
 from ._threads import get_num_threads, set_num_threads
 
 __all__ = [
-    "KERNELS", "Kernel", "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "cache_root", "channel_sum", "conv2d",
-    "conv_transpose2d", "empty", "empty_cache", "empty_like", "erf", "get_num_threads", "global_avg_pool2d",
-    "group_norm", "is_cold", "layer_norm", "local_response_norm", "log_softmax", "matmul", "max_pool2d", "relu", "scan",
-    "set_num_threads", "softmax", "use_kernels",
+    "KERNELS", "Kernel", "adam", "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "cache_root", "channel_sum",
+    "conv2d", "conv_transpose2d", "cross_entropy", "dropout", "empty", "empty_cache", "empty_like", "erf",
+    "get_num_threads", "global_avg_pool2d", "group_norm", "is_cold", "layer_norm", "local_response_norm", "log_softmax",
+    "matmul", "max_pool2d", "relu", "scan", "set_num_threads", "sgd", "softmax", "use_kernels",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
     x, y    (L,)  y = max(x, 0); NaN stays NaN
     gy, gx  (L,)  gx = 0 where y <= 0, else gy (the derivative at 0 is taken as 0; a NaN passes it on)
+    a, b    (L,)  add_forward: y = max(a + b, 0), the end of a residual block, in one pass; the gradient of both is gx
 
 Flat C-contiguous arrays: any layout, seen in the order of its memory. The last argument is written.
 """
@@ -22,6 +23,18 @@ def _forward_cpu(x, y):
         y[i] = x.dtype.type(0) if x[i] <= 0 else x[i]
 
 
+def _add_forward_reference(a, b, y):
+    total = a + b
+    y[...] = np.where(total <= 0, 0, total)
+
+
+@jit
+def _add_forward_cpu(a, b, y):
+    for i in prange(a.size):
+        total = a[i] + b[i]
+        y[i] = a.dtype.type(0) if total <= 0 else total
+
+
 def _backward_reference(gy, y, gx):
     gx[...] = np.where(y <= 0, 0, gy)
 
@@ -36,6 +49,12 @@ def _forward_samples(rng, dtype):
     special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-30, -1e-30], dtype)
     for x in (special, rng.standard_normal(1003).astype(dtype), np.empty(0, dtype)):
         yield x, np.empty_like(x)
+
+
+def _add_forward_samples(rng, dtype):
+    for a, y in _forward_samples(rng, dtype):
+        for b in (rng.standard_normal(a.size).astype(dtype), a[::-1].copy(), -a):
+            yield a, b, y
 
 
 def _backward_samples(rng, dtype):
@@ -53,6 +72,13 @@ forward = Kernel(
     reference=_forward_reference,
     cpu=_forward_cpu,
     samples=_forward_samples,
+    nanoseconds=_nanoseconds,
+)
+add_forward = Kernel(
+    "relu.add_forward",
+    reference=_add_forward_reference,
+    cpu=_add_forward_cpu,
+    samples=_add_forward_samples,
     nanoseconds=_nanoseconds,
 )
 backward = Kernel(

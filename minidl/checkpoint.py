@@ -19,7 +19,7 @@ def checkpoint(function, *args, preserve_rng_state=True, **kwargs):
     Args:
         function: computes with Tensors; may use parameters that are not among its arguments. It runs once more in every
             backward pass, and must then apply the same operations to the same shapes.
-        preserve_rng_state: start minidl's random generator for the second run where the first began, so that dropout
+        preserve_rng_state: start minidl's random numbers for the second run where the first began, so that dropout
             draws the same mask.
 
     Returns:
@@ -44,7 +44,7 @@ class Segment:
 
     def __init__(self, function, args, kwargs, preserve_rng_state):
         self.function, self.args, self.kwargs = function, args, kwargs
-        self.state = random.generator().bit_generator.state if preserve_rng_state else None
+        self.state = random.get_state() if preserve_rng_state else None
         self.operations = []  # what each node of the first run is, in order
         self.versions = [(tensor, tensor.counter().value) for tensor in _tensors((args, kwargs))]
 
@@ -70,16 +70,15 @@ class Segment:
                     f"checkpoint: an argument of shape {tensor.shape} was changed in place by {tensor.counter().last} "
                     "after the first run, so the second would compute something else"
                 )
-        generator, twins = random.generator().bit_generator, []
-        now = generator.state
+        twins, now = [], random.get_state()
         if self.state is not None:
-            generator.state = self.state
+            random.set_state(self.state)
         try:
             with enable_grad(), observe_nodes(lambda twin, _: twins.append(twin)):
                 self.function(*self.args, **self.kwargs)
         finally:
             if self.state is not None:
-                generator.state = now
+                random.set_state(now)
         operations = [_describe(twin) for twin in twins]
         for number, (first, second) in enumerate(zip(self.operations, operations)):  # noqa: B905 (lengths come next)
             if first != second:

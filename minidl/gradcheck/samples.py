@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import ops
+from .. import ops, random
 from ..tensor import Tensor
 
 SAMPLES = {}  # name of an operation -> its Samples
@@ -76,6 +76,20 @@ def fixed(values):
 def complex_(*shape):
     """Complex numbers."""
     return lambda rng: rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+
+def seeded(f):
+    """f with the same random numbers at each call, and without effect on those that are drawn elsewhere."""
+
+    def g(*inputs):
+        state = random.get_state()
+        random.manual_seed(1)
+        try:
+            return f(*inputs)
+        finally:
+            random.set_state(state)
+
+    return g
 
 
 # ---- arithmetic ------------------------------------------------------------------------------------------------------
@@ -256,6 +270,24 @@ _sample("cross_entropy", normal(5, 4), classes(4, 5))
 _WEIGHTS = np.array([0.5, 2.0, 1.0, 1.5])
 _sample("cross_entropy", normal(5, 4), fixed([0, 3, -100, 1, 1]),
         f=lambda x, t: ops.cross_entropy(x, t, Tensor(_WEIGHTS), label_smoothing=0.2), label="weights")  # fmt: skip
+_sample("cross_entropy", normal(2, 4, 3), classes(4, 2, 3),
+        f=lambda x, t: ops.cross_entropy(x, t, reduction="none", ignore_index=2), label="per pixel")  # fmt: skip
+_sample("cross_entropy", normal(4), classes(4), f=lambda x, t: ops.cross_entropy(x, t, reduction="sum"), label="one")
+_sample("cross_entropy", normal(2, 3), normal(2, 3), label="probabilities")
+
+
+def _tall(x):
+    """x above itself often enough that an operation uses its kernel."""
+    return ops.repeat(x, 100, 1)
+
+
+_sample("dropout", normal(3, 5), f=seeded(lambda x: ops.dropout(x, 0.4)))
+_sample("dropout", normal(2, 3, 4, 5), f=seeded(ops.dropout), label="images")
+_sample("dropout", normal(3, 5), f=seeded(lambda x: ops.dropout(x, 0.4, training=False)), label="evaluation")
+_sample("dropout2d", normal(2, 3, 4, 5), f=seeded(ops.dropout2d))
+_sample("add_relu", normal(4, 5), normal(5))
+_sample("add_relu", normal(3, 4), normal(3, 4), f=lambda a, b: ops.add_relu(_tall(a), _tall(b))[:3],
+        label="fused")  # fmt: skip
 _sample("nll_loss", normal(5, 4), classes(4, 5))
 _sample("mse_loss", normal(2, 3), normal(2, 3))
 _sample("l1_loss", normal(2, 3), normal(2, 3))

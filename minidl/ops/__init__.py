@@ -41,9 +41,26 @@ from .batch_norm import batch_norm, batch_norm_relu
 from .comparison import allclose, equal, isclose
 from .conv2d import conv2d
 from .conv_transpose2d import conv_transpose2d
+from .cross_entropy import cross_entropy
 from .diagonal import diag, diag_embed, diagonal, trace, tril, triu
+from .dropout import dropout, dropout2d
 from .einsum import einsum
-from .elementwise import abs, exp, exp2, expm1, log, log1p, log2, log10, reciprocal, rsqrt, sign, sqrt, square, tanh
+from .elementwise import (
+    abs,
+    exp,
+    exp2,
+    expm1,
+    log,
+    log1p,
+    log2,
+    log10,
+    reciprocal,
+    rsqrt,
+    sign,
+    sqrt,
+    square,
+    tanh,
+)
 from .erf import erf, erfc
 from .extrema import clamp, clamp_max, clamp_min, clip, fmax, fmin, maximum, minimum
 from .gather import (
@@ -71,7 +88,6 @@ from .log_softmax import log_softmax
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
-    cross_entropy,
     huber_loss,
     kl_div,
     l1_loss,
@@ -85,8 +101,22 @@ from .norm import norm, normalize, vector_norm
 from .pad import pad
 from .products import addmm, addmv, baddbmm, bmm, dot, inner, kron, mm, mv, outer, tensordot, vdot
 from .rearrange import flip, fliplr, flipud, meshgrid, repeat, repeat_interleave, roll, rot90, tile
-from .reduction import all, amax, amin, any, argmax, argmin, count_nonzero, logsumexp, max, mean, min, nansum, sum
-from .relu import relu, relu_
+from .reduction import (
+    all,
+    amax,
+    amin,
+    any,
+    argmax,
+    argmin,
+    count_nonzero,
+    logsumexp,
+    max,
+    mean,
+    min,
+    nansum,
+    sum,
+)
+from .relu import add_relu, relu, relu_
 from .rounding import ceil, floor, floor_divide, fmod, frac, isfinite, isinf, isnan, remainder, round, trunc
 from .scan import cumprod, cumsum, prod
 from .shape import (
@@ -118,28 +148,27 @@ from .statistics import std, std_mean, var, var_mean
 from .trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, hypot, sin, sinh, tan
 
 __all__ = [
-    "abs", "acos", "acosh", "adaptive_avg_pool2d", "add", "addcdiv", "addcmul", "addmm", "addmv", "all", "allclose",
-    "amax", "amin", "and", "any", "argmax", "argmin", "argsort", "argwhere", "asin", "asinh", "astype", "atan", "atan2",
-    "atanh", "avg_pool2d", "baddbmm", "batch_norm", "batch_norm_relu", "binary_cross_entropy",
+    "abs", "acos", "acosh", "adaptive_avg_pool2d", "add", "add_relu", "addcdiv", "addcmul", "addmm", "addmv", "all",
+    "allclose", "amax", "amin", "any", "argmax", "argmin", "argsort", "argwhere", "asin", "asinh", "astype", "atan",
+    "atan2", "atanh", "avg_pool2d", "baddbmm", "batch_norm", "batch_norm_relu", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm",
     "broadcast_to", "cat", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "concat", "concatenate",
     "conj", "contiguous", "conv2d", "conv_transpose2d", "cos", "cosh", "count_nonzero", "cross_entropy", "cumprod",
-    "cumsum", "diag", "diag_embed", "diagonal", "div", "dot", "einsum", "elu", "eq", "equal", "erf", "erfc", "exp",
-    "exp2", "expand", "expand_as", "expm1", "flatten", "flip", "fliplr", "flipud", "float32", "float64", "float_power",
-    "floor", "floor_divide", "floordiv", "fmax", "fmin", "fmod", "frac", "gather", "ge", "gelu", "global_avg_pool2d",
-    "group_norm", "gt", "hardtanh", "hstack", "huber_loss", "hypot", "index_add", "index_put", "index_select", "inner",
-    "instance_norm", "int64", "isclose", "isfinite", "isinf", "isnan", "kl_div", "kron", "l1_loss", "layer_norm", "le",
+    "cumsum", "diag", "diag_embed", "diagonal", "div", "dot", "dropout", "dropout2d", "einsum", "elu", "eq", "equal",
+    "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expm1", "flatten", "flip", "fliplr", "flipud", "float_power",
+    "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "gather", "ge", "gelu", "global_avg_pool2d", "group_norm",
+    "gt", "hardtanh", "hstack", "huber_loss", "hypot", "index_add", "index_put", "index_select", "inner",
+    "instance_norm", "isclose", "isfinite", "isinf", "isnan", "kl_div", "kron", "l1_loss", "layer_norm", "le",
     "leaky_relu", "lerp", "linear", "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax",
     "logical_and", "logical_not", "logical_or", "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_select",
-    "matmul", "max", "max_pool2d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mm", "mod", "moveaxis",
+    "matmul", "max", "max_pool2d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mm", "moveaxis",
     "movedim", "mse_loss", "mul", "mv", "nansum", "narrow", "ne", "neg", "nll_loss", "nonzero", "norm", "normalize",
-    "or", "outer", "pad", "permute", "pow", "prod", "ravel", "reciprocal", "relu", "relu6", "remainder", "repeat",
+    "outer", "pad", "permute", "pow", "prod", "ravel", "reciprocal", "relu", "relu6", "remainder", "repeat",
     "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "round", "rsqrt", "scatter", "scatter_add", "select",
     "sigmoid", "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softmin", "softplus", "sort", "split",
     "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "sum", "swapaxes", "swapdims", "t", "take",
     "take_along_dim", "tan", "tanh", "tensor_split", "tensordot", "tile", "topk", "trace", "transpose", "tril", "triu",
-    "truediv", "trunc", "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vdot", "vector_norm", "view_as",
-    "vstack", "where", "xor",
+    "trunc", "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vdot", "vector_norm", "view_as", "vstack", "where",
 ]  # fmt: skip
 
 _METHODS = [

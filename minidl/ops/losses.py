@@ -1,12 +1,13 @@
 """Losses: how far an input is from its target.
 
-cross_entropy, nll_loss      -log p[target] of classes
+nll_loss                     -log p[target] of classes, from their log-probabilities
 binary_cross_entropy         -(t log x + (1 - t) log(1 - x)); …_with_logits with x = sigmoid(input)
 kl_div                       t (log t - x), the Kullback-Leibler divergence from the log-probabilities x
 mse_loss, l1_loss            d^2 and |d| of the difference d
 smooth_l1_loss, huber_loss   d^2 near 0, |d| further out, and smooth in between (Huber 1964; Girshick 2015)
 
-Each is averaged ("mean"), summed ("sum") or left per element ("none") by `reduction`.
+Each is averaged ("mean"), summed ("sum") or left per element ("none") by `reduction`. cross_entropy, which takes
+logits, has a kernel and a file of its own.
 """
 
 import warnings
@@ -20,7 +21,6 @@ from .activation import logsigmoid
 from .arithmetic import where
 from .elementwise import abs, exp, log
 from .indexing import getitem
-from .log_softmax import log_softmax
 
 _REDUCTIONS = ("none", "mean", "sum")
 
@@ -28,61 +28,18 @@ _REDUCTIONS = ("none", "mean", "sum")
 # ---- classes -------------------------------------------------------------------------------------------------------
 
 
-def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    """Cross-entropy between logits and classes: with respect to the logits its gradient is softmax(x) - target.
+def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
+    """Negative log-likelihood: minus the log-probability of each class number.
 
     Args:
-        input: logits (N, C), (C,) or (N, C, d1, …): floating-point.
-        target: class numbers from 0 to C - 1, integer: (N,), () or (N, d1, …); or probabilities of the classes,
-            floating-point: shaped like input.
-        weight: (C,) a weight per class, or None.
-        ignore_index: class numbers of this value count for nothing.
-        reduction: "mean" (over the weights of the class numbers that count; of probabilities over the samples), "sum"
-            or "none".
-        label_smoothing: the share of the target's probability that is spread evenly over all classes (Szegedy et al.
-            2016).
-
-    Returns:
-        the loss: 0-d, or shaped like the class numbers with reduction "none".
+        input: log-probabilities (N, C), (C,) or (N, C, d1, …).
+        target, weight, ignore_index, reduction: as cross_entropy's, target class numbers.
 
     Raises:
-        ValueError: shapes that do not fit, a target out of range, an unknown reduction. TypeError: a target that is
-            neither integer nor floating-point.
+        as cross_entropy.
     """
-    input, weight = as_floating("cross_entropy", input), _weight("cross_entropy", weight)
-    target = as_tensor("cross_entropy", target)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"cross_entropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
-    axis = 0 if input.ndim == 1 else 1
-    if target.dtype.kind == "f":
-        _check_probabilities(input, target, weight, ignore_index, axis, reduction)
-        if label_smoothing:
-            target = (1 - label_smoothing) * target + label_smoothing / input.shape[axis]
-        loss = -(_per_class(log_softmax(input, axis), weight, axis) * target).sum(axis)
-        return _reduced(loss, reduction)
-    _check_classes("cross_entropy", input, target, weight, ignore_index, reduction)
-    log_p = log_softmax(input, axis)
-    loss = nll_loss(log_p, target, weight, ignore_index, reduction)
-    if not label_smoothing:
-        return loss
-    # The evenly spread part: each class in turn is the target, with its own weight.
-    counted = target._data != ignore_index
-    spread = where(Tensor(counted), -_per_class(log_p, weight, axis).sum(axis), 0.0) / input.shape[axis]
-    if reduction != "none":
-        spread = spread.sum()
-    if reduction == "mean":
-        spread = spread / _total_weight(target._data, weight, ignore_index, input.dtype)
-    return (1 - label_smoothing) * loss + label_smoothing * spread
-
-
-def _per_class(log_p, weight, axis):
-    return log_p if weight is None else log_p * weight.reshape(-1, *[1] * (log_p.ndim - axis - 1))
-
-
-def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
-    """Negative log-likelihood: minus the log-probability of each class number; arguments as cross_entropy's."""
-    input, weight = as_floating("nll_loss", input), _weight("nll_loss", weight)
-    _check_classes("nll_loss", input, target, weight, ignore_index, reduction)
+    input, weight = as_floating("nll_loss", input), optional_weight("nll_loss", weight)
+    check_classes("nll_loss", input, target, weight, ignore_index, reduction)
     labels = as_tensor("nll_loss", target)._data
     counted = labels != ignore_index
     chosen = np.where(counted, labels, 0)
@@ -98,21 +55,21 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
         return loss
     if reduction == "sum":
         return loss.sum()
-    return loss.sum() / _total_weight(labels, weight, ignore_index, input.dtype)
+    return loss.sum() / total_weight(labels, weight, ignore_index, input.dtype)
 
 
-def _weight(name, weight):
+def optional_weight(name, weight):
     return None if weight is None else as_tensor(name, weight)
 
 
-def _total_weight(labels, weight, ignore_index, dtype):
+def total_weight(labels, weight, ignore_index, dtype):
     counted = labels[labels != ignore_index]
     return Tensor(np.asarray(counted.size, dtype)) if weight is None else getitem(weight, counted).sum()
 
 
-def _check_classes(name, input, target, weight, ignore_index, reduction):
+def check_classes(name, input, target, weight, ignore_index, reduction):
     labels = as_tensor(name, target)
-    _check_reduction(name, reduction)
+    check_reduction(name, reduction)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: target must be integer class numbers, got {labels.dtype}")
     if not input.ndim or labels.shape != (() if input.ndim == 1 else input.shape[:1] + input.shape[2:]):
@@ -123,23 +80,10 @@ def _check_classes(name, input, target, weight, ignore_index, reduction):
     wrong = (labels._data != ignore_index) & ((labels._data < 0) | (labels._data >= classes))
     if wrong.any():
         raise ValueError(f"{name}: target {labels._data[wrong].flat[0]} is out of range for {classes} classes")
-    _check_class_weight(name, weight, classes)
+    check_class_weight(name, weight, classes)
 
 
-def _check_probabilities(input, target, weight, ignore_index, axis, reduction):
-    _check_reduction("cross_entropy", reduction)
-    if ignore_index >= 0:
-        raise ValueError(
-            f"cross_entropy: ignore_index (={ignore_index}) is for class numbers, target is {target.dtype}"
-        )
-    if not input.ndim or target.shape != input.shape:
-        raise ValueError(
-            f"cross_entropy: input of shape {input.shape} and probabilities of shape {target.shape} must both be (N, C)"
-        )
-    _check_class_weight("cross_entropy", weight, input.shape[axis])
-
-
-def _check_class_weight(name, weight, classes):
+def check_class_weight(name, weight, classes):
     if weight is not None and weight.shape != (classes,):
         raise ValueError(f"{name}: weight must have shape ({classes},), got {weight.shape}")
 
@@ -189,7 +133,7 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     if ((input._data < 0) | (input._data > 1)).any():
         wrong = input._data[(input._data < 0) | (input._data > 1)].flat[0]
         raise ValueError(f"{name}: input must be probabilities from 0 to 1, got {wrong}")
-    return _reduced(_weighted(BinaryCrossEntropy.apply(input, target), weight), reduction)
+    return reduced(_weighted(BinaryCrossEntropy.apply(input, target), weight), reduction)
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
@@ -210,15 +154,15 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
         pos_weight = as_tensor(name, pos_weight)
         _check_fits(name, "pos_weight", pos_weight, target)
         positive = positive * pos_weight
-    return _reduced(_weighted(-(positive + (1 - target) * log_rest), weight), reduction)
+    return reduced(_weighted(-(positive + (1 - target) * log_rest), weight), reduction)
 
 
 def _of_one_shape(name, input, target, weight, reduction):
     input, target = as_real(name, input), as_real(name, target)
-    _check_reduction(name, reduction)
+    check_reduction(name, reduction)
     if input.shape != target.shape:
         raise ValueError(f"{name}: input of shape {input.shape} and target of shape {target.shape} must have one shape")
-    weight = _weight(name, weight)
+    weight = optional_weight(name, weight)
     if weight is not None:
         _check_fits(name, "weight", weight, input)
     return *operands(name, input, target), weight
@@ -244,7 +188,7 @@ def kl_div(input, target, reduction="mean", log_target=False):
         ValueError: shapes that do not broadcast, an unknown reduction.
     """
     input, target = as_real("kl_div", input), as_real("kl_div", target)
-    _check_reduction("kl_div", reduction, ("none", "batchmean", "mean", "sum"))
+    check_reduction("kl_div", reduction, ("none", "batchmean", "mean", "sum"))
     check_broadcast("kl_div", input, target)
     if log_target:
         loss = exp(target) * (target - input)
@@ -252,7 +196,7 @@ def kl_div(input, target, reduction="mean", log_target=False):
         loss = target * (log(where(target == 0, 1.0, target)) - input)
     if reduction == "batchmean":
         return loss.sum() / (input.shape[0] if input.ndim else 1)
-    return _reduced(loss, reduction)
+    return reduced(loss, reduction)
 
 
 # ---- differences ---------------------------------------------------------------------------------------------------
@@ -290,8 +234,8 @@ def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
     difference, _ = _difference("smooth_l1_loss", input, target, reduction)
     distance = abs(difference)
     if beta == 0:
-        return _reduced(distance, reduction)
-    return _reduced(where(distance < beta, difference * difference * (0.5 / beta), distance - 0.5 * beta), reduction)
+        return reduced(distance, reduction)
+    return reduced(where(distance < beta, difference * difference * (0.5 / beta), distance - 0.5 * beta), reduction)
 
 
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
@@ -307,13 +251,13 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     difference, weight = _difference("huber_loss", input, target, reduction, weight)
     distance = abs(difference)
     loss = where(distance <= delta, 0.5 * difference * difference, delta * (distance - 0.5 * delta))
-    return _reduced(_weighted(loss, weight), reduction)
+    return reduced(_weighted(loss, weight), reduction)
 
 
 def _difference(name, input, target, reduction, weight=None, convert=as_real):
     """input - target, and the weight as a Tensor."""
-    input, target, weight = convert(name, input), convert(name, target), _weight(name, weight)
-    _check_reduction(name, reduction)
+    input, target, weight = convert(name, input), convert(name, target), optional_weight(name, weight)
+    check_reduction(name, reduction)
     check_broadcast(name, input, target)
     if weight is not None and weight.shape != input.shape:
         raise ValueError(f"{name}: weight of shape {weight.shape} must be shaped like input, {input.shape}")
@@ -329,7 +273,7 @@ def _difference(name, input, target, reduction, weight=None, convert=as_real):
 # ---- reductions ----------------------------------------------------------------------------------------------------
 
 
-def _check_reduction(name, reduction, known=_REDUCTIONS):
+def check_reduction(name, reduction, known=_REDUCTIONS):
     if reduction not in known:
         raise ValueError(f"{name}: reduction must be one of {', '.join(known)}, got {reduction!r}")
 
@@ -338,12 +282,12 @@ def _weighted(loss, weight):
     return loss if weight is None else loss * weight
 
 
-def _reduced(loss, reduction):
+def reduced(loss, reduction):
     return loss if reduction == "none" else loss.sum() if reduction == "sum" else loss.mean()
 
 
 def _weighted_mean(loss, weight, reduction):
-    """As _reduced, but the mean is over the weights."""
+    """As reduced, but the mean is over the weights."""
     if weight is None or reduction != "mean":
-        return _reduced(_weighted(loss, weight), reduction)
+        return reduced(_weighted(loss, weight), reduction)
     return (loss * weight).sum() / weight.sum()

@@ -11,7 +11,9 @@ length.
 
 import numpy as np
 
+from ..kernels import sgd as kernel
 from ..tensor import Tensor
+from ._flat import flat, run
 from .optimizer import Optimizer
 
 
@@ -49,19 +51,14 @@ class SGD(Optimizer):
             )
 
     def update(self, parameter, gradient, group, state):
-        momentum, inside = group["momentum"], group["lr_in_velocity"]
-        step = gradient
-        if group["weight_decay"]:
-            step = np.multiply(parameter, parameter.dtype.type(group["weight_decay"]))
-            step += gradient
-        if inside:
-            step = step * parameter.dtype.type(group["lr"])
-        if momentum:
-            velocity = state.get("momentum_buffer")
-            if velocity is None:
-                velocity = state["momentum_buffer"] = Tensor(np.array(step, order="K"))
-            else:
-                velocity.data *= momentum
-                velocity.data += step * (1 - group["dampening"]) if group["dampening"] else step
-            step = step + momentum * velocity.data if group["nesterov"] else velocity.data
-        parameter -= step if inside else step * parameter.dtype.type(group["lr"])
+        keep, names = 1 - group["dampening"], ()
+        if group["momentum"]:
+            names = ("momentum_buffer",)
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"], keep = Tensor(np.zeros_like(parameter)), 1
+        lr, momentum, weight_decay = (float(group[name]) for name in ("lr", "momentum", "weight_decay"))
+        with flat(parameter, gradient, state, names) as (g, w, *velocity):
+            run(kernel.step, w.dtype)(
+                g, lr, momentum, float(keep), weight_decay, bool(group["nesterov"]), bool(group["lr_in_velocity"]),
+                w, velocity[0] if velocity else w[:0],
+            )  # fmt: skip

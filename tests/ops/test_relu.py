@@ -111,3 +111,53 @@ def test_small_and_large_arrays_have_the_same_bits(dtype):
 
     assert outputs(special) == outputs(many)
     assert not np.signbit(dl.ops.relu(dl.Tensor(special)).data[1])
+
+
+# ---- add_relu ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(4, 5), (50, 41), (2, 67, 5, 4)])
+def test_add_relu_is_relu_of_the_sum_in_any_layout(shape, dtype):
+    a, b = normal(*shape, dtype=dtype), normal(*shape, dtype=dtype, seed=1)
+    gradient = normal(*shape, dtype=dtype, seed=2)
+    for name_a, i in layouts(a):
+        for name_b, j in layouts(b):
+            x, y = dl.Tensor(i, True), dl.Tensor(j, True)
+            total = ops.add_relu(x, y)
+            total.backward(gradient)
+            assert np.array_equal(total.data, np.maximum(a + b, 0)), (name_a, name_b)
+            for leaf in (x, y):
+                assert np.array_equal(leaf.grad.data, np.where(a + b > 0, gradient, 0)), (name_a, name_b)
+
+
+def test_add_relu_has_derivatives():
+    def fused(a, b):
+        return ops.add_relu(a.repeat(200, 1), b.repeat(200, 1))[:3]
+
+    check_second_gradient(fused, distinct(3, 6), normal(3, 6))
+    assert dl.gradgradcheck(fused, (distinct(3, 6), normal(3, 6)))
+    check_second_gradient(ops.add_relu, distinct(3, 4), normal(4))
+
+
+def test_add_relu_of_nan_infinity_and_one_operand_twice():
+    special = np.resize(np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1.5, -2.5], np.float32), 3001)
+    other = np.resize(np.array([-0.0, 1.0, np.inf], np.float32), 3001)
+    with np.errstate(invalid="ignore"):
+        total = special + other
+    np.testing.assert_array_equal(
+        ops.add_relu(dl.Tensor(special), dl.Tensor(other)).data, np.where(total <= 0, 0, total)
+    )
+    x = dl.Tensor(normal(50, 50), True)
+    ops.add_relu(x, x).sum().backward()
+    assert np.array_equal(x.grad.data, np.where(x.data > 0, 2.0, 0.0))
+
+
+def test_add_relu_of_numbers_dtypes_and_errors():
+    assert ops.add_relu(dl.tensor([-1.0, 2.0]), 0.5).tolist() == [0, 2.5]
+    mixed = ops.add_relu(dl.Tensor(np.ones((40, 50), np.float32)), dl.Tensor(np.ones((40, 50))))
+    assert mixed.dtype == np.float64 and (mixed.data == 2).all()
+    with pytest.raises(TypeError, match="add_relu: operands must be real numbers, got complex64"):
+        ops.add_relu(dl.tensor([1j]), dl.tensor([1j]))
+    with pytest.raises(ValueError, match="add_relu: shapes .* do not broadcast"):
+        ops.add_relu(dl.Tensor(np.ones(3)), dl.Tensor(np.ones(4)))

@@ -1,0 +1,80 @@
+"""One step of stochastic gradient descent in one pass over parameter, gradient and velocity.
+
+    g     (L,)  the gradient
+    w     (L,)  the parameter, changed
+    v     (L,)  the velocity, changed; zeros before the first step; (0,) where momentum is 0
+
+    d = g + weight_decay * w                       (times lr, if lr_in_velocity)
+    v = momentum * v + keep * d                    keep is 1 - dampening, and 1 at the first step
+    u = d + momentum * v  if nesterov  else  v     (u = d where momentum is 0)
+    w = w - lr * u                                 (w - u, if lr_in_velocity)
+
+Flat C-contiguous arrays: any layout, seen in the order of the parameter's memory. The last two arguments are changed.
+Krizhevsky et al. 2012, section 5, keep the rate in the velocity; Sutskever et al. 2013 is Nesterov's form.
+"""
+
+import numpy as np
+
+from ._jit import jit, prange
+from ._kernel import Kernel
+
+# Elements per task. In a * b + c * d either product may be rounded before the other is added to it, and the loop over
+# vectors may choose differently than the one over what is left: so what is left must not depend on the threads.
+CHUNK = 4096
+
+
+def _reference(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
+    kind = w.dtype.type
+    d = g + kind(weight_decay) * w if weight_decay else g
+    if lr_in_velocity:
+        d = kind(lr) * d
+    u = d
+    if momentum:
+        v[...] = kind(momentum) * v + kind(keep) * d
+        u = d + kind(momentum) * v if nesterov else v
+    w -= u if lr_in_velocity else kind(lr) * u
+
+
+@jit
+def _cpu(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
+    kind = w.dtype.type
+    decay, mu, part = kind(weight_decay), kind(momentum), kind(keep)
+    inner = kind(lr if lr_in_velocity else 1)
+    outer = kind(1 if lr_in_velocity else lr)
+    for task in prange((w.size + CHUNK - 1) // CHUNK):
+        start = np.int64(task) * CHUNK
+        stop = min(start + CHUNK, w.size)
+        if momentum == 0:
+            for i in range(start, stop):
+                d = g[i] + decay * w[i] if weight_decay != 0 else g[i]
+                w[i] -= outer * (inner * d)
+        else:
+            for i in range(start, stop):
+                d = inner * (g[i] + decay * w[i] if weight_decay != 0 else g[i])
+                velocity = mu * v[i] + part * d
+                v[i] = velocity
+                w[i] -= outer * (d + mu * velocity if nesterov else velocity)
+
+
+def _samples(rng, dtype):
+    for size in (1, 1003, 0, 2 * CHUNK + 5):
+        for momentum, keep, weight_decay, nesterov in (
+            (0.0, 1.0, 0.0, False),
+            (0.0, 1.0, 0.01, False),
+            (0.9, 1.0, 0.0, False),
+            (0.9, 0.7, 0.01, False),
+            (0.9, 1.0, 0.01, True),
+        ):
+            for inside in (False, True):
+                g, w, v = rng.standard_normal((3, size)).astype(dtype)
+                yield g, 0.1, momentum, keep, weight_decay, nesterov, inside, w, v if momentum else v[:0]
+
+
+step = Kernel(
+    "sgd.step",
+    reference=_reference,
+    cpu=_cpu,
+    samples=_samples,
+    nanoseconds=lambda g, *rest: g.size // 2,
+    outputs=2,
+)
