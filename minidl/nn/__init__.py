@@ -18,6 +18,7 @@ from .activation import (
     Tanh,
 )
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from .finetune import MatchReport, freeze, load_matching, parameter_groups, unfreeze
 from .layers import Conv2d, MaxPool2d
 from .linear import Identity, Linear
 from .module import Module, Parameter
@@ -50,6 +51,7 @@ __all__ = [
     "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
+    "MatchReport",
     "MaxPool2d",
     "Module",
     "ModuleDict",
@@ -67,5 +69,9 @@ __all__ = [
     "Softplus",
     "Tanh",
     "Unflatten",
+    "freeze",
     "init",
+    "load_matching",
+    "parameter_groups",
+    "unfreeze",
 ]
