@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-import harness
+from minidl.bench import harness
 
 LENGTH = 1_000
 OPERATIONS = {

@@ -14,11 +14,11 @@ import time
 import warnings
 from pathlib import Path
 
-import harness
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import minidl as dl  # noqa: E402
+from minidl.bench import harness  # noqa: E402
 from minidl.explain.mutants import MUTANTS  # noqa: E402
 
 

@@ -7,9 +7,9 @@ import argparse
 import statistics
 import time
 
-import harness
 import numpy as np
 
+from minidl.bench import harness
 from minidl.kernels import KERNELS
 
 _ROUNDS, _LEAST_SECONDS = 7, 0.02

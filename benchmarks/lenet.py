@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-import harness
+from minidl.bench import harness
 
 MACS = 416_520  # of one image forward; a training step takes three times as many
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-import harness
+from minidl.bench import harness
 
 _CHILD = """
 import time

@@ -5,8 +5,9 @@ all pixels of all images, group norm one set per image. Per-set numbers are (N, 
 
 Rows are cut into blocks of about 32,768 elements, which stay in a core's L2 cache while they are read twice. A block's
 sums are taken in the rows' dtype around a mean of its own; blocks are put together in float64, in order. The cut
-depends on shapes alone. Few channels make short inner loops, so several rows side by side count as one wide row: its
-elements are lanes, and lanes of one channel are added in the end.
+depends on shapes alone. Inner loops run over slices: of an index like start + k LLVM cannot tell that it is not
+negative, and does not vectorise (five times as slow). Few channels make short inner loops, so several rows side by side
+count as one wide row: its elements are lanes, and lanes of one channel are added in the end.
 
 A number near 10,000 has steps of 0.001 in float32, too coarse for the mean of such numbers. So x - mean is computed as
 (x - high) - low with high + low = mean: the first difference is exact for x near the mean, the second goes into
@@ -19,7 +20,7 @@ from ._jit import helper, inline, jit, prange
 from ._layout import ceil_div
 
 _BLOCK = 32768  # elements
-_LANES = 64  # a wide row has at least about so many
+_LANES = 512  # a wide row has more than half so many: an inner loop's entry costs about as much as 64 of them
 _GREATEST_LANE = 512  # rows of a lane in a block: few enough for sums in float32
 
 
@@ -58,14 +59,16 @@ def _block_moments(x, channels, about, total, squares):
     share = one / x.dtype.type(x.size // channels)  # the sum of shares does not overflow
     about[:], total[:], squares[:] = 0, 0, 0
     for start in range(0, x.size, wide):
-        for k in range(min(wide, x.size - start)):
-            about[k] += x[start + k] * share
+        row = x[start : start + wide]
+        for k in range(row.size):
+            about[k] += row[k] * share
     _fold(about, channels)
     for k in range(channels, wide):
         about[k] = about[k - channels]
     for start in range(0, x.size, wide):
-        for k in range(min(wide, x.size - start)):
-            d = x[start + k] - about[k]
+        row = x[start : start + wide]
+        for k in range(row.size):
+            d = row[k] - about[k]
             total[k] += d
             squares[k] += d * d
     _fold(total, channels)
@@ -145,12 +148,14 @@ def _gradient_sums(gy, x, y, relu, high, n, height, channels, rows, blocks, sums
 @inline
 def _block_sums(gy, x, y, relu, high, first, last, total, products):
     for start in range(first, last, high.size):
-        for k in range(min(high.size, last - start)):
-            g = gy[start + k]
+        stop = min(start + high.size, last)
+        gys, xs, ys = gy[start:stop], x[start:stop], y[start:stop]
+        for k in range(xs.size):
+            g = gys[k]
             if relu:
-                g = x.dtype.type(0) if y[start + k] <= 0 else g
+                g = x.dtype.type(0) if ys[k] <= 0 else g
             total[k] += g
-            products[k] += g * (x[start + k] - high[k])
+            products[k] += g * (xs[k] - high[k])
 
 
 # ---- affine maps ---------------------------------------------------------------------------------------------------
@@ -193,13 +198,15 @@ def _normalize(x, high, scale, shift, residual, add, relu, n, height, channels, 
 @inline
 def _normalize_block(x, high, scale, shift, residual, add, relu, first, last, y):
     for start in range(first, last, high.size):
-        for k in range(min(high.size, last - start)):
-            value = (x[start + k] - high[k]) * scale[k] + shift[k]
+        stop = min(start + high.size, last)
+        xs, residuals, ys = x[start:stop], residual[start:stop], y[start:stop]
+        for k in range(xs.size):
+            value = (xs[k] - high[k]) * scale[k] + shift[k]
             if add:
-                value += residual[start + k]
+                value += residuals[k]
             if relu:
                 value = x.dtype.type(0) if value <= 0 else value
-            y[start + k] = value
+            ys[k] = value
 
 
 def input_gradient(gy, x, y, relu, mean, scale, slope, offset, gx, gresidual):
@@ -231,14 +238,7 @@ def _input_gradient(
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
         if not moves:
-            for start in range(first, last, high.shape[1]):
-                for k in range(min(high.shape[1], last - start)):
-                    g = gy[start + k]
-                    if relu:
-                        g = x.dtype.type(0) if y[start + k] <= 0 else g
-                    gx[start + k] = scale[i, k] * g
-                    if keep:
-                        gresidual[start + k] = g
+            _scale_block(gy, y, scale[i], relu, keep, first, last, gx, gresidual)
         elif keep:
             numbers = high[i], scale[i], slope[i], offset[i]
             if relu:
@@ -253,13 +253,29 @@ def _input_gradient(
                 _gradient_block(gy, x, y, *numbers, False, False, first, last, gx, gresidual)
 
 
+@helper
+def _scale_block(gy, y, scale, relu, keep, first, last, gx, gresidual):
+    for start in range(first, last, scale.size):
+        stop = min(start + scale.size, last)
+        gys, ys, gxs, kept = gy[start:stop], y[start:stop], gx[start:stop], gresidual[start:stop]
+        for k in range(gys.size):
+            g = gys[k]
+            if relu:
+                g = gy.dtype.type(0) if ys[k] <= 0 else g
+            gxs[k] = scale[k] * g
+            if keep:
+                kept[k] = g
+
+
 @inline
 def _gradient_block(gy, x, y, high, scale, slope, offset, relu, keep, first, last, gx, gresidual):
     for start in range(first, last, high.size):
-        for k in range(min(high.size, last - start)):
-            g = gy[start + k]
+        stop = min(start + high.size, last)
+        gys, xs, ys, gxs, kept = gy[start:stop], x[start:stop], y[start:stop], gx[start:stop], gresidual[start:stop]
+        for k in range(xs.size):
+            g = gys[k]
             if relu:
-                g = x.dtype.type(0) if y[start + k] <= 0 else g
-            gx[start + k] = scale[k] * g - ((x[start + k] - high[k]) * slope[k] + offset[k])
+                g = x.dtype.type(0) if ys[k] <= 0 else g
+            gxs[k] = scale[k] * g - ((xs[k] - high[k]) * slope[k] + offset[k])
             if keep:
-                gresidual[start + k] = g
+                kept[k] = g

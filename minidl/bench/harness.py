@@ -42,9 +42,9 @@ class Competitor:
 
 
 def environment():
-    """This process's environment without the settings that cripple NumPy's BLAS, with the checkout on the path."""
+    """This process's environment without the settings that cripple NumPy's BLAS, with minidl on the path."""
     kept = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     return {**kept, "PYTHONPATH": os.pathsep.join([root, *filter(None, [kept.get("PYTHONPATH")])])}
 
 
@@ -124,4 +124,5 @@ def _serve(file, function, arguments):
 
 
 if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, whose files no competitor should import by their bare names
     _serve(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
