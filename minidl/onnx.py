@@ -62,7 +62,7 @@ def build(net, input_shape, batch=None):
             _described(onnx, name, a, b)
             for name, a, b in zip(first.output_names, first.outputs, second.outputs, strict=True)
         ],
-        [onnx.numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in first.constants.items()],
+        [onnx.numpy_helper.from_array(np.asarray(a, order="C"), name) for name, a in first.constants.items()],
     )
     model = onnx.helper.make_model(graph, producer_name="minidl", opset_imports=[onnx.helper.make_opsetid("", OPSET)])
     model.ir_version = 8  # that of the operator set: older programs read it too
