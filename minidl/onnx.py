@@ -447,7 +447,9 @@ def _expand(graph, call):
     """1 keeps an extent, so the number of images need not be said."""
     x, shape = call.args[0], call.outputs[0].shape
     own = (1,) * (len(shape) - x.ndim) + x.shape
-    return graph.add("Expand", graph.value(x), graph.integers([1 if m == n else n for m, n in zip(own, shape, strict=True)]))
+    return graph.add(
+        "Expand", graph.value(x), graph.integers([1 if m == n else n for m, n in zip(own, shape, strict=True)])
+    )
 
 
 @_handles("Permute")

@@ -263,7 +263,9 @@ def test_summary_prints_layers_totals_and_what_is_published(tmp_path):
     assert c3 == ["c3", "Conv2d", "16×10×10", "2,416", "240,000", "410", "kB", "14", "2"]
     (total,) = [line.split() for line in lines if line.startswith("total ")]
     assert total[:3] == ["total", "61,706", "416,520"]
-    (counted,), (expected,) = ([line.split()[-2:] for line in lines if line.startswith(s)] for s in ("counted", "expec"))
+    (counted,), (expected,) = (
+        [line.split()[-2:] for line in lines if line.startswith(s)] for s in ("counted", "expec")
+    )
     assert counted == expected == ["61,706", "416,520"]
     assert any(line.startswith("- The paper counts connections") for line in lines)
     written = json.loads((tmp_path / "lenet.json").read_text())

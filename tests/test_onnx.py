@@ -150,7 +150,9 @@ def test_normalization(make, tmp_path):
     _check(make(), (4, 6, 5), tmp_path / "a")
 
 
-@pytest.mark.parametrize("name", ["ReLU", "Tanh", "Sigmoid", "LeakyReLU", "ELU", "GELU", "Hardtanh", "ReLU6", "SiLU", "Softplus"])
+@pytest.mark.parametrize(
+    "name", ["ReLU", "Tanh", "Sigmoid", "LeakyReLU", "ELU", "GELU", "Hardtanh", "ReLU6", "SiLU", "Softplus"]
+)
 def test_activations(name, tmp_path):
     _check(nn.Sequential(getattr(nn, name)()), (3, 4), tmp_path / "a")
 

@@ -12,6 +12,7 @@ from .. import __version__, data, kernels, models, random
 from ..train import Epoch, Record, compile_kernels, evaluate, fit, recipe
 from ._common import mistakes
 
+
 @click.command()
 @click.argument("model")
 @click.option("--data", "data_name", default="digits", show_default=True, help=f"One of {', '.join(data.DATASETS)}.")

@@ -180,7 +180,9 @@ def _macs(call):
         return output.numel() * args[0].shape[-1]
     if call.name == "Contract":
         a, a_labels, b, b_labels, _ = args
-        return math.prod({**dict(zip(a_labels, a.shape, strict=True)), **dict(zip(b_labels, b.shape, strict=True))}.values())
+        return math.prod(
+            {**dict(zip(a_labels, a.shape, strict=True)), **dict(zip(b_labels, b.shape, strict=True))}.values()
+        )
     return 0
 
 

@@ -142,7 +142,9 @@ def _averaging(*sizes):
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 5, stride=2), nn.Conv2d(2, 1, 3)),
         lambda: nn.Sequential(nn.Conv2d(1, 2, (3, 5), dilation=(2, 1), stride=(1, 2)), nn.Conv2d(2, 1, (5, 3))),
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), *_averaging(3, 2), nn.Conv2d(2, 1, 3)),
-        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1), nn.Conv2d(1, 1, 3, dilation=3)),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1), nn.Conv2d(1, 1, 3, dilation=3)
+        ),
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3, stride=3), nn.LocalResponseNorm(3), nn.Conv2d(2, 1, 3)),
     ],
 )

@@ -96,7 +96,10 @@ def test_frozen_statistics():
     before = _copy(net)
     _step(net, dl.optim.SGD(nn.parameter_groups(net, {}), lr=0.1))
     after = _copy(net)
-    assert {n for n in before if not np.array_equal(before[n], after[n])} == {"classifier.1.weight", "classifier.1.bias"}
+    assert {n for n in before if not np.array_equal(before[n], after[n])} == {
+        "classifier.1.weight",
+        "classifier.1.bias",
+    }
     nn.unfreeze(net, "*")
     assert net.features[1].training and all(p.requires_grad for p in net.parameters())
 
