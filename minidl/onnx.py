@@ -124,7 +124,8 @@ class _Graph:
             for module, mode in modes:
                 module.training = mode
         self.values[place(self.passed.inputs[0])] = "input"
-        for self.module, call in self.passed.calls():
+        for module, call in self.passed.calls():
+            self.module = module
             self._translate(call)
         output = self.passed.output
         self.outputs = output if isinstance(output, tuple) else (output,)

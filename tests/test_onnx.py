@@ -140,7 +140,7 @@ def test_adaptive_pooling(output, kinds, tmp_path):
     "make",
     [
         lambda: nn.Sequential(nn.BatchNorm2d(4, eps=0.1), nn.BatchNorm2d(4, affine=False)),
-        lambda: nn.Sequential(nn.LocalResponseNorm(5, alpha=0.5, k=2.0), nn.LocalResponseNorm(3, 1.0, divide_alpha=False)),
+        lambda: nn.Sequential(nn.LocalResponseNorm(5, 0.5, k=2.0), nn.LocalResponseNorm(3, 1.0, divide_alpha=False)),
         lambda: nn.Sequential(nn.GroupNorm(2, 4, eps=0.1), nn.GroupNorm(4, 4, affine=False)),
         lambda: nn.Sequential(nn.LayerNorm((6, 5), eps=0.1), nn.LayerNorm(5, elementwise_affine=False)),
         lambda: nn.Sequential(nn.InstanceNorm2d(4)),
@@ -187,9 +187,13 @@ def _masked(net, x):
 NETS = {
     "fused": lambda: Lambda(_fused, conv=nn.Conv2d(4, 4, 3, padding=1), bn=nn.BatchNorm2d(4)),
     "shortcut": lambda: Lambda(_shortcut, conv=nn.Conv2d(4, 8, 3, stride=2, padding=1)),
-    "branches": lambda: Lambda(lambda net, x: ops.cat([net.a(x), net.b(x), x], 1), a=nn.Conv2d(4, 2, 1), b=nn.Conv2d(4, 3, 5, padding=2)),
+    "branches": lambda: Lambda(
+        lambda net, x: ops.cat([net.a(x), net.b(x), x], 1), a=nn.Conv2d(4, 2, 1), b=nn.Conv2d(4, 3, 5, padding=2)
+    ),
     "named": lambda: Lambda(lambda net, x: Answer(net.a(x.flatten(1)), x.sum((1, 2))), a=nn.Linear(4 * 8 * 6, 3)),
-    "frozen": lambda: nn.Sequential(nn.Conv2d(4, 2, 3), nn.Flatten(), nn.Linear(48, 3, bias=False)).requires_grad_(False),
+    "frozen": lambda: nn.Sequential(nn.Conv2d(4, 2, 3), nn.Flatten(), nn.Linear(48, 3, bias=False)).requires_grad_(
+        False
+    ),
     "masked": lambda: Lambda(_masked, conv=nn.Conv2d(4, 4, 3)),
     "shared": lambda: Lambda(lambda net, x: net.a(ops.relu_(net.a(x))), a=nn.Conv2d(4, 4, 3)),
     "tokens": lambda: Lambda(lambda net, x: net.a(x.flatten(2).transpose(1, 2)), a=nn.Linear(4, 5)),
@@ -202,7 +206,7 @@ NETS = {
     "cropped": lambda: Lambda(lambda net, x: ops.pad(x, (-1, 2, 1, -3), value=1.5)),
     "gated": lambda: Lambda(lambda net, x: net.norm(x) * x.mean((2, 3), keepdim=True), norm=nn.BatchNorm2d(4)),
     "add_relu": lambda: Lambda(lambda net, x: ops.add_relu(x, net.a(x)), a=nn.Conv2d(4, 4, 3, padding=1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -251,17 +255,33 @@ def _detached(net, x):
 
 
 MISTAKES = {
-    "operation": (Lambda(lambda net, x: ops.cumsum(x, 1)), (3, 4), r"Cumsum \(in the net\) has no form in ONNX here; known are "),
+    "operation": (
+        Lambda(lambda net, x: ops.cumsum(x, 1)),
+        (3, 4),
+        r"Cumsum \(in the net\) has no form in ONNX here; known are ",
+    ),
     "inside": (nn.Sequential(Lambda(lambda net, x: ops.cumsum(x, 1))), (3, 4), r"Cumsum \(in 0\)"),
     "detached": (Lambda(_detached), (3, 4), r"net\.constant follows from the images"),
-    "even kernel": (nn.Sequential(nn.Conv2d(1, 1, 2, padding="same")), (1, 4, 4), r"0\.constant follows from the images"),
-    "branch": (Lambda(lambda net, x: x * 2 if len(x) == 2 else -x), (3,), "does something else for other images, from net.Mul"),
-    "batch statistics": (nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False)), (2, 4, 4), "batch norm in 0 normalises by"),
+    "even kernel": (
+        nn.Sequential(nn.Conv2d(1, 1, 2, padding="same")),
+        (1, 4, 4),
+        r"0\.constant follows from the images",
+    ),
+    "branch": (
+        Lambda(lambda net, x: x * 2 if len(x) == 2 else -x),
+        (3,),
+        "does something else for other images, from net.Mul",
+    ),
+    "batch statistics": (
+        nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False)),
+        (2, 4, 4),
+        "batch norm in 0 normalises by",
+    ),
     "even window": (nn.Sequential(nn.LocalResponseNorm(4)), (5, 4, 4), "response norm over 4 channels in 0"),
     "mask": (Lambda(lambda net, x: x[:, np.array([True, False, True])]), (3, 4), "picks by masks or several arrays"),
     "shape": (nn.Linear(2, 2), (0,), r"input_shape must be the positive sizes of one image, \(C, H, W\), got \(0,\)"),
     "other shape": (nn.Linear(2, 2), (3,), "linear: "),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MISTAKES)

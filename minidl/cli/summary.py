@@ -53,14 +53,16 @@ def table(result):
         lines.append((name, row.kind, shape, _count(row.parameters), _count(row.macs), _bytes(row.memory), *field))
     totals = "total", "", "", f"{result.parameters:,}", f"{result.macs:,}", _bytes(result.memory), "", ""
     widths = [max(map(len, column)) for column in zip(*lines, totals, strict=True)]
-    text = ["  ".join(f"{c:{'<' if i < 3 else '>'}{w}}" for i, (c, w) in enumerate(zip(line, widths, strict=True))).rstrip()
-            for line in [*lines, totals]]  # fmt: skip
+    text = [
+        "  ".join(f"{cell:{'<' if i < 3 else '>'}{w}}" for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        for line in [*lines, totals]
+    ]
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
     images = "1 image" if result.batch == 1 else f"{result.batch} images"
     shape = "×".join(map(str, result.input_shape))
     weights = _bytes(4 * result.parameters)
     return [
-        text[0], rule, *text[1:-1], rule, text[-1], "",
+        *(line.rstrip() for line in [text[0], rule, *text[1:-1], rule, text[-1]]), "",
         f"input {shape}; MACs for 1 image, memory of all outputs for {images}; the parameters take {weights}",
     ]  # fmt: skip
 

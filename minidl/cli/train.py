@@ -57,8 +57,8 @@ def _train(net, dataset, settings, seed, record, model):
         console.print("compiling the kernels for this CPU, once: about 20 seconds")
         compile_kernels(net, dataset, settings)
     metadata = {
-        **net.created_as, "data": dataset.name, "classes": dataset.class_names, "mean": dataset.mean, "std": dataset.std,
-        "seed": seed, "minidl": __version__,
+        **net.created_as, "data": dataset.name, "classes": dataset.class_names, "mean": dataset.mean,
+        "std": dataset.std, "seed": seed, "minidl": __version__,
     }  # fmt: skip
     began = time.perf_counter()
     with _progress(console) as progress:

@@ -78,7 +78,7 @@ NETS = (
         Claim(LECUN, "60,000", "340,908 connections"),
     )),
     Net("alexnet", "paper", {}, (3, 227, 227), 1000, 60_965_224, "724.4 M", claims=(
-        Claim(KRIZHEVSKY, "60 million", ""), Claim("Caffe's bvlc_reference_caffenet", "60,965,224", "724.4 M"),
+        Claim(KRIZHEVSKY, "60 million", ""), Claim("Caffe's bvlc_alexnet", "60,965,224", "724.4 M"),
     )),
     Net("alexnet", "ungrouped", {}, (3, 227, 227), 1000, 62_378_344, "1,135.3 M"),
     Net("alexnet", "torchvision", {}, IMAGENET, 1000, 61_100_840, "714.2 M", claims=(
@@ -119,13 +119,14 @@ DIFFERENCES = {
     ),
     "alexnet": (
         "The paper says 224 pixels, but 11×11 windows at stride 4 fit 227, or 224 padded by 2; Caffe takes 227.",
-        "The paper's two towers are groups=2 in the second, fourth and fifth convolution; torchvision's form (Krizhevsky "
-        "2014, \"One weird trick\") has no groups, other widths (64-192-384-256-256) and no response normalization.",
+        "The paper's two towers are groups=2 in the second, fourth and fifth convolution; torchvision's form "
+        "(Krizhevsky 2014, 'One weird trick') has no groups, other widths (64-192-384-256-256) and no response "
+        "normalization.",
         "The paper's response normalization does not divide alpha by the window's size; Caffe, ONNX and PyTorch do.",
     ),
     "vgg": (
-        "Parameters are the same in the paper (which rounds to millions), Caffe and torchvision; A-LRN and C are not in "
-        "torchvision. Batch norm came later and adds two parameters per channel.",
+        "Parameters are the same in the paper (which rounds to millions), Caffe and torchvision; A-LRN and C are not "
+        "in torchvision. Batch norm came later and adds two parameters per channel.",
     ),
     "googlenet": (
         "The paper's table leaves biases and heads out of its figures and rounds.",
@@ -134,10 +135,10 @@ DIFFERENCES = {
         "Caffe's bvlc_googlenet is the paper's form with both heads.",
     ),
     "resnet": (
-        "v1, the paper and Caffe: bottlenecks take the stride in their first 1×1 convolution; v1.5, torchvision: in the "
-        "3×3. Parameters are the same, multiply-adds are not.",
-        "Shortcuts that change the number of channels: option A pads with zeros and has no parameters (the CIFAR nets), "
-        "option B projects by 1×1 (torchvision), option C projects all shortcuts.",
+        "v1, the paper and Caffe: bottlenecks take the stride in their first 1×1 convolution; v1.5, torchvision: in "
+        "the 3×3. Parameters are the same, multiply-adds are not.",
+        "Shortcuts that change the number of channels: option A pads with zeros and has no parameters (the CIFAR "
+        "nets), option B projects by 1×1 (torchvision), option C projects all shortcuts.",
     ),
 }  # fmt: skip
 

@@ -59,7 +59,8 @@ def load_matching(net, state):
     )
     if own and not fitting:
         raise ValueError(
-            f"load_matching: nothing of the state fits {type(net).__name__}: it has {_some(arrays)}, the net {_some(own)}"
+            f"load_matching: nothing of the state fits {type(net).__name__}: it has {_some(arrays)}, "
+            f"the net {_some(own)}"
         )
     net.load_state_dict({name: arrays[name] for name in fitting}, strict=False)
     return report

@@ -133,7 +133,7 @@ def _seen(net, shape):
 
 
 def _averaging(*sizes):
-    return [getattr(nn, "AvgPool2d")(*sizes)] if hasattr(nn, "AvgPool2d") else []
+    return [nn.AvgPool2d(*sizes)] if hasattr(nn, "AvgPool2d") else []
 
 
 @pytest.mark.parametrize(

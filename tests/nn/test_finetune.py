@@ -130,7 +130,7 @@ def test_groups_leave_frozen_parameters_out():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda net: nn.freeze(net, "feature.*"), ValueError, r"freeze: no parameter matches 'feature\.\*'; they are fe"),
+        (lambda net: nn.freeze(net, "feature.*"), ValueError, r"freeze: no parameter matches 'feature\.\*'; they"),
         (lambda net: nn.unfreeze(net, "x"), ValueError, "unfreeze: no parameter matches 'x'"),
         (lambda net: nn.parameter_groups(net, {"x*": {}}), ValueError, r"parameter_groups: no parameter matches 'x\*'"),
         (
