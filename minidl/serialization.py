@@ -12,6 +12,7 @@ import numpy as np
 from .tensor import Tensor
 
 _METADATA = "minidl"
+_KINDS = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
 _ZIP = b"PK\x03\x04"
 _PICKLES = {b"PK": "a zip archive, as torch.save writes it", b"\x80": "a pickle"}
 _PICKLE_NAMES = {".pth", ".pt", ".ckpt", ".pkl", ".pickle"}
@@ -74,7 +75,7 @@ def save(state, path, metadata=None):
 
 
 def load(path):
-    """The Tensors of a safetensors file, or of an .npz file of arrays, by name.
+    """The Tensors of a safetensors file, or of an .npz file of arrays, by name. bfloat16 becomes float32, exactly.
 
     Raises:
         FileNotFoundError: there is no such file. ValueError: it is neither, or not whole; of a pickle (torch.save's
@@ -105,7 +106,7 @@ def _read(path, arrays=True):
     try:
         with safe_open(path, framework="numpy") as file:
             names = file.keys() if arrays else ()
-            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+            return {name: _array(path, file, name) for name in names}, dict(file.metadata() or {})
     except SafetensorError as error:
         what = next((what for magic, what in _PICKLES.items() if start.startswith(magic)), None)
         if what is None and path.suffix.lower() in _PICKLE_NAMES:
@@ -113,10 +114,26 @@ def _read(path, arrays=True):
         if what:
             raise ValueError(f"load: {path} is {what}, {_CONVERT.format(old=path, new=path.stem)}") from None
         raise ValueError(f"load: {path} is no whole safetensors file ({error})") from None
-    except (TypeError, KeyError, AttributeError) as error:  # a dtype that NumPy lacks, such as bfloat16
-        raise ValueError(
-            f"load: {path} holds numbers of a kind that NumPy lacks ({error}); save them as float32 first"
-        ) from None
+
+
+def _array(path, file, name):
+    """An array of an open file. bfloat16, which NumPy lacks, is the upper half of a float32, and becomes one.
+
+    Raises:
+        ValueError: numbers of another kind that NumPy lacks.
+    """
+    kind = file.get_slice(name).get_dtype()
+    if kind in _KINDS:
+        return file.get_tensor(name)
+    if kind != "BF16":
+        raise ValueError(f"load: {name} in {path} holds numbers of a kind that NumPy lacks, {kind}; save it as float32")
+    with open(path, "rb") as content:
+        length = int.from_bytes(content.read(8), "little")
+        entry = json.loads(content.read(length))[name]
+        start, stop = entry["data_offsets"]
+        content.seek(8 + length + start)
+        halves = np.frombuffer(content.read(stop - start), "<u2")
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
 
 
 def _read_npz(path):

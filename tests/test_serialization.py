@@ -139,10 +139,19 @@ def test_npz_files_that_are_none(tmp_path):
 
 
 def test_numbers_that_numpy_lacks(tmp_path):
-    header = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
-    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0")
-    with pytest.raises(ValueError, match=r"w.safetensors holds numbers of a kind that NumPy lacks.*float32"):
-        dl.load(tmp_path / "w.safetensors")
+    """bfloat16 has float32's exponent: 1.5 is 0x3fc0, -2 is 0xc000. What has no such twin is refused."""
+    for kind, content in (("BF16", b"\xc0\x3f\x00\xc0"), ("F8_E4M3", b"\0\0")):
+        header = b'{"b":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"a":{"dtype":"%s","shape":[2,1],"data_offsets":[4,%d]}}'
+        header %= (kind.encode(), 4 + len(content))
+        file = struct.pack("<Q", len(header)) + header + struct.pack("<f", 7) + content
+        (tmp_path / f"{kind}.safetensors").write_bytes(file)
+    loaded = dl.load(tmp_path / "BF16.safetensors")
+    assert loaded["a"].dtype == np.float32 and loaded["b"].item() == 7
+    np.testing.assert_array_equal(loaded["a"].data, [[1.5], [-2]])
+    with pytest.raises(
+        ValueError, match=r"a in .*F8_E4M3.safetensors holds numbers of a kind that NumPy lacks, F8_E4M3"
+    ):
+        dl.load(tmp_path / "F8_E4M3.safetensors")
 
 
 def test_what_cannot_be_saved_is_named(tmp_path):

@@ -70,11 +70,12 @@ def test_what_fits_nowhere_changes_nothing(state, error, message):
 
 def test_frozen_parameters_stay_and_thawed_ones_move():
     net = Net()
-    _step(net, dl.optim.SGD(net.parameters(), lr=0.1))  # leaves gradients, which freeze forgets
+    optimizer = dl.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    _step(net, optimizer)  # leaves gradients and velocity
     names = nn.freeze(net, "features.*")
     assert names == [name for name, _ in net.named_parameters() if name.startswith("features")]
     before = _copy(net)
-    optimizer = dl.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    optimizer.step()  # freeze took the gradients away
     for _ in range(2):
         _step(net, optimizer)
     after = _copy(net)
