@@ -271,7 +271,7 @@ def test_summary_prints_layers_totals_and_what_is_published(tmp_path):
     written = json.loads((tmp_path / "lenet.json").read_text())
     assert (written["parameters"], written["macs"], written["batch"]) == (61706, 416520, 64)
     assert written["layers"][0] == {
-        "name": "c1", "type": "Conv2d", "output": [6, 28, 28], "parameters": 156, "macs": 117600,
+        "name": "c1", "type": "Conv2d", "output": [6, 28, 28], "parameters": 156, "macs": 117600, "connections": 122304,
         "memory_bytes": 64 * 4 * 6 * 28 * 28, "receptive_field": [5, 5], "jump": [1, 1], "ran": True,
     }  # fmt: skip
     assert written["layers"][-1]["receptive_field"] is None and written["published"]["parameters"] == 61706

@@ -141,8 +141,8 @@ def test_npz_files_that_are_none(tmp_path):
 def test_numbers_that_numpy_lacks(tmp_path):
     """bfloat16 has float32's exponent: 1.5 is 0x3fc0, -2 is 0xc000. What has no such twin is refused."""
     for kind, content in (("BF16", b"\xc0\x3f\x00\xc0"), ("F8_E4M3", b"\0\0")):
-        header = b'{"b":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"a":{"dtype":"%s","shape":[2,1],"data_offsets":[4,%d]}}'
-        header %= (kind.encode(), 4 + len(content))
+        entry = {"dtype": kind, "shape": [2, 1], "data_offsets": [4, 4 + len(content)]}
+        header = json.dumps({"b": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}, "a": entry}).encode()
         file = struct.pack("<Q", len(header)) + header + struct.pack("<f", 7) + content
         (tmp_path / f"{kind}.safetensors").write_bytes(file)
     loaded = dl.load(tmp_path / "BF16.safetensors")

@@ -78,7 +78,10 @@ def _beside(result, known, model):
     if known.used_parameters:
         expected += f" ({known.used_parameters:,} without what only training uses)"
     macs = known.macs + (f" ({known.training_macs} in training)" if known.training_macs else "")
-    lines = [("", "parameters", "MACs"), ("counted here", counted, f"{result.macs:,}"), ("expected", expected, macs)]
+    own = f"{result.macs:,}"
+    if known.connections:
+        own, macs = f"{own}; {result.connections:,} connections", f"{macs}; {known.connections} connections"
+    lines = [("", "parameters", "MACs"), ("counted here", counted, own), ("expected", expected, macs)]
     lines += known.claims
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -93,6 +96,7 @@ def _published_as_dict(known, model):
         "input": list(known.shape),
         "parameters": known.parameters,
         "macs": known.macs,
+        "connections": known.connections or None,
         "training_macs": known.training_macs or None,
         "used_parameters": known.used_parameters or known.parameters,
         "claims": [claim._asdict() for claim in known.claims],

@@ -7,7 +7,8 @@ give, and to go through VGG-19 takes a fraction of a second and no memory to spe
     transposed convolution   in pixels * in channels * (out channels / groups) * KH * KW
     linear, matmul           out elements * extent that is summed over
 
-Biases, pooling, normalization and elementwise operations count nothing, as is usual.
+Biases, pooling, normalization and elementwise operations count nothing, as is usual. LeCun et al. 1998 count connections
+instead: one more for every bias that is added to an output, and one for each element that average pooling reads.
 
 Receptive field: how many rows and columns of the image an element of the output can see, by the recurrence
 
@@ -47,7 +48,7 @@ class Row:
     Attributes:
         name: the module's; "" where the net itself calls the operation. kind: its class, or the operation's.
         shape: of its output for one image. parameters: of its own, each counted once in the ledger.
-        macs: multiply-adds for one image.
+        macs, connections: multiply-adds for one image; these, and those of biases and subsampling.
         memory: bytes of what it computes, for the batch; views cost none.
         field: its Field, None where it depends on no image.
         ran: False for a module with parameters that the forward pass passed by (GoogLeNet's heads in evaluation).
@@ -58,6 +59,7 @@ class Row:
     shape: tuple
     parameters: int
     macs: int
+    connections: int
     memory: int
     field: Field | None
     ran: bool = True
@@ -82,6 +84,11 @@ class Ledger:
         return sum(row.macs for row in self.rows)
 
     @property
+    def connections(self):
+        """Connections for one image, as LeCun et al. 1998 count them."""
+        return sum(row.connections for row in self.rows)
+
+    @property
     def memory(self):
         """Bytes of all that is computed for the batch: what training keeps, roughly."""
         return sum(row.memory for row in self.rows)
@@ -94,6 +101,7 @@ class Ledger:
             "layers": [_as_dict(row) for row in self.rows],
             "parameters": self.parameters,
             "macs": self.macs,
+            "connections": self.connections,
             "memory_bytes": self.memory,
         }
 
@@ -151,12 +159,13 @@ def _rows(net, passed, batch):
             () if output is None else output.shape[1:],
             0 if step.module is None else own_parameters(step.module),
             sum(map(_macs, step.calls)),
+            sum(_macs(call) + _additions(call) for call in step.calls),
             batch * sum(_memory(call) for call in step.calls),
             None if output is None else fields.get(place(output)),
         )
     for name, module in net.named_modules():
         if module not in visited and (count := own_parameters(module)):
-            yield Row(name, type(module).__name__, (), count, 0, 0, None, ran=any(True for _ in module.children()))
+            yield Row(name, type(module).__name__, (), count, 0, 0, 0, None, ran=any(True for _ in module.children()))
 
 
 def _first_tensor(value):
@@ -183,6 +192,18 @@ def _macs(call):
         return math.prod(
             {**dict(zip(a_labels, a.shape, strict=True)), **dict(zip(b_labels, b.shape, strict=True))}.values()
         )
+    return 0
+
+
+def _additions(call):
+    """What connections are more than multiply-adds: added biases, and elements that average pooling reads."""
+    args, elements = call.args, call.outputs[0].numel()
+    if call.name in ("Conv2d", "ConvTranspose2d", "Linear"):
+        return elements if args[2] is not None else 0
+    if call.name == "AvgPool2d":
+        return elements * math.prod(args[1][0])
+    if call.name == "Add":
+        return elements if any(isinstance(a, Tensor) and a.requires_grad and a.is_leaf for a in args) else 0
     return 0
 
 
@@ -261,6 +282,7 @@ def _as_dict(row):
         "output": list(row.shape),
         "parameters": row.parameters,
         "macs": row.macs,
+        "connections": row.connections,
         "memory_bytes": row.memory,
         "receptive_field": None if row.field is None else pair(row.field.size),
         "jump": None if row.field is None else pair(row.field.jump),

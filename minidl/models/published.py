@@ -26,6 +26,7 @@ class Net:
         macs: for one image in evaluation, as text: all digits, or rounded with a unit ("7.609 G").
         used_parameters, training_macs: parameters without those that only training uses, and multiply-adds with them,
             where the two differ.
+        connections: as the paper counts them: with biases and subsampling.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Net:
     used_parameters: int | None = None
     training_macs: str = ""
     claims: tuple = field(default=())
+    connections: str = ""
 
 
 IMAGENET, CIFAR = (3, 224, 224), (3, 32, 32)
@@ -74,9 +76,9 @@ def _cifar(depth, parameters, macs, paper):
 
 NETS = (
     Net("lenet", "lecture", {}, (1, 32, 32), 10, 61_706, "416,520"),
-    Net("lenet", "paper", {}, (1, 32, 32), 10, 60_000, "340,068", claims=(
-        Claim(LECUN, "60,000", "340,908 connections"),
-    )),
+    Net("lenet", "paper", {}, (1, 32, 32), 10, 60_000, "325,680", claims=(
+        Claim(LECUN, "60,000", "340,908 connections, 840 of them fixed"),
+    ), connections="340,068"),
     Net("alexnet", "paper", {}, (3, 227, 227), 1000, 60_965_224, "724.4 M", claims=(
         Claim(KRIZHEVSKY, "60 million", ""), Claim("Caffe's bvlc_alexnet", "60,965,224", "724.4 M"),
     )),
@@ -112,8 +114,8 @@ NETS = (
 # Why the figures differ.
 DIFFERENCES = {
     "lenet": (
-        "The paper counts connections: multiply-adds, one for each bias that is added, and those of its trainable "
-        "subsampling; 840 of them are the fixed radial basis functions.",
+        "The paper counts connections: multiply-adds, one for each bias that is added, and one for each element that its "
+        "trainable subsampling reads; 840 of its 340,908 are the fixed radial basis functions.",
         "The lecture's form connects every map of C3 to every map of S2 (the paper: a partial table), pools by the "
         "maximum, without parameters, and ends in a trained layer.",
     ),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minidl as dl
-from minidl import nn
+from minidl import nn, ops
 from minidl.explain.ledger import ledger
 from minidl.kernels import KERNELS
 from minidl.models import published
@@ -60,6 +60,8 @@ def test_published_figures(figures):
     assert result.parameters == sum(p.numel() for p in net.parameters()) == figures.parameters
     assert used == (figures.used_parameters or figures.parameters)
     assert published.agrees(result.macs, figures.macs), f"{result.macs:,} is not {figures.macs}"
+    if figures.connections:
+        assert published.agrees(result.connections, figures.connections), f"{result.connections:,} connections"
     if figures.training_macs:
         trained = ledger(net, figures.shape, training=True)
         assert published.agrees(trained.macs, figures.training_macs), f"{trained.macs:,} is not {figures.training_macs}"
@@ -238,6 +240,30 @@ def test_nothing_is_computed_and_nothing_changes(monkeypatch):
     assert all(np.array_equal(before[name], t.data) for name, t in net.state_dict().items())
     assert net.training and net.bn.training and not net.conv.training
     assert all(p.grad is None for p in net.parameters()) and not any(m._hooks.get("forward") for m in net.modules())
+
+
+def test_connections_of_lenet():
+    """LeCun et al. 1998, section II.B: C1 122,304, C5 48,120 and F6 10,164; of the lecture's C3 100 * 16 * (150 + 1)."""
+    rows = {row.name: row.connections for row in _rows(dl.models.create("lenet"), (1, 32, 32))}
+    assert (rows["c1"], rows["c5"], rows["f6"]) == (122_304, 48_120, 10_164)
+    assert rows["c3"] == 241_600 and rows["s2"] == rows["relu"] == 0
+
+
+@pytest.mark.skipif(not hasattr(nn, "AvgPool2d"), reason="nn has no AvgPool2d yet")
+def test_connections_of_trainable_subsampling():
+    """The paper's S2: 6 maps of 14×14, each output of four inputs and a bias, 5,880 connections and 12 parameters."""
+
+    class Subsampling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(np.ones((6, 1, 1), np.float32))
+            self.bias = nn.Parameter(np.zeros((6, 1, 1), np.float32))
+
+        def forward(self, x):
+            return ops.avg_pool2d(x, 2) * self.weight + self.bias
+
+    result = ledger(Subsampling(), (6, 28, 28))
+    assert (result.parameters, result.macs, result.connections) == (12, 0, 5_880)
 
 
 def test_shared_parameters_count_once():
