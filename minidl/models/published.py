@@ -114,8 +114,8 @@ NETS = (
 # Why the figures differ.
 DIFFERENCES = {
     "lenet": (
-        "The paper counts connections: multiply-adds, one for each bias that is added, and one for each element that its "
-        "trainable subsampling reads; 840 of its 340,908 are the fixed radial basis functions.",
+        "The paper counts connections: multiply-adds, one for each bias that is added, and one for each element that "
+        "its trainable subsampling reads; 840 of its 340,908 are the fixed radial basis functions.",
         "The lecture's form connects every map of C3 to every map of S2 (the paper: a partial table), pools by the "
         "maximum, without parameters, and ends in a trained layer.",
     ),

@@ -243,7 +243,7 @@ def test_nothing_is_computed_and_nothing_changes(monkeypatch):
 
 
 def test_connections_of_lenet():
-    """LeCun et al. 1998, section II.B: C1 122,304, C5 48,120 and F6 10,164; of the lecture's C3 100 * 16 * (150 + 1)."""
+    """LeCun et al. 1998, section II.B: C1 122,304, C5 48,120, F6 10,164; the lecture's C3 100 * 16 * 151."""
     rows = {row.name: row.connections for row in _rows(dl.models.create("lenet"), (1, 32, 32))}
     assert (rows["c1"], rows["c5"], rows["f6"]) == (122_304, 48_120, 10_164)
     assert rows["c3"] == 241_600 and rows["s2"] == rows["relu"] == 0
