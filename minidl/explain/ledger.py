@@ -8,7 +8,8 @@ give, and to go through VGG-19 takes a fraction of a second and no memory to spe
     linear, matmul           out elements * extent that is summed over
 
 Biases, pooling, normalization and elementwise operations count nothing, as is usual. LeCun et al. 1998 count
-connections instead: one more for every bias that is added to an output, and one for each element that average pooling reads.
+connections instead: one more for every bias that is added to an output, and one for each element that average pooling
+reads.
 
 Receptive field: how many rows and columns of the image an element of the output can see, by the recurrence
 
