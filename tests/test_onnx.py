@@ -216,6 +216,14 @@ def test_nets(name, tmp_path):
     _check(NETS[name](), (4, 8, 6), tmp_path / "a", batches=(1, 2, 3, 64))
 
 
+@pytest.mark.skipif(not hasattr(ops, "add_relu"), reason="ops has no add_relu yet")
+def test_a_sum_that_is_fused_for_many_images_alone(tmp_path):
+    """Up to 1,024 elements add_relu is two operations, above it is one: between the two images and the three."""
+    net = Lambda(lambda net, x: ops.add_relu(x, net.a(x)), a=nn.Conv2d(8, 8, 3, padding=1))
+    _check(net, (8, 8, 8), tmp_path / "a")
+    assert _kinds(tmp_path / "a") == ["Conv", "Add", "Relu", "Identity"]
+
+
 def test_dropout_is_absent(tmp_path):
     _check(nn.Sequential(nn.Linear(3, 2), _layer("Dropout", 0.5)), (3,), tmp_path / "a")
     assert _kinds(tmp_path / "a") == ["Gemm", "Identity"]
