@@ -49,8 +49,8 @@ class Kernel:
 
     def __call__(self, *args):
         if isinstance(args[0], np.ndarray):
-            if _form == "reference":
-                return self.reference(*args)
+            if _form != "cpu":
+                return self.reference(*args) if _form == "reference" else None
             with _one_at_a_time:
                 return _threads.run(self.cpu, self.nanoseconds(*args), args)
         if self.gpu is None:
@@ -65,14 +65,17 @@ class Kernel:
 def use_kernels(form):
     """Run NumPy arrays on the "cpu" form (numba, the default) or the "reference" form (NumPy) inside the with block.
 
+    With "none" no kernel runs: operations check their arguments and return arrays of the right shapes and arbitrary
+    content, which is all that a ledger of shapes needs (explain/ledger.py) and takes no time.
+
     The choice holds for the whole process, so that a backward pass on another thread follows it.
 
     Raises:
         ValueError: any other form.
     """
     global _form
-    if form not in ("reference", "cpu"):
-        raise ValueError(f"use_kernels: form must be 'reference' or 'cpu', got {form!r}")
+    if form not in ("reference", "cpu", "none"):
+        raise ValueError(f"use_kernels: form must be 'reference', 'cpu' or 'none', got {form!r}")
     _form, previous = form, _form
     try:
         yield

@@ -7,7 +7,7 @@ if (Path(__file__).resolve().parents[1] / "setup.cfg").is_file():
     __path__.append(str(Path(__file__).resolve().parents[1]))
 
 # ruff: noqa: E402 (kernels must be findable before anything imports it)
-from . import data, models, nn, ops, optim
+from . import data, models, nn, onnx, ops, optim
 from ._version import __version__
 from .autograd import grad
 from .checkpoint import checkpoint
@@ -39,6 +39,7 @@ __all__ = [
     "models",
     "nn",
     "no_grad",
+    "onnx",
     "ops",
     "optim",
     "save",

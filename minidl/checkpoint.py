@@ -32,7 +32,7 @@ def checkpoint(function, *args, preserve_rng_state=True, **kwargs):
         return function(*args, **kwargs)
     segment = Segment(function, args, kwargs, preserve_rng_state)
     nodes = []
-    with observe_nodes(lambda node, _: nodes.append(node)):
+    with observe_nodes(lambda node, *_: nodes.append(node)):
         outputs = function(*args, **kwargs)
     for node in nodes:
         segment.empty(node)
@@ -74,7 +74,7 @@ class Segment:
         if self.state is not None:
             random.set_state(self.state)
         try:
-            with enable_grad(), observe_nodes(lambda twin, _: twins.append(twin)):
+            with enable_grad(), observe_nodes(lambda twin, *_: twins.append(twin)):
                 self.function(*self.args, **self.kwargs)
         finally:
             if self.state is not None:

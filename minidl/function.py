@@ -20,7 +20,7 @@ from . import tensor as _tensor  # the one circular import of the house: each ne
 
 class _Modes(threading.local):
     grad = True
-    observers = ()  # called with every node that is recorded, and its outputs
+    observers = ()  # called with every node that is recorded, its outputs and its arguments
 
 
 _modes = _Modes()
@@ -74,14 +74,14 @@ def detect_anomaly():
     return _Mode("observers", keep_trace)
 
 
-def keep_trace(node, outputs):
+def keep_trace(node, outputs, _):
     """Note where the operation was called, and whether its outputs are finite."""
     node._trace = traceback.extract_stack()[:-2]
     node._finite = all(np.isfinite(tensor._data).all() for tensor in outputs)
 
 
 def observe_nodes(observer):
-    """Call observer(node, outputs) for every node that the with block records on this thread."""
+    """Call observer(node, outputs, arguments of apply) for every node that the with block records on this thread."""
     return _Mode("observers", observer)
 
 
@@ -313,7 +313,7 @@ class Function:
                         saved.append(_keep(array, output, tensors))
                 del node._to_save
             for observe in _modes.observers:
-                observe(node, tensors)
+                observe(node, tensors, args)
         return tensors if type(output) is tuple else tensors[0]
 
     def _output(self, array, args, arrays, recording, several=False):

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 import os
 import re
 import subprocess
@@ -116,10 +117,16 @@ def test_broken_data_is_one_line_and_overwrites_nothing(case, tmp_path):
         (("train", "lenet", "--speed", "3"), "No such option"),
         (("train",), "Missing argument 'MODEL'"),
         (("practise",), "No such command 'practise'"),
+        (("summary", "lenot"), "unknown model 'lenot', known are lenet"),
+        (("summary", "lenet", "--size", "0"), "'--size': 0 is not in the range"),
+        (("summary", "lenet", "--size", "28"), "LeNet: images must be (N, 1, 32, 32), got (1, 1, 28, 28)"),
+        (("summary", "lenet", "--variant", "papers"), "variant must be one of lecture"),
+        (("export", "lenet", "--out", "a.onnx"), "Missing option '--weights'"),
+        (("export", "lenet", "--weights", "absent", "--out", "a.onnx"), "load: there is no file absent"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path):
-    process = minidl(*arguments, *(("--out", tmp_path / "out") if len(arguments) > 1 else ()))
+    process = minidl(*arguments, *(("--out", tmp_path / "out") if arguments[0] == "train" and arguments[1:] else ()))
     _assert_one_line(process, message)
     assert not (tmp_path / "out").exists()
 
@@ -242,3 +249,68 @@ def test_gradcheck_mistakes_are_one_line(arguments, message):
     assert process.returncode == 2 and process.stdout == ""
     assert process.stderr.startswith("minidl: gradcheck: ") and message in process.stderr
     assert process.stderr.count("\n") == 1
+
+
+# ---- minidl summary --------------------------------------------------------------------------------------------------
+
+
+def test_summary_prints_layers_totals_and_what_is_published(tmp_path):
+    process = minidl("summary", "lenet", "--batch", 64, "--json", tmp_path / "lenet.json")
+    assert process.returncode == 0 and process.stderr == ""
+    lines = process.stdout.splitlines()
+    assert lines[0].split() == ["layer", "type", "output", "parameters", "MACs", "memory", "sees", "jump"]
+    (c3,) = [line.split() for line in lines if line.startswith("c3 ")]
+    assert c3 == ["c3", "Conv2d", "16×10×10", "2,416", "240,000", "410", "kB", "14", "2"]
+    (total,) = [line.split() for line in lines if line.startswith("total ")]
+    assert total[:3] == ["total", "61,706", "416,520"]
+    (counted,), (expected,) = (
+        [line.split()[-2:] for line in lines if line.startswith(s)] for s in ("counted", "expec")
+    )
+    assert counted == expected == ["61,706", "416,520"]
+    assert any(line.startswith("- The paper counts connections") for line in lines)
+    written = json.loads((tmp_path / "lenet.json").read_text())
+    assert (written["parameters"], written["macs"], written["batch"]) == (61706, 416520, 64)
+    assert written["layers"][0] == {
+        "name": "c1", "type": "Conv2d", "output": [6, 28, 28], "parameters": 156, "macs": 117600, "connections": 122304,
+        "memory_bytes": 64 * 4 * 6 * 28 * 28, "receptive_field": [5, 5], "jump": [1, 1], "ran": True,
+    }  # fmt: skip
+    assert written["layers"][-1]["receptive_field"] is None and written["published"]["parameters"] == 61706
+
+
+def test_summary_of_other_classes_and_channels():
+    process = minidl("summary", "lenet", "--classes", 4, "--channels", 3)
+    assert process.returncode == 0
+    assert "published: figures for images of 1×32×32" in process.stdout
+    (total,) = [line.split() for line in process.stdout.splitlines() if line.startswith("total ")]
+    assert total[1] == f"{61706 + 2 * 6 * 25 - 6 * 85:,}"
+
+
+# ---- minidl export ---------------------------------------------------------------------------------------------------
+
+
+def test_export_of_what_train_left(run, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    _, out = run
+    process = minidl("export", "lenet", "--weights", out / "last.safetensors", "--out", tmp_path / "net.onnx")
+    assert process.returncode == 0 and process.stderr == ""
+    assert process.stdout == f"wrote {tmp_path}/net.onnx: lenet, any number of images of 1×32×32, operator set 17\n"
+    digits, net = dl.data.load("digits"), dl.models.load(out / "last.safetensors")
+    images = digits.normalize(digits.test_images[:7])
+    found = runtime.InferenceSession(tmp_path / "net.onnx").run(None, {"input": images})[0]
+    np.testing.assert_allclose(found, net(dl.Tensor(images)).data, rtol=1e-4, atol=1e-4)
+
+
+def test_export_mistakes(run, tmp_path):
+    pytest.importorskip("onnx")
+    _, out = run
+    (tmp_path / "w.pth").write_bytes(b"\x80\x02.")
+    weights, target = out / "last.safetensors", tmp_path / "net.onnx"
+    for arguments, message in (
+        (("lenot", "--weights", weights), "holds the weights of lenet, not of lenot"),
+        (("lenet", "--weights", weights, "--classes", 3), "output.weight is (10, 84), must be (3, 84)"),
+        (("lenet", "--weights", tmp_path / "w.pth"), "w.pth is a pickle, which can run code when it is read."),
+    ):
+        process = minidl("export", *arguments, "--out", target)
+        assert process.returncode == 2 and process.stdout == "" and "Traceback" not in process.stderr
+        assert process.stderr.startswith("minidl: ") and message in process.stderr
+        assert not target.exists()

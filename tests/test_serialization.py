@@ -77,13 +77,81 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
         def __reduce__(self):
             return (open, (str(ran), "w"))
 
-    (tmp_path / "w.pkl").write_bytes(pickle.dumps(Trap()))
+    content = pickle.dumps(Trap())
+    (tmp_path / "w.pkl").write_bytes(content)
     with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(Trap()))
-    for name, what in (("w.pkl", "a pickle"), ("w.pth", "a zip archive")):
-        with pytest.raises(ValueError, match=rf"{name} is {what}.*safetensors.torch.save_file"):
-            dl.load(tmp_path / name)
+        archive.writestr("archive/data.pkl", content)
+    with zipfile.ZipFile(tmp_path / "hidden.npz", "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+    (tmp_path / "hidden").write_bytes(content)
+    (tmp_path / "w.ckpt").write_bytes(b"HDF or whatever")
+    (tmp_path / "w.pt").write_bytes(b"")
+    for name, what in (
+        ("w.pkl", "a pickle"),
+        ("w.pth", "a zip archive"),
+        ("hidden.npz", "a zip archive"),
+        ("hidden", "a pickle"),
+        ("w.ckpt", r"no safetensors file, and \.ckpt is the name of a pickle"),
+        ("w.pt", r"no safetensors file, and \.pt is the name of a pickle"),
+    ):
+        for read in (dl.load, dl.load_metadata):
+            with pytest.raises(ValueError, match=rf"{name} is {what}.*which can run code") as raised:
+                read(tmp_path / name)
+        assert len(str(raised.value).splitlines()) == 5  # what, why, and three lines that convert it
+        assert f'torch.load("{tmp_path / name}", map_location="cpu", weights_only=True)' in str(raised.value)
     assert not ran.exists()
+
+
+def test_the_conversion_that_is_named_works(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    weight = torch.arange(6.0).reshape(2, 3)
+    torch.save({"weight": weight.T, "steps": torch.tensor(3)}, "old.pth")
+    with pytest.raises(ValueError) as raised:
+        dl.load("old.pth")
+    exec("\n".join(line.strip() for line in str(raised.value).splitlines()[2:]))
+    loaded = dl.load("old.safetensors")
+    np.testing.assert_array_equal(loaded["weight"].data, weight.T.numpy())
+    assert loaded["steps"].item() == 3
+
+
+def test_npz_files(tmp_path):
+    arrays = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(3)}
+    for name, write in (("plain.npz", np.savez), ("packed.npz", np.savez_compressed), ("w.weights", np.savez)):
+        with open(tmp_path / name, "wb") as file:
+            write(file, **arrays)
+        loaded = dl.load(tmp_path / name)
+        assert list(loaded) == list(arrays) and dl.load_metadata(tmp_path / name) == {}
+        for key, array in arrays.items():
+            assert loaded[key].dtype == array.dtype
+            np.testing.assert_array_equal(loaded[key].data, array)
+
+
+def test_npz_files_that_are_none(tmp_path):
+    np.savez(tmp_path / "objects.npz", a=np.array([{}], object))
+    np.savez(tmp_path / "whole.npz", a=np.zeros(1000))
+    content = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[:-200])
+    (tmp_path / "flipped.npz").write_bytes(content[:500] + bytes([content[500] ^ 255]) + content[501:])
+    for name in ("objects", "cut", "flipped"):
+        with pytest.raises(ValueError, match=rf"load: .*{name}.npz is no whole .npz file of plain arrays"):
+            dl.load(tmp_path / f"{name}.npz")
+
+
+def test_numbers_that_numpy_lacks(tmp_path):
+    """bfloat16 has float32's exponent: 1.5 is 0x3fc0, -2 is 0xc000. What has no such twin is refused."""
+    for kind, content in (("BF16", b"\xc0\x3f\x00\xc0"), ("F8_E4M3", b"\0\0")):
+        entry = {"dtype": kind, "shape": [2, 1], "data_offsets": [4, 4 + len(content)]}
+        header = json.dumps({"b": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}, "a": entry}).encode()
+        file = struct.pack("<Q", len(header)) + header + struct.pack("<f", 7) + content
+        (tmp_path / f"{kind}.safetensors").write_bytes(file)
+    loaded = dl.load(tmp_path / "BF16.safetensors")
+    assert loaded["a"].dtype == np.float32 and loaded["b"].item() == 7
+    np.testing.assert_array_equal(loaded["a"].data, [[1.5], [-2]])
+    with pytest.raises(
+        ValueError, match=r"a in .*F8_E4M3.safetensors holds numbers of a kind that NumPy lacks, F8_E4M3"
+    ):
+        dl.load(tmp_path / "F8_E4M3.safetensors")
 
 
 def test_what_cannot_be_saved_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""The command line: minidl train MODEL --data NAME …, minidl gradcheck NAME …
+"""The command line: minidl train MODEL --data NAME …, summary MODEL, export MODEL …, gradcheck NAME …
 
 A user's mistake ends with a clear line on standard error and status 2, before anything is written. Each command has a
 file.
@@ -10,7 +10,9 @@ import click
 
 from .. import __version__
 from ..train import Diverged
+from .export import export
 from .gradcheck import gradcheck
+from .summary import summary
 from .train import train
 
 
@@ -44,4 +46,6 @@ def commands():
 
 
 commands.add_command(train)
+commands.add_command(summary)
+commands.add_command(export)
 commands.add_command(gradcheck)

@@ -1,7 +1,6 @@
 """minidl train MODEL --data NAME …: train a net and keep what the run leaves."""
 
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,17 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .. import __version__, data, kernels, models, random
 from ..train import Epoch, Record, compile_kernels, evaluate, fit, recipe
-
-_SET_UP_ERRORS = (ValueError, TypeError, OSError, data.DatasetNotFoundError)
-
-
-@contextmanager
-def _mistakes():
-    """What goes wrong here is the user's to mend: one line instead of a traceback."""
-    try:
-        yield
-    except _SET_UP_ERRORS as error:
-        raise click.ClickException(str(error)) from None
+from ._common import mistakes
 
 
 @click.command()
@@ -42,7 +31,7 @@ def _mistakes():
 )
 def train(model, data_name, epochs, batch_size, lr, seed, out):
     """Train MODEL, one of: lenet. Settings left out are those that suit the model and the data."""
-    with _mistakes():
+    with mistakes():
         random.manual_seed(seed)
         if model not in models.MODELS:
             models.create(model)  # says which there are
@@ -68,8 +57,8 @@ def _train(net, dataset, settings, seed, record, model):
         console.print("compiling the kernels for this CPU, once: about 20 seconds")
         compile_kernels(net, dataset, settings)
     metadata = {
-        "model": model, "data": dataset.name, "classes": dataset.class_names, "mean": dataset.mean, "std": dataset.std,
-        "seed": seed, "minidl": __version__,
+        **net.created_as, "data": dataset.name, "classes": dataset.class_names, "mean": dataset.mean,
+        "std": dataset.std, "seed": seed, "minidl": __version__,
     }  # fmt: skip
     began = time.perf_counter()
     with _progress(console) as progress:

@@ -16,6 +16,9 @@ With constant weights every unit of a layer computes the same and receives the s
 """
 
 import math
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
 
 import numpy as np
 
@@ -67,6 +70,31 @@ def calculate_gain(nonlinearity, param=None):
     return _GAINS[nonlinearity]
 
 
+_blank = ContextVar("blank", default=False)
+
+
+@contextmanager
+def blank():
+    """Within the block the functions below that draw numbers leave weights as they are: whatever memory held.
+
+    For a net whose weights are loaded next, or whose shapes alone matter: VGG's 140 million are neither drawn nor
+    given pages of memory. The generator does not move.
+    """
+    token = _blank.set(True)
+    try:
+        yield
+    finally:
+        _blank.reset(token)
+
+
+def _draws(function):
+    @wraps(function)
+    def drawn(tensor, *args, **options):
+        return tensor if _blank.get() else function(tensor, *args, **options)
+
+    return drawn
+
+
 def _fill(tensor, values, what):
     tensor.data[...] = values  # converted to the Tensor's dtype; drawn in row-major order, whatever the layout
     tensor.mark_changed(what)
@@ -88,6 +116,7 @@ def ones_(tensor):
     return _fill(tensor, 1, "ones_")
 
 
+@_draws
 def normal_(tensor, mean=0.0, std=1.0):
     """Independent draws from the normal distribution."""
     if std < 0:
@@ -95,6 +124,7 @@ def normal_(tensor, mean=0.0, std=1.0):
     return _fill(tensor, generator().normal(mean, std, tensor.shape), "normal_")
 
 
+@_draws
 def uniform_(tensor, a=0.0, b=1.0):
     """Independent draws from the uniform distribution on [a, b)."""
     if a > b:
@@ -102,6 +132,7 @@ def uniform_(tensor, a=0.0, b=1.0):
     return _fill(tensor, generator().uniform(a, b, tensor.shape), "uniform_")
 
 
+@_draws
 def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0):
     """Independent draws from the part of the normal distribution that lies in [a, b]; a and b are values, not stds.
 
@@ -188,6 +219,7 @@ def dirac_(tensor, groups=1):
     return _fill(tensor, values, "dirac_")
 
 
+@_draws
 def orthogonal_(tensor, gain=1.0):
     """A random orthogonal matrix times gain: W W^T = gain^2 I, or W^T W where there are more rows than columns.
 
