@@ -10,6 +10,7 @@ import numpy as np
 
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._workload import LARGE
 
 
 def _forward_reference(x, y):
@@ -48,12 +49,23 @@ def _nanoseconds(*args):
     return args[-1].size // 4
 
 
+def _forward_workload(rng, dtype, part=1):
+    x = rng.standard_normal(LARGE // part, dtype)
+    return x, np.empty_like(x)
+
+
+def _backward_workload(rng, dtype, part=1):
+    gy, x = rng.standard_normal((2, LARGE // part), dtype)
+    return gy, np.maximum(x, 0), np.empty_like(gy)
+
+
 forward = Kernel(
     "relu.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
     samples=_forward_samples,
     nanoseconds=_nanoseconds,
+    workload=_forward_workload,
 )
 backward = Kernel(
     "relu.backward",
@@ -61,4 +73,5 @@ backward = Kernel(
     cpu=_backward_cpu,
     samples=_backward_samples,
     nanoseconds=_nanoseconds,
+    workload=_backward_workload,
 )
