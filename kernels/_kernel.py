@@ -27,16 +27,26 @@ class Kernel:
         samples: function (rng, dtype) that yields argument tuples, outputs included.
         nanoseconds: function of the arguments, roughly how long one thread takes; by default one per element of the
         output. outputs: how many of the last arguments are written.
+        workload: what benchmarks run: a function (rng, dtype, part=1) that returns arguments (see _workload.py), or a
+        dictionary label -> such a function; by default the largest sample. flops: function of the arguments, the
+        additions and multiplications; None where memory is what counts. traffic: function of the arguments, the bytes
+        that have to move; by default every array once.
 
     Raises:
         TypeError: a form whose parameters differ from the reference's.
         ValueError: a second kernel of the same name.
     """
 
-    def __init__(self, name, *, reference, cpu, gpu=None, samples, nanoseconds=None, outputs=1):
+    def __init__(
+        self, name, *, reference, cpu, gpu=None, samples, nanoseconds=None, outputs=1,
+        workload=None, flops=None, traffic=None,
+    ):  # fmt: skip
         self.name, self.samples, self.outputs = name, samples, outputs
         self.reference, self.cpu, self.gpu = reference, cpu, gpu
         self.nanoseconds = nanoseconds or (lambda *args: args[-1].size)
+        self.workloads = workload if isinstance(workload, dict) else {"": workload} if workload else {}
+        self.flops = flops or (lambda *args: 0)
+        self.traffic = traffic or (lambda *args: sum(a.nbytes for a in args if isinstance(a, np.ndarray)))
         expected = list(inspect.signature(reference).parameters)
         for form in (cpu, gpu):
             if form is not None and list(inspect.signature(form).parameters) != expected:

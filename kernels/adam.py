@@ -22,6 +22,7 @@ import numpy as np
 
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._workload import LARGE
 from .sgd import CHUNK
 
 
@@ -73,6 +74,16 @@ def _samples(rng, dtype):
                    top * top if amsgrad else top[:0])  # fmt: skip
 
 
+def _workload(rng, dtype, part=1):
+    g, w, m, v = rng.standard_normal((4, LARGE // part), dtype)
+    return g, 10, 1e-3, 0.9, 0.999, 1e-8, 0.0, False, False, w, m, v * v, v[:0]
+
+
+def _traffic(g, *rest):
+    """Bytes: the gradient is read, parameter and moments are read and written."""
+    return g.nbytes + sum(2 * a.nbytes for a in rest[-4:])
+
+
 step = Kernel(
     "adam.step",
     reference=_reference,
@@ -80,4 +91,6 @@ step = Kernel(
     samples=_samples,
     nanoseconds=lambda g, *rest: 2 * g.size,
     outputs=4,
+    workload=_workload,
+    traffic=_traffic,
 )

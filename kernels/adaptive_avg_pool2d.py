@@ -103,12 +103,23 @@ def _backward_samples(rng, dtype):
         yield rng.standard_normal(y.shape).astype(dtype), np.empty_like(x)
 
 
+def _forward_workload(rng, dtype, part=1):
+    x = rng.standard_normal((max(1, 16 // part), 112, 112, 64), dtype)
+    return x, np.empty((len(x), 7, 7, 64), dtype)
+
+
+def _backward_workload(rng, dtype, part=1):
+    x, y = _forward_workload(rng, dtype, part)
+    return rng.standard_normal(y.shape, dtype), x
+
+
 forward = Kernel(
     "adaptive_avg_pool2d.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
     samples=_forward_samples,
     nanoseconds=lambda x, y: max(x.size // 3, y.size),
+    workload=_forward_workload,
 )
 backward = Kernel(
     "adaptive_avg_pool2d.backward",
@@ -116,4 +127,5 @@ backward = Kernel(
     cpu=_backward_cpu,
     samples=_backward_samples,
     nanoseconds=lambda gy, gx: max(gy.size, gx.size // 2),
+    workload=_backward_workload,
 )

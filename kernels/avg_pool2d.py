@@ -116,12 +116,23 @@ def _backward_samples(rng, dtype):
         yield rng.standard_normal(y.shape).astype(dtype), *geometry, np.empty_like(x)
 
 
+def _forward_workload(rng, dtype, part=1):
+    x = rng.standard_normal((max(1, 16 // part), 112, 112, 64), dtype)
+    return x, (2, 2), (2, 2), (0, 0), True, 0, np.empty((len(x), 56, 56, 64), dtype)
+
+
+def _backward_workload(rng, dtype, part=1):
+    x, *geometry, y = _forward_workload(rng, dtype, part)
+    return rng.standard_normal(y.shape, dtype), *geometry, x
+
+
 forward = Kernel(
     "avg_pool2d.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: x.size // 3,
+    workload=_forward_workload,
 )
 backward = Kernel(
     "avg_pool2d.backward",
@@ -129,4 +140,5 @@ backward = Kernel(
     cpu=_backward_cpu,
     samples=_backward_samples,
     nanoseconds=lambda *args: args[-1].size // 2,
+    workload=_backward_workload,
 )

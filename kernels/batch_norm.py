@@ -18,6 +18,7 @@ import numpy as np
 
 from . import _channels
 from ._kernel import Kernel
+from ._workload import LARGE
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
 
@@ -115,6 +116,24 @@ def _backward_samples(rng, dtype):
             yield gy, x, y if relu else y[:0], mean, rstd, weight, training, relu, *outputs
 
 
+def _statistics_workload(rng, dtype, part=1):
+    x = rng.standard_normal((LARGE // 64 // part, 64), dtype)
+    return x, np.empty(64), np.empty(64)
+
+
+def _forward_workload(rng, dtype, part=1):
+    x, mean, var = _statistics_workload(rng, dtype, part)
+    _statistics_reference(x, mean, var)
+    weight, bias = rng.standard_normal((2, 64), dtype)
+    return x, mean, 1 / np.sqrt(var + 1e-5), weight, bias, x[:0], False, np.empty_like(x)
+
+
+def _backward_workload(rng, dtype, part=1):
+    x, mean, rstd, weight, bias, none, relu, y = _forward_workload(rng, dtype, part)
+    gy = rng.standard_normal(x.shape, dtype)
+    return gy, x, none, mean, rstd, weight, True, relu, y, np.empty_like(weight), np.empty_like(weight), none.copy()
+
+
 statistics = Kernel(
     "batch_norm.statistics",
     reference=_statistics_reference,
@@ -122,6 +141,7 @@ statistics = Kernel(
     samples=_statistics_samples,
     nanoseconds=lambda x, mean, var: x.size // 3,
     outputs=2,
+    workload=_statistics_workload,
 )
 forward = Kernel(
     "batch_norm.forward",
@@ -129,6 +149,7 @@ forward = Kernel(
     cpu=_forward_cpu,
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: x.size // 3,
+    workload=_forward_workload,
 )
 backward = Kernel(
     "batch_norm.backward",
@@ -137,4 +158,5 @@ backward = Kernel(
     samples=_backward_samples,
     nanoseconds=lambda gy, *rest: gy.size,
     outputs=4,
+    workload=_backward_workload,
 )

@@ -11,6 +11,7 @@ import numpy as np
 
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._workload import LARGE
 
 _ROWS = 512  # per block: fixed, so that the sum does not depend on the number of threads
 _ABREAST = 8  # sums of every eighth row, so that an addition need not wait for the one before
@@ -43,6 +44,15 @@ def _samples(rng, dtype):
         yield rng.standard_normal(shape).astype(dtype), np.empty(shape[1], dtype)
 
 
+def _workload(rng, dtype, part=1):
+    return rng.standard_normal((LARGE // 64 // part, 64), dtype), np.empty(64, dtype)
+
+
 forward = Kernel(
-    "channel_sum.forward", reference=_reference, cpu=_cpu, samples=_samples, nanoseconds=lambda x, y: x.size // 4
+    "channel_sum.forward",
+    reference=_reference,
+    cpu=_cpu,
+    samples=_samples,
+    nanoseconds=lambda x, y: x.size // 4,
+    workload=_workload,
 )

@@ -60,10 +60,18 @@ def _samples(rng, dtype):
         yield x, w, bias, stride, padding, dilation, groups, np.empty((n, oh, ow, o), dtype)
 
 
+def _workload(rng, dtype, part=1):
+    """Twice the size, as decoders want."""
+    x, w, bias = (rng.standard_normal(shape, dtype) for shape in ((max(1, 8 // part), 28, 28, 64), (4, 4, 64, 64), 64))
+    return x, w, bias, (2, 2), (1, 1), (1, 1), 1, np.empty((len(x), 56, 56, 64), dtype)
+
+
 forward = Kernel(
     "conv_transpose2d.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
     samples=_samples,
     nanoseconds=lambda x, w, *rest: x.size * w.size // max(1, w.shape[3]) // 20,
+    workload=_workload,
+    flops=lambda x, w, *rest: 2 * x.size * w.size // max(1, w.shape[3]),
 )

@@ -126,6 +126,18 @@ def _nanoseconds(x, *rest):
     return 10 * x.size
 
 
+def _forward_workload(rng, dtype, part=1):
+    x = rng.standard_normal((8192 // part, 1000), dtype)
+    target = rng.integers(0, 1000, len(x))
+    return x, target, np.ones(1000, dtype), -100, 0.0, np.empty(len(x), dtype), np.empty((len(x), 2), dtype)
+
+
+def _backward_workload(rng, dtype, part=1):
+    *inputs, loss, lse = _forward_workload(rng, dtype, part)
+    _forward_cpu(*inputs, loss, lse)
+    return *inputs, lse, rng.standard_normal(len(loss), dtype), np.empty_like(inputs[0])
+
+
 forward = Kernel(
     "cross_entropy.forward",
     reference=_forward_reference,
@@ -133,6 +145,7 @@ forward = Kernel(
     samples=_forward_samples,
     nanoseconds=_nanoseconds,
     outputs=2,
+    workload=_forward_workload,
 )
 backward = Kernel(
     "cross_entropy.backward",
@@ -140,4 +153,5 @@ backward = Kernel(
     cpu=_backward_cpu,
     samples=_backward_samples,
     nanoseconds=_nanoseconds,
+    workload=_backward_workload,
 )

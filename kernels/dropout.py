@@ -18,6 +18,7 @@ import numpy as np
 
 from ._jit import inline, jit, prange
 from ._kernel import Kernel
+from ._workload import LARGE
 
 _ROUNDS = 10
 _CHUNK = 4096  # elements per task, a multiple of 4: 16 kB of random words stay in the L1 cache
@@ -95,10 +96,16 @@ def _samples(rng, dtype):
                 yield x.astype(dtype), seed, call, np.uint32(p * 2**32), 1 / (1 - p), np.empty(x.size, dtype)
 
 
+def _workload(rng, dtype, part=1):
+    x = rng.standard_normal(LARGE // part, dtype)
+    return x, np.uint64(7), np.uint64(3), np.uint32(2**31), 2.0, np.empty_like(x)
+
+
 forward = Kernel(
     "dropout.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
     samples=_samples,
     nanoseconds=lambda x, *rest: 2 * x.size,
+    workload=_workload,
 )

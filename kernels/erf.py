@@ -13,6 +13,7 @@ import numpy as np
 
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._workload import LARGE
 
 
 def _forward_reference(x, y):
@@ -45,12 +46,18 @@ def _nanoseconds(*args):
     return 10 * args[-1].size
 
 
+def _workload(rng, dtype, part=1):
+    x = rng.standard_normal(LARGE // part, dtype)
+    return x, np.empty_like(x)
+
+
 forward = Kernel(
     "erf.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
     samples=_samples,
     nanoseconds=_nanoseconds,
+    workload=_workload,
 )
 complement = Kernel(
     "erf.complement",
@@ -58,4 +65,5 @@ complement = Kernel(
     cpu=_complement_cpu,
     samples=_samples,
     nanoseconds=_nanoseconds,
+    workload=_workload,
 )

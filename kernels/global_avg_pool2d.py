@@ -90,12 +90,23 @@ def _backward_samples(rng, dtype):
         yield rng.standard_normal(y.shape).astype(dtype), np.empty_like(x)
 
 
+def _forward_workload(rng, dtype, part=1):
+    x = rng.standard_normal((max(1, 256 // part), 7, 7, 1024), dtype)
+    return x, np.empty((len(x), 1, 1, 1024), dtype)
+
+
+def _backward_workload(rng, dtype, part=1):
+    x, y = _forward_workload(rng, dtype, part)
+    return rng.standard_normal(y.shape, dtype), x
+
+
 forward = Kernel(
     "global_avg_pool2d.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
     samples=_forward_samples,
     nanoseconds=lambda x, y: x.size // 4,
+    workload=_forward_workload,
 )
 backward = Kernel(
     "global_avg_pool2d.backward",
@@ -103,4 +114,5 @@ backward = Kernel(
     cpu=_backward_cpu,
     samples=_backward_samples,
     nanoseconds=lambda gy, gx: gx.size // 4,
+    workload=_backward_workload,
 )

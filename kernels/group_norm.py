@@ -98,6 +98,20 @@ def _backward_samples(rng, dtype):
         yield gy, x, weight, mean, var, eps, np.empty_like(x), np.empty_like(weight), np.empty_like(weight)
 
 
+def _forward_workload(rng, dtype, part=1):
+    """32 groups, as the paper has."""
+    x = rng.standard_normal((max(1, 16 // part), 56 * 56, 32, 8), dtype)
+    weight, bias = rng.standard_normal((2, 32, 8), dtype)
+    return x, weight, bias, 1e-5, np.empty_like(x), np.empty((len(x), 32)), np.empty((len(x), 32))
+
+
+def _backward_workload(rng, dtype, part=1):
+    x, weight, bias, eps, y, mean, var = _forward_workload(rng, dtype, part)
+    _forward_cpu(x, weight, bias, eps, y, mean, var)
+    gy = rng.standard_normal(x.shape, dtype)
+    return gy, x, weight, mean, var, eps, y, np.empty_like(weight), np.empty_like(weight)
+
+
 forward = Kernel(
     "group_norm.forward",
     reference=_forward_reference,
@@ -105,6 +119,7 @@ forward = Kernel(
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: x.size,
     outputs=3,
+    workload=_forward_workload,
 )
 backward = Kernel(
     "group_norm.backward",
@@ -113,4 +128,5 @@ backward = Kernel(
     samples=_backward_samples,
     nanoseconds=lambda gy, *rest: gy.size,
     outputs=3,
+    workload=_backward_workload,
 )

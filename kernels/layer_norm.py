@@ -149,6 +149,19 @@ def _backward_samples(rng, dtype):
         yield gy, x, weight, mean, rstd, np.empty_like(x), np.empty_like(weight), np.empty_like(weight)
 
 
+def _forward_workload(rng, dtype, part=1):
+    x = rng.standard_normal((8192 // part, 1024), dtype)
+    weight, bias = rng.standard_normal((2, 1024), dtype)
+    return x, weight, bias, 1e-5, np.empty_like(x), np.empty(len(x)), np.empty(len(x))
+
+
+def _backward_workload(rng, dtype, part=1):
+    x, weight, bias, eps, y, mean, rstd = _forward_workload(rng, dtype, part)
+    _forward_reference(x, weight, bias, eps, y, mean, rstd)
+    gy = rng.standard_normal(x.shape, dtype)
+    return gy, x, weight, mean, rstd, y, np.empty_like(weight), np.empty_like(weight)
+
+
 forward = Kernel(
     "layer_norm.forward",
     reference=_forward_reference,
@@ -156,6 +169,7 @@ forward = Kernel(
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: x.size // 2,
     outputs=3,
+    workload=_forward_workload,
 )
 backward = Kernel(
     "layer_norm.backward",
@@ -164,4 +178,5 @@ backward = Kernel(
     samples=_backward_samples,
     nanoseconds=lambda gy, *rest: gy.size,
     outputs=3,
+    workload=_backward_workload,
 )

@@ -146,6 +146,18 @@ def _backward_samples(rng, dtype):
         yield rng.standard_normal(x.shape).astype(dtype), x, scale, size, alpha, beta, np.empty_like(x)
 
 
+def _forward_workload(rng, dtype, part=1):
+    """AlexNet's first, at batch 32, with the paper's numbers."""
+    x = rng.standard_normal((32 * 55 * 55 // part, 96), dtype)
+    return x, 5, 1e-4, 0.75, 2.0, np.empty_like(x), np.empty_like(x)
+
+
+def _backward_workload(rng, dtype, part=1):
+    x, size, alpha, beta, k, y, scale = _forward_workload(rng, dtype, part)
+    _forward_cpu(x, size, alpha, beta, k, y, scale)
+    return rng.standard_normal(x.shape, dtype), x, scale, size, alpha, beta, y
+
+
 forward = Kernel(
     "local_response_norm.forward",
     reference=_forward_reference,
@@ -153,6 +165,7 @@ forward = Kernel(
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: 3 * x.size,
     outputs=2,
+    workload=_forward_workload,
 )
 backward = Kernel(
     "local_response_norm.backward",
@@ -160,4 +173,5 @@ backward = Kernel(
     cpu=_backward_cpu,
     samples=_backward_samples,
     nanoseconds=lambda gy, *rest: 4 * gy.size,
+    workload=_backward_workload,
 )

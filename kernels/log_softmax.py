@@ -11,7 +11,7 @@ import numpy as np
 
 from ._jit import jit, prange
 from ._kernel import Kernel
-from .softmax import exponentials, rows_samples
+from .softmax import exponentials, rows_samples, rows_workload
 
 
 def _forward_reference(x, y):
@@ -55,12 +55,18 @@ def _backward_samples(rng, dtype):
         yield rng.standard_normal(x.shape).astype(dtype), y, np.empty_like(x)
 
 
+def _backward_workload(rng, dtype, part=1):
+    x, y = rows_workload(rng, dtype, part)
+    return rng.standard_normal(x.shape, dtype), x - np.log(np.exp(x).sum(axis=1, keepdims=True)), y
+
+
 forward = Kernel(
     "log_softmax.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
     samples=rows_samples,
     nanoseconds=exponentials,
+    workload=rows_workload,
 )
 backward = Kernel(
     "log_softmax.backward",
@@ -68,4 +74,5 @@ backward = Kernel(
     cpu=_backward_cpu,
     samples=_backward_samples,
     nanoseconds=exponentials,
+    workload=_backward_workload,
 )

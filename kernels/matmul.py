@@ -118,10 +118,17 @@ def _samples(rng, dtype):
         yield a[:, ::-1], b[:, :, ::-1], np.empty((stacks, m, n), dtype)
 
 
+def _workload(rng, dtype, part=1):
+    a, b = rng.standard_normal((1, 1024 // part, 1024), dtype), rng.standard_normal((1, 1024, 1024), dtype)
+    return a, b, np.empty((1, len(a[0]), 1024), dtype)
+
+
 forward = Kernel(
     "matmul.forward",
     reference=_reference,
     cpu=_cpu,
     samples=_samples,
     nanoseconds=lambda a, b, y: a.size * y.shape[2] // 20,
+    workload=_workload,
+    flops=lambda a, b, y: 2 * y.size * a.shape[2],
 )

@@ -178,6 +178,19 @@ def _backward_samples(rng, dtype):
         yield rng.standard_normal(y.shape).astype(dtype), where, *geometry, np.empty_like(x)
 
 
+def _forward_workload(rng, dtype, part=1):
+    """The pool behind ResNet's first convolution."""
+    x = rng.standard_normal((max(1, 16 // part), 112, 112, 64), dtype)
+    y = np.empty((len(x), 56, 56, 64), dtype)
+    return x, (3, 3), (2, 2), (1, 1), (1, 1), y, np.empty(y.shape, np.int32)
+
+
+def _backward_workload(rng, dtype, part=1):
+    x, *geometry, y, where = _forward_workload(rng, dtype, part)
+    _forward_cpu(x, *geometry, y, where)
+    return rng.standard_normal(y.shape, dtype), where, *geometry, x
+
+
 forward = Kernel(
     "max_pool2d.forward",
     reference=_forward_reference,
@@ -185,10 +198,12 @@ forward = Kernel(
     samples=_forward_samples,
     nanoseconds=lambda x, kernel_size, *rest: rest[-1].size * kernel_size[0] * kernel_size[1] // 4,
     outputs=2,
+    workload=_forward_workload,
 )
 backward = Kernel(
     "max_pool2d.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
     samples=_backward_samples,
+    workload=_backward_workload,
 )

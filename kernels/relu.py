@@ -11,6 +11,7 @@ import numpy as np
 
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._workload import LARGE
 
 
 def _forward_reference(x, y):
@@ -67,12 +68,28 @@ def _nanoseconds(*args):
     return args[-1].size // 4
 
 
+def _forward_workload(rng, dtype, part=1):
+    x = rng.standard_normal(LARGE // part, dtype)
+    return x, np.empty_like(x)
+
+
+def _add_forward_workload(rng, dtype, part=1):
+    a, b = rng.standard_normal((2, LARGE // part), dtype)
+    return a, b, np.empty_like(a)
+
+
+def _backward_workload(rng, dtype, part=1):
+    gy, x = rng.standard_normal((2, LARGE // part), dtype)
+    return gy, np.maximum(x, 0), np.empty_like(gy)
+
+
 forward = Kernel(
     "relu.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
     samples=_forward_samples,
     nanoseconds=_nanoseconds,
+    workload=_forward_workload,
 )
 add_forward = Kernel(
     "relu.add_forward",
@@ -80,6 +97,7 @@ add_forward = Kernel(
     cpu=_add_forward_cpu,
     samples=_add_forward_samples,
     nanoseconds=_nanoseconds,
+    workload=_add_forward_workload,
 )
 backward = Kernel(
     "relu.backward",
@@ -87,4 +105,5 @@ backward = Kernel(
     cpu=_backward_cpu,
     samples=_backward_samples,
     nanoseconds=_nanoseconds,
+    workload=_backward_workload,
 )

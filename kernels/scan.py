@@ -34,4 +34,15 @@ def _samples(rng, dtype):
     yield special, np.ones_like(special), np.empty_like(special)
 
 
-recurrence = Kernel("scan.recurrence", reference=_recurrence_reference, cpu=_recurrence_cpu, samples=_samples)
+def _workload(rng, dtype, part=1):
+    a, b = rng.standard_normal((2, 32768 // part, 256), dtype)
+    return a / 4, b, np.empty_like(b)
+
+
+recurrence = Kernel(
+    "scan.recurrence",
+    reference=_recurrence_reference,
+    cpu=_recurrence_cpu,
+    samples=_samples,
+    workload=_workload,
+)

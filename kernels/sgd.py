@@ -17,6 +17,7 @@ import numpy as np
 
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._workload import LARGE
 
 # Elements per task. In a * b + c * d either product may be rounded before the other is added to it, and the loop over
 # vectors may choose differently than the one over what is left: so what is left must not depend on the threads.
@@ -70,6 +71,17 @@ def _samples(rng, dtype):
                 yield g, 0.1, momentum, keep, weight_decay, nesterov, inside, w, v if momentum else v[:0]
 
 
+def _workload(rng, dtype, part=1):
+    """With momentum and weight decay, as every recipe here has them."""
+    g, w, v = rng.standard_normal((3, LARGE // part), dtype)
+    return g, 1e-3, 0.9, 1.0, 5e-4, False, False, w, v
+
+
+def _traffic(g, *rest):
+    """Bytes: the gradient is read, parameter and velocity are read and written."""
+    return g.nbytes + sum(2 * a.nbytes for a in rest[-2:])
+
+
 step = Kernel(
     "sgd.step",
     reference=_reference,
@@ -77,4 +89,6 @@ step = Kernel(
     samples=_samples,
     nanoseconds=lambda g, *rest: g.size // 2,
     outputs=2,
+    workload=_workload,
+    traffic=_traffic,
 )

@@ -35,30 +35,59 @@ _CASES = [
 ]
 
 
+# Layers of ResNet and VGG: label -> a case as above.
+_LAYERS = {
+    "3×3, 64 to 64": (8, 56, 56, 64, 64, 3, 3, (1, 1), (1, 1), (1, 1), 1),
+    "1×1, 256 to 64": (8, 56, 56, 256, 64, 1, 1, (1, 1), (0, 0), (1, 1), 1),
+    "3×3, 512 to 512": (8, 14, 14, 512, 512, 3, 3, (1, 1), (1, 1), (1, 1), 1),
+    "7×7 stride 2, 3 to 64": (8, 224, 224, 3, 64, 7, 7, (2, 2), (3, 3), (1, 1), 1),
+}
+
+
+def _arrays(rng, dtype, n, h, w, c, o, kh, kw, stride, padding, dilation, groups):
+    oh = (h + 2 * padding[0] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
+    ow = (w + 2 * padding[1] - dilation[1] * (kw - 1) - 1) // stride[1] + 1
+    shapes = (n, h, w, c), (kh, kw, c // groups, o), (n, oh, ow, o)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes], (stride, padding, dilation, groups)
+
+
 def _cases(rng, dtype):
-    for n, h, w, c, o, kh, kw, stride, padding, dilation, groups in _CASES:
-        oh = (h + 2 * padding[0] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
-        ow = (w + 2 * padding[1] - dilation[1] * (kw - 1) - 1) // stride[1] + 1
-        shapes = (n, h, w, c), (kh, kw, c // groups, o), (n, oh, ow, o)
-        yield (
-            [rng.standard_normal(shape).astype(dtype) for shape in shapes],
-            (stride, padding, dilation, groups),
-        )
+    for case in _CASES:
+        yield _arrays(rng, dtype, *case)
 
 
-def _forward_samples(rng, dtype):
-    for (x, w, y), geometry in _cases(rng, dtype):
+def _forward_samples(rng, dtype, cases=_cases):
+    for (x, w, y), geometry in cases(rng, dtype):
         yield x, w, rng.standard_normal(y.shape[3]).astype(dtype), *geometry, np.empty_like(y)
 
 
-def _input_grad_samples(rng, dtype):
-    for (x, w, gy), geometry in _cases(rng, dtype):
+def _input_grad_samples(rng, dtype, cases=_cases):
+    for (x, w, gy), geometry in cases(rng, dtype):
         yield gy, w, *geometry, np.empty_like(x)
 
 
-def _weight_grad_samples(rng, dtype):
-    for (x, w, gy), geometry in _cases(rng, dtype):
+def _weight_grad_samples(rng, dtype, cases=_cases):
+    for (x, w, gy), geometry in cases(rng, dtype):
         yield x, gy, *geometry, np.empty_like(w)
+
+
+def _workloads(samples):
+    """label -> function, one for each layer: the sample that `samples` makes of it."""
+
+    def workload(layer):
+        def arguments(rng, dtype, part=1):
+            case = max(1, layer[0] // part), *layer[1:]
+            (args,) = samples(rng, dtype, lambda rng, dtype: [_arrays(rng, dtype, *case)])
+            return args
+
+        return arguments
+
+    return {label: workload(layer) for label, layer in _LAYERS.items()}
+
+
+def _flops(weights, pixels):
+    """A product and a sum per output pixel and weight that one of its channels meets, those on the border included."""
+    return 2 * pixels.size * weights.size // max(1, weights.shape[3])
 
 
 def _nanoseconds(weights, pixels):
@@ -87,6 +116,8 @@ forward = Kernel(
     cpu=direct.forward,
     samples=_forward_samples,
     nanoseconds=lambda x, w, bias, stride, padding, dilation, groups, y: _nanoseconds(w, y),
+    workload=_workloads(_forward_samples),
+    flops=lambda x, w, bias, stride, padding, dilation, groups, y: _flops(w, y),
 )
 input_grad = Kernel(
     "conv2d.input_grad",
@@ -94,6 +125,8 @@ input_grad = Kernel(
     cpu=_input_grad,
     samples=_input_grad_samples,
     nanoseconds=lambda gy, w, stride, padding, dilation, groups, gx: _nanoseconds(w, gy),
+    workload=_workloads(_input_grad_samples),
+    flops=lambda gy, w, stride, padding, dilation, groups, gx: _flops(w, gy),
 )
 weight_grad = Kernel(
     "conv2d.weight_grad",
@@ -101,4 +134,6 @@ weight_grad = Kernel(
     cpu=direct.weight_grad,
     samples=_weight_grad_samples,
     nanoseconds=lambda x, gy, stride, padding, dilation, groups, gw: _nanoseconds(gw, gy),
+    workload=_workloads(_weight_grad_samples),
+    flops=lambda x, gy, stride, padding, dilation, groups, gw: _flops(gw, gy),
 )

@@ -19,44 +19,72 @@ _REST = 0.05  # seconds between turns, for spinning threads to fall asleep
 
 
 class Competitor:
-    """A process that builds `function(*arguments)` of a file and runs it on demand."""
+    """A process that builds `function(*arguments)` of a file and runs it on demand.
 
-    def __init__(self, name, file, function, *arguments):
+    The function returns a callable, or (callable, notes): what it found out while it was building.
+
+    Args:
+        threads: how many the libraries in the process may use, by default as many as they like.
+        cache: a folder for machine code, by default the user's.
+
+    Raises:
+        RuntimeError: the process ended.
+    """
+
+    def __init__(self, name, file, function, *arguments, threads=None, cache=None):
         self.name = name
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(file), function, json.dumps(arguments)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(threads, cache),
         )  # fmt: skip
-        self.ready = json.loads(self._process.stdout.readline())
+        self.first, self.notes = self._answer()  # seconds of the first run
 
     def run(self, times):
         """Seconds of each of `times` runs."""
         self._process.stdin.write(f"{times}\n")
         self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        return self._answer()
 
     def close(self):
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 
+    def _answer(self):
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process of {self.name} ended with status {self._process.wait()}")
+        return json.loads(line)
 
-def environment():
+
+_THREADS = "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"
+
+
+def environment(threads=None, cache=None):
     """This process's environment without the settings that cripple NumPy's BLAS, with minidl on the path."""
     kept = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+    if threads is not None:
+        kept |= dict.fromkeys(_THREADS, str(threads))
+    if cache is not None:
+        kept["MINIDL_CACHE"] = str(cache)
     root = str(Path(__file__).resolve().parents[2])
     return {**kept, "PYTHONPATH": os.pathsep.join([root, *filter(None, [kept.get("PYTHONPATH")])])}
 
 
 def compare(competitors, rounds, times):
-    """Run the competitors in turns; name -> (median, least, greatest) seconds of the medians of the rounds."""
+    """Run the competitors in turns; name -> (median, least, greatest) seconds of the medians of the rounds.
+
+    times: runs per round, a number or one per name.
+    """
+    if not isinstance(times, dict):
+        times = {competitor.name: times for competitor in competitors}
     medians = {competitor.name: [] for competitor in competitors}
     for competitor in competitors:
-        competitor.run(times)  # warm up: compile, fill caches, settle the clock
+        competitor.run(times[competitor.name])  # warm up: compile, fill caches, settle the clock
     for _ in range(rounds):
         for competitor in competitors:
             time.sleep(_REST)
-            medians[competitor.name].append(statistics.median(competitor.run(times)))
+            medians[competitor.name].append(statistics.median(competitor.run(times[competitor.name])))
     return {name: (statistics.median(m), min(m), max(m)) for name, m in medians.items()}
 
 
@@ -71,11 +99,11 @@ def machine():
     return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
-def sgemm():
-    """One product of 2048² float32 matrices by NumPy's BLAS: the ceiling of arithmetic (17.18 GFLOP)."""
+def matmul(dtype):
+    """One product of 2048² matrices by NumPy's BLAS: the ceiling of arithmetic (17.18 GFLOP)."""
     import numpy as np
 
-    a, b = (np.random.default_rng(i).standard_normal((2048, 2048), dtype=np.float32) for i in range(2))
+    a, b = (np.random.default_rng(i).standard_normal((2048, 2048), dtype) for i in range(2))
     out = np.empty_like(a)
     return lambda: np.matmul(a, b, out=out)
 
@@ -95,13 +123,16 @@ def copy():
     return lambda: copy_all(a, b)
 
 
-def ceilings():
-    """(GFLOP/s of SGEMM, GB/s of a copy) of this machine, now."""
-    competitors = [Competitor("sgemm", __file__, "sgemm"), Competitor("copy", __file__, "copy")]
+def ceilings(dtype="float32", threads=None):
+    """(GFLOP/s of a matrix product of that dtype, GB/s of a copy) of this machine, now."""
+    competitors = [
+        Competitor("matmul", __file__, "matmul", dtype, threads=threads),
+        Competitor("copy", __file__, "copy", threads=threads),
+    ]
     seconds = compare(competitors, 5, 3)
     for competitor in competitors:
         competitor.close()
-    return 2 * 2048**3 / seconds["sgemm"][0] / 1e9, 2 * 4 * 2**26 / seconds["copy"][0] / 1e9
+    return 2 * 2048**3 / seconds["matmul"][0] / 1e9, 2 * 4 * 2**26 / seconds["copy"][0] / 1e9
 
 
 def _serve(file, function, arguments):
@@ -110,10 +141,11 @@ def _serve(file, function, arguments):
     spec = importlib.util.spec_from_file_location("competitor", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    built = getattr(module, function)(*arguments)
+    run, notes = built if isinstance(built, tuple) else (built, {})
     start = time.perf_counter()
-    run = getattr(module, function)(*arguments)
     run()
-    print(json.dumps(time.perf_counter() - start), file=answers, flush=True)
+    print(json.dumps([time.perf_counter() - start, notes]), file=answers, flush=True)
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):

@@ -1,4 +1,4 @@
-"""The command line: minidl train MODEL --data NAME …, summary MODEL, export MODEL …, gradcheck NAME …
+"""The command line: minidl train MODEL …, summary MODEL, export MODEL …, gradcheck NAME …, bench kernels NAME …
 
 A user's mistake ends with a clear line on standard error and status 2, before anything is written. Each command has a
 file.
@@ -10,6 +10,7 @@ import click
 
 from .. import __version__
 from ..train import Diverged
+from .bench import bench
 from .export import export
 from .gradcheck import gradcheck
 from .summary import summary
@@ -42,10 +43,11 @@ def _fail(message, status):
 @click.group()
 @click.version_option(__version__)
 def commands():
-    """A deep-learning framework to read: train its nets and check gradients from the shell."""
+    """A deep-learning framework to read: train its nets, check gradients and time kernels from the shell."""
 
 
 commands.add_command(train)
 commands.add_command(summary)
 commands.add_command(export)
 commands.add_command(gradcheck)
+commands.add_command(bench)

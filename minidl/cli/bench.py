@@ -1,0 +1,143 @@
+"""minidl bench kernels NAME …: time every form of the kernels beside the machine's ceilings and PyTorch."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..bench import kernels
+from ..kernels import KERNELS
+
+_NAMES = {"cpu": "numba", "reference": "NumPy", "pytorch": "PyTorch"}
+_WIDTH = 150  # where no terminal says how wide it is
+
+
+@click.group(invoke_without_command=True)
+@click.option("--ceilings", "show_ceilings", is_flag=True, help="The same as `minidl bench ceilings`.")
+@click.pass_context
+def bench(context, show_ceilings):
+    """Measure kernels, and what the machine could do at best."""
+    if context.invoked_subcommand is None:
+        if not show_ceilings:
+            raise click.exceptions.NoArgsIsHelpError(context)
+        context.invoke(ceilings)
+
+
+@bench.command("ceilings")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--threads", type=click.IntRange(1, os.cpu_count()), help="By default one per core.")
+def ceilings(dtype="float32", threads=None):
+    """Measure the rate of a matrix product and of a copy."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_describe(kernels.conditions(dtype, None, threads)))
+
+
+@bench.command("kernels")
+@click.argument("names", nargs=-1, metavar="[NAME] …")
+@click.option(
+    "--forms", metavar="LIST", default=",".join(kernels.FORMS), show_default=True, help="Which forms to time."
+)
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Turns of each form.")
+@click.option("--threads", type=click.IntRange(1, os.cpu_count()), help="By default one per core.")
+@click.option("--cold", is_flag=True, help="Compile every kernel anew, to see how long that takes.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the figures.")
+@click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Also draw the figures into an image.")
+def kernels_command(names, forms, dtype, rounds, threads, cold, json_file, plot):
+    """Time kernels: numba, the NumPy reference and, where it is installed, PyTorch.
+
+    NAME is the beginning of kernels' names: conv2d stands for conv2d.forward, conv2d.input_grad and conv2d.weight_grad.
+    Each form runs in a process of its own, in turns. Shares are of the machine's ceiling, measured first.
+    """
+    forms = _forms(forms)
+    todo = kernels.workloads(_matching(names))
+    for option, file in (("--json", json_file), ("--plot", plot)):
+        _check_writable(option, file)
+    console, status = Console(highlight=False, soft_wrap=True), Console(stderr=True)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    conditions = kernels.conditions(dtype, rounds, threads)
+    console.print(_describe(conditions))
+    if "pytorch" in forms and not kernels.has_pytorch():
+        console.print("PyTorch is not installed: its column stays empty")
+    rows, best = [], (conditions["matmul_gflops"], conditions["copy_gbytes"])
+    with status.status("") as line:
+        for number, (name, label) in enumerate(todo):
+            line.update(f"{number + 1}/{len(todo)} {name} {label or ''}")
+            rows.append(kernels.measure(name, label, forms, dtype, rounds, threads, best, cold))
+    console.print(_table(rows))
+    if any(form["estimated"] for row in rows for form in row["forms"].values()):
+        console.print("~ estimated from a part of the workload")
+    if json_file:
+        content = json.dumps({**conditions, "rows": rows}, indent=1, ensure_ascii=False) + "\n"
+        Path(json_file).write_text(content, encoding="utf-8")
+        console.print(f"wrote {json_file}")
+    if plot:
+        kernels.draw(rows, plot, _describe(conditions))
+        console.print(f"wrote {plot}")
+
+
+def _forms(text):
+    forms = [form.strip() for form in text.split(",") if form.strip()]
+    for form in forms or [text]:
+        if form not in kernels.FORMS:
+            raise click.ClickException(f"bench: --forms must be some of {', '.join(kernels.FORMS)}, got {form!r}")
+    return forms
+
+
+def _matching(names):
+    try:
+        return kernels.matching(names)
+    except KeyError as error:
+        known = ", ".join(sorted(KERNELS))
+        raise click.ClickException(f"bench: there is no kernel {error.args[0]!r}; known are {known}") from None
+
+
+def _check_writable(option, file):
+    if file and not os.access(Path(file) if Path(file).exists() else Path(file).absolute().parent, os.W_OK):
+        raise click.ClickException(f"bench: {option}: {file} cannot be written")
+
+
+def _describe(conditions):
+    product = {"float32": "SGEMM", "float64": "DGEMM"}[conditions["dtype"]]
+    load = conditions["load"]
+    busy = f"; load average {load:.1f}: other work shares the machine" if load and load > 0.5 else ""
+    return (
+        f"{conditions['machine']}, {conditions['threads']} threads{busy}\n"
+        f"ceilings: {product} {conditions['matmul_gflops']:.0f} GFLOP/s, copy {conditions['copy_gbytes']:.1f} GB/s"
+    )
+
+
+def _table(rows):
+    table = Table(box=None, pad_edge=False)
+    table.add_column("kernel")
+    table.add_column("arrays", max_width=34)
+    table.add_column("form")
+    for title in ("time", "least to greatest", "rate", "of ceiling", "compile", "PyTorch / numba"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        first = [kernels.title_of(row), row["arrays"]]
+        for form, figures in row["forms"].items():
+            arithmetic = row["bound"] == "arithmetic"
+            rate = f"{figures['gflops']:.1f} GFLOP/s" if arithmetic else f"{figures['gbytes']:.1f} GB/s"
+            compiled = ""
+            if form == "cpu":
+                compiled = "cached" if figures["compile_seconds"] is None else f"{figures['compile_seconds']:.1f} s"
+            ratio = f"{row['ratio_to_pytorch']:.2f}" if form == "cpu" and row["ratio_to_pytorch"] else ""
+            name = _NAMES[form] + (", " + figures["format"] if len(figures.get("format", "")) > 4 else "")
+            table.add_row(
+                *first, name, ("~ " if figures["estimated"] else "") + _time(figures["seconds"]),
+                f"{_time(figures['least'])} to {_time(figures['greatest'])}", rate, f"{figures['share']:.1%}",
+                compiled, ratio,
+            )  # fmt: skip
+            first = ["", ""]
+    return table
+
+
+def _time(seconds):
+    """Three digits with a unit."""
+    unit, size = next(((u, s) for u, s in (("s", 1), ("ms", 1e-3)) if seconds >= s), ("µs", 1e-6))
+    return f"{seconds / size:.3g} {unit}" if seconds / size < 1000 else f"{seconds / size:.0f} {unit}"
