@@ -12,8 +12,6 @@ import argparse
 import json
 from pathlib import Path
 
-from minidl.bench import harness
-
 LENGTH = 1_000
 OPERATIONS = {
     "z + y": lambda z, y: z + y,
@@ -88,6 +86,8 @@ def tree(library, leaves):
 
 def measure(function, arguments, rounds, times):
     """Seconds of a run by minidl and by PyTorch: the least of all, since others may be using the machine."""
+    from minidl.bench import harness  # here, so that a competitor's process loads no numba before PyTorch
+
     competitors = [harness.Competitor(name, __file__, function, name, *arguments) for name in ("minidl", "PyTorch")]
     seconds = harness.compare(competitors, rounds, times)
     for competitor in competitors:
@@ -96,6 +96,8 @@ def measure(function, arguments, rounds, times):
 
 
 def main():
+    from minidl.bench import harness
+
     parser = argparse.ArgumentParser(description="the engine's cost per operation, beside PyTorch's")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")

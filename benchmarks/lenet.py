@@ -11,8 +11,6 @@ import argparse
 import json
 from pathlib import Path
 
-from minidl.bench import harness
-
 MACS = 416_520  # of one image forward; a training step takes three times as many
 
 
@@ -66,6 +64,8 @@ def pytorch(batch, training, channels_last):
 
 def measure(batch, training, rounds):
     """name -> (median, least, greatest) milliseconds."""
+    from minidl.bench import harness  # here, so that a competitor's process loads no numba before PyTorch
+
     competitors = [
         harness.Competitor("minidl", __file__, "minidl", batch, training),
         harness.Competitor("PyTorch NCHW", __file__, "pytorch", batch, training, False),
@@ -78,6 +78,8 @@ def measure(batch, training, rounds):
 
 
 def main():
+    from minidl.bench import harness
+
     parser = argparse.ArgumentParser(description="LeNet beside PyTorch")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batches", default="32,256")

@@ -4,4 +4,4 @@ A workload is a function (rng, dtype, part=1) of one tuple of arguments, outputs
 nets; `part` divides the extent of its first axis, for tests. What only moves memory gets arrays that no cache holds.
 """
 
-LARGE = 2**24  # elements: 64 MiB of float32, twice a large last-level cache
+LARGE = 2**26  # elements: 256 MiB of float32. At 64 MiB a cache that the system calls 32 MiB large still helped

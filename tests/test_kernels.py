@@ -58,6 +58,7 @@ def test_every_element_is_written(kernel):
             assert run(kernel.cpu, args, True) == run(kernel.cpu, args, False), f"sample {number}"
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 def test_an_empty_array_is_among_the_samples(kernel):
     arrays = [a for args in kernel.samples(np.random.default_rng(0), "float32") for a in args]
