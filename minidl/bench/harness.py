@@ -111,8 +111,8 @@ def matmul(dtype):
 def copy():
     """One pass over 256 MB that reads every element and writes another: the ceiling of memory (512 MB move).
 
-    A plain copy would become a call of memcpy, which goes past the caches and was slower here than what kernels do: 22.6
-    GB/s to 25.0 at this size, 16.8 to 59 at a quarter of it, where a large last-level cache still helps.
+    A plain copy would become a call of memcpy, which goes past the caches and was slower here than what kernels do:
+    22.6 GB/s to 25.0 at this size, 16.8 to 59 at a quarter of it, where a large last-level cache still helps.
     """
     import numba
     import numpy as np
