@@ -188,7 +188,9 @@ class _KernelCache(NullCache):
             return None
 
     def save_overload(self, signature, result):
-        if result.library.has_dynamic_globals:  # addresses of this process: a C function, a global array over 1 MB
+        if result.library.has_dynamic_globals:
+            # Addresses of this process: a C function (numba.get_num_threads is one), a global array over 1 MB.
+            warnings.warn(f"{self._name} holds addresses, so every start compiles it", RuntimeWarning, stacklevel=2)
             return
         payload = dumps(result._reduce())
         try:

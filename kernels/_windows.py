@@ -8,11 +8,40 @@ A table (3, windows) describes the windows along one axis: where each starts, wh
 image and never falling, and what it contributes to the divisor, which is the product of the two axes' parts.
 """
 
-from ._jit import helper
+import numba
+import numpy as np
+
+from ._jit import helper, jit, prange
+
+
+def means(x, rows, columns, y):
+    """y (N, OH, OW, C): the mean over each window of x (N, H, W, C)."""
+    _means(x, rows, columns, np.empty((numba.get_num_threads(), x.shape[2] * x.shape[3]), x.dtype), y)
+
+
+@jit
+def _means(x, rows, columns, sums, y):
+    n, oh = y.shape[:2]
+    for task in prange(n * oh):
+        image, i = np.int64(task) // oh, np.int64(task) % oh
+        _mean_row(x[image], rows[0, i], rows[1, i], rows[2, i], columns, sums[numba.get_thread_id()], y[image, i])
+
+
+def spread(gy, rows, columns, gx):
+    """gx (N, H, W, C): to every pixel its shares of gy (N, OH, OW, C), of all the windows that it lies in."""
+    _spread(gy, rows, columns, np.empty((numba.get_num_threads(), gy.shape[2] * gy.shape[3]), gy.dtype), gx)
+
+
+@jit
+def _spread(gy, rows, columns, sums, gx):
+    n, h = gx.shape[:2]
+    for task in prange(n * h):
+        image, r = np.int64(task) // h, np.int64(task) % h
+        _spread_row(gy[image], r, rows, columns, sums[numba.get_thread_id()], gx[image, r])
 
 
 @helper
-def mean_row(x, top, bottom, part, columns, sums, y):
+def _mean_row(x, top, bottom, part, columns, sums, y):
     """y (OW, C): the means of a row of windows over the rows top to bottom of x (H, W, C)."""
     channels, count = x.shape[2], y.shape[0]
     if count == 0:
@@ -50,7 +79,7 @@ def mean_row(x, top, bottom, part, columns, sums, y):
 
 
 @helper
-def spread_row(gy, r, rows, columns, sums, gx):
+def _spread_row(gy, r, rows, columns, sums, gx):
     """gx (W, C), row number r of the gradient: every pixel sums the shares of the windows that it lies in."""
     count, channels = gy.shape[1], gy.shape[2]
     first = 0  # the windows that the row lies in are those from first to last

@@ -9,12 +9,10 @@ Output row i averages the input's rows from floor(i * H / OH) to ceil((i + 1) * 
 windows cover the image, overlap by a pixel where the division has a remainder, and repeat pixels where OH > H.
 """
 
-import numba
 import numpy as np
 
-from ._jit import helper, jit, prange
+from . import _windows
 from ._kernel import Kernel
-from ._windows import mean_row, spread_row
 
 # ---- forward -------------------------------------------------------------------------------------------------------
 
@@ -33,25 +31,15 @@ def _forward_reference(x, y):
         y[:, i, j] = x[:, rows, columns].mean(axis=(1, 2))
 
 
-@helper
 def _table(count, size):
     """The windows along one axis, as _windows.py takes them."""
-    table = np.empty((3, count), np.int64)
-    for at in range(count):
-        table[0, at], table[1, at] = at * size // count, ((at + 1) * size + count - 1) // count
-        table[2, at] = table[1, at] - table[0, at]
-    return table
+    at = np.arange(count, dtype=np.int64)
+    start, end = at * size // count, ((at + 1) * size + count - 1) // count
+    return np.stack([start, end, end - start])
 
 
-@jit
 def _forward_cpu(x, y):
-    n, oh, ow, _ = y.shape
-    _, h, w, channels = x.shape
-    rows, columns = _table(oh, h), _table(ow, w)
-    sums = np.empty((numba.get_num_threads(), w * channels), x.dtype)
-    for task in prange(n * oh):
-        image, i = np.int64(task) // oh, np.int64(task) % oh
-        mean_row(x[image], rows[0, i], rows[1, i], rows[2, i], columns, sums[numba.get_thread_id()], y[image, i])
+    _windows.means(x, *map(_table, y.shape[1:3], x.shape[1:3]), y)
 
 
 # ---- backward ------------------------------------------------------------------------------------------------------
@@ -65,15 +53,8 @@ def _backward_reference(gy, gx):
         gx[window] += gy[:, i : i + 1, j : j + 1] / count
 
 
-@jit
 def _backward_cpu(gy, gx):
-    _, oh, ow, channels = gy.shape
-    n, h, w, _ = gx.shape
-    rows, columns = _table(oh, h), _table(ow, w)
-    sums = np.empty((numba.get_num_threads(), ow * channels), gy.dtype)
-    for task in prange(n * h):
-        image, r = np.int64(task) // h, np.int64(task) % h
-        spread_row(gy[image], r, rows, columns, sums[numba.get_thread_id()], gx[image, r])
+    _windows.spread(gy, *map(_table, gy.shape[1:3], gx.shape[1:3]), gx)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------

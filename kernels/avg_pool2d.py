@@ -10,12 +10,10 @@ the last window may reach over the border's edge; what lies beyond counts nowher
 is not 0; else the number of pixels of the window, with (count_include_pad) or without those of the border.
 """
 
-import numba
 import numpy as np
 
-from ._jit import helper, jit, prange
+from . import _windows
 from ._kernel import Kernel
-from ._windows import mean_row, spread_row
 
 # ---- forward -------------------------------------------------------------------------------------------------------
 
@@ -41,29 +39,24 @@ def _forward_reference(x, kernel_size, stride, padding, count_include_pad, divis
         y[:, i, j] = x[:, rows, columns].sum(axis=(1, 2)) / count
 
 
-@helper
-def _table(count, size, k, s, p, count_include_pad, divisor):
+def _table(count, size, k, s, p, count_include_pad):
     """The windows along one axis, as _windows.py takes them."""
-    table = np.empty((3, count), np.int64)
-    for at in range(count):
-        start, end = at * s - p, min(at * s - p + k, size + p)
-        table[0, at], table[1, at] = max(start, 0), min(end, size)
-        table[2, at] = end - start if count_include_pad else table[1, at] - table[0, at]
-        if divisor:
-            table[2, at] = divisor
-    return table
+    start = np.arange(count, dtype=np.int64) * s - p
+    end = np.minimum(start + k, size + p)
+    inside = np.maximum(start, 0), np.minimum(end, size)
+    return np.stack([*inside, end - start if count_include_pad else inside[1] - inside[0]])
 
 
-@jit
+def _tables(size, out, kernel_size, stride, padding, count_include_pad, divisor):
+    axes = zip(out, size, kernel_size, stride, padding, strict=True)
+    rows, columns = (_table(*axis, count_include_pad) for axis in axes)
+    if divisor:
+        rows[2], columns[2] = divisor, 1
+    return rows, columns
+
+
 def _forward_cpu(x, kernel_size, stride, padding, count_include_pad, divisor, y):
-    n, oh, ow, _ = y.shape
-    _, h, w, channels = x.shape
-    rows = _table(oh, h, kernel_size[0], stride[0], padding[0], count_include_pad, divisor)
-    columns = _table(ow, w, kernel_size[1], stride[1], padding[1], count_include_pad, np.int64(divisor != 0))
-    sums = np.empty((numba.get_num_threads(), w * channels), x.dtype)
-    for task in prange(n * oh):
-        image, i = np.int64(task) // oh, np.int64(task) % oh
-        mean_row(x[image], rows[0, i], rows[1, i], rows[2, i], columns, sums[numba.get_thread_id()], y[image, i])
+    _windows.means(x, *_tables(x.shape[1:3], y.shape[1:3], kernel_size, stride, padding, count_include_pad, divisor), y)
 
 
 # ---- backward ------------------------------------------------------------------------------------------------------
@@ -76,16 +69,9 @@ def _backward_reference(gy, kernel_size, stride, padding, count_include_pad, div
         gx[:, rows, columns] += gy[:, i : i + 1, j : j + 1] / count
 
 
-@jit
 def _backward_cpu(gy, kernel_size, stride, padding, count_include_pad, divisor, gx):
-    _, oh, ow, channels = gy.shape
-    n, h, w, _ = gx.shape
-    rows = _table(oh, h, kernel_size[0], stride[0], padding[0], count_include_pad, divisor)
-    columns = _table(ow, w, kernel_size[1], stride[1], padding[1], count_include_pad, np.int64(divisor != 0))
-    sums = np.empty((numba.get_num_threads(), ow * channels), gy.dtype)
-    for task in prange(n * h):
-        image, r = np.int64(task) // h, np.int64(task) % h
-        spread_row(gy[image], r, rows, columns, sums[numba.get_thread_id()], gx[image, r])
+    tables = _tables(gx.shape[1:3], gy.shape[1:3], kernel_size, stride, padding, count_include_pad, divisor)
+    _windows.spread(gy, *tables, gx)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------

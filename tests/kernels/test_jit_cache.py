@@ -372,7 +372,8 @@ def test_addresses_are_not_kept(house):
     kernel.write_text("import numpy as np\nTABLE = np.full(300_000, 2.0)\n" + text)
     for _ in range(2):
         told = house.run()
-        assert (told["result"], told["compiled"], told["warnings"]) == ([4, 6, 8], 1, [])
+        assert (told["result"], told["compiled"]) == ([4, 6, 8], 1)
+        assert told["warnings"] == ["RuntimeWarning: kernel.kernel holds addresses, so every start compiles it"]
     assert not list(house.cache.glob("jit/*/kernel.kernel-*"))
 
 
