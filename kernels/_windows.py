@@ -47,35 +47,41 @@ def _mean_row(x, top, bottom, part, columns, sums, y):
     if count == 0:
         return
     first, last = columns[0, 0] * channels, columns[1, count - 1] * channels
-    row = x[top].reshape(-1)
+    row = x[top].reshape(-1)[first:last]
+    rows_sum = sums[first:last]  # slices: LLVM knows that their indices are not negative, and fills the vectors
     if bottom - top == 1:
-        for k in range(first, last):
-            sums[k] = row[k]
+        for k in range(row.size):
+            rows_sum[k] = row[k]
     else:
-        other = x[top + 1].reshape(-1)
-        for k in range(first, last):
-            sums[k] = row[k] + other[k]
+        other = x[top + 1].reshape(-1)[first:last]
+        for k in range(row.size):
+            rows_sum[k] = row[k] + other[k]
         for r in range(top + 2, bottom):
-            row = x[r].reshape(-1)
-            for k in range(first, last):
-                sums[k] += row[k]
+            row = x[r].reshape(-1)[first:last]
+            for k in range(row.size):
+                rows_sum[k] += row[k]
     for j in range(count):
-        left, wide = columns[0, j] * channels, columns[1, j] - columns[0, j]
+        mean, wide = y[j], columns[1, j] - columns[0, j]
         divisor = x.dtype.type(part * columns[2, j])
+        window = sums[columns[0, j] * channels : columns[1, j] * channels].reshape(wide, channels)
+        one = window[0]
         if wide == 1:
             for c in range(channels):
-                y[j, c] = sums[left + c] / divisor
+                mean[c] = one[c] / divisor
         elif wide == 2:
+            two = window[1]
             for c in range(channels):
-                y[j, c] = (sums[left + c] + sums[left + channels + c]) / divisor
+                mean[c] = (one[c] + two[c]) / divisor
         else:
+            two, final = window[1], window[wide - 1]
             for c in range(channels):
-                y[j, c] = sums[left + c] + sums[left + channels + c]
+                mean[c] = one[c] + two[c]
             for v in range(2, wide - 1):
+                next = window[v]
                 for c in range(channels):
-                    y[j, c] += sums[left + v * channels + c]
+                    mean[c] += next[c]
             for c in range(channels):
-                y[j, c] = (y[j, c] + sums[left + (wide - 1) * channels + c]) / divisor
+                mean[c] = (mean[c] + final[c]) / divisor
 
 
 @helper
@@ -93,24 +99,28 @@ def _spread_row(gy, r, rows, columns, sums, gx):
         return
     for i in range(first, last):
         for j in range(count):
-            divisor, at = gy.dtype.type(rows[2, i] * columns[2, j]), j * channels
+            divisor = gy.dtype.type(rows[2, i] * columns[2, j])
+            shares, share = sums[j * channels : (j + 1) * channels], gy[i, j]
             if i == first:
                 for c in range(channels):
-                    sums[at + c] = gy[i, j, c] / divisor
+                    shares[c] = share[c] / divisor
             else:
                 for c in range(channels):
-                    sums[at + c] += gy[i, j, c] / divisor
+                    shares[c] += share[c] / divisor
     first = last = 0
     for q in range(gx.shape[0]):
         while first < count and columns[1, first] <= q:
             first += 1
         while last < count and columns[0, last] <= q:
             last += 1
+        pixel = gx[q]
         if first >= last:
-            gx[q] = 0
+            pixel[:] = 0
             continue
+        shares = sums[first * channels : (first + 1) * channels]
         for c in range(channels):
-            gx[q, c] = sums[first * channels + c]
+            pixel[c] = shares[c]
         for j in range(first + 1, last):
+            shares = sums[j * channels : (j + 1) * channels]
             for c in range(channels):
-                gx[q, c] += sums[j * channels + c]
+                pixel[c] += shares[c]

@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from ._jit import jit, prange
+from ._jit import inline, jit, prange
 from ._kernel import Kernel
 from ._workload import LARGE
 from .sgd import CHUNK
@@ -47,18 +47,28 @@ def _cpu(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v,
     keep_m, add_m, keep_v, add_v = kind(beta1), kind(1 - beta1), kind(beta2), kind(1 - beta2)
     rate, root, least = kind(lr / (1 - beta1**t)), kind(1 / math.sqrt(1 - beta2**t)), kind(eps)
     shrink, decay = kind(1 - lr * weight_decay if decoupled else 1), kind(0 if decoupled else weight_decay)
+    numbers = keep_m, add_m, keep_v, add_v, rate, root, least, shrink, decay
     for task in prange((w.size + CHUNK - 1) // CHUNK):
-        start = np.int64(task) * CHUNK
-        for i in range(start, min(start + CHUNK, w.size)):
-            d = g[i] + decay * w[i] if decay != 0 else g[i]
-            mean = keep_m * m[i] + add_m * d
-            square = keep_v * v[i] + add_v * d * d
-            m[i], v[i] = mean, square
-            if amsgrad:
-                if square > top[i] or square != square:
-                    top[i] = square
-                square = top[i]
-            w[i] = shrink * w[i] - rate * mean / (np.sqrt(square) * root + least)
+        part = slice(np.int64(task) * CHUNK, min((np.int64(task) + 1) * CHUNK, w.size))
+        if amsgrad:
+            _block(g[part], numbers, True, w[part], m[part], v[part], top[part])
+        else:
+            _block(g[part], numbers, False, w[part], m[part], v[part], top)
+
+
+@inline
+def _block(g, numbers, amsgrad, w, m, v, top):
+    keep_m, add_m, keep_v, add_v, rate, root, least, shrink, decay = numbers
+    for i in range(w.size):
+        d = g[i] + decay * w[i] if decay != 0 else g[i]
+        mean = keep_m * m[i] + add_m * d
+        square = keep_v * v[i] + add_v * d * d
+        m[i], v[i] = mean, square
+        if amsgrad:
+            if square > top[i] or square != square:
+                top[i] = square
+            square = top[i]
+        w[i] = shrink * w[i] - rate * mean / (np.sqrt(square) * root + least)
 
 
 def _samples(rng, dtype):

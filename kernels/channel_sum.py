@@ -35,8 +35,9 @@ def _blocks(x, rows, columns, sums):
         first, last = np.int64(block) * _ROWS * columns, min(np.int64(block + 1) * _ROWS, rows) * columns
         wide = _ABREAST * columns
         for start in range(first, last, wide):
-            for k in range(min(wide, last - start)):
-                sums[block, k] += x[start + k]
+            row, total = x[start : min(start + wide, last)], sums[block]
+            for k in range(row.size):
+                total[k] += row[k]
 
 
 def _samples(rng, dtype):

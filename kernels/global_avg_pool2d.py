@@ -45,15 +45,18 @@ def _means(x, sums, totals, y):
         first, last = pixels * block // blocks * channels, pixels * (block + 1) // blocks * channels
         total[:] = 0
         for start in range(first, last, wide):
-            for k in range(min(wide, last - start)):
-                total[k] += run[start + k]
+            part = run[start : min(start + wide, last)]  # a slice: its indices are not negative, so vectors are filled
+            for k in range(part.size):
+                total[k] += part[k]
     for image in prange(n):
+        total, mean = totals[image], y[image]
         for block in range(blocks):
             for start in range(0, wide, channels):
+                part = sums[image, block, start : start + channels]
                 for c in range(channels):
-                    totals[image, c] += sums[image, block, start + c]
+                    total[c] += part[c]
         for c in range(channels):
-            y[image, c] = totals[image, c] / pixels
+            mean[c] = total[c] / pixels
 
 
 # ---- backward ------------------------------------------------------------------------------------------------------
@@ -69,9 +72,11 @@ def _backward_cpu(gy, gx):
     shares = gy / gy.dtype.type(h * w)
     for task in prange(n * h):
         image, r = np.int64(task) // h, np.int64(task) % h
+        share = shares[image, 0, 0]
         for q in range(w):
+            pixel = gx[image, r, q]
             for c in range(channels):
-                gx[image, r, q, c] = shares[image, 0, 0, c]
+                pixel[c] = share[c]
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ Krizhevsky et al. 2012, section 5, keep the rate in the velocity; Sutskever et a
 
 import numpy as np
 
-from ._jit import jit, prange
+from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._workload import LARGE
 
@@ -43,18 +43,31 @@ def _cpu(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
     inner = kind(lr if lr_in_velocity else 1)
     outer = kind(1 if lr_in_velocity else lr)
     for task in prange((w.size + CHUNK - 1) // CHUNK):
-        start = np.int64(task) * CHUNK
-        stop = min(start + CHUNK, w.size)
+        part_of = slice(np.int64(task) * CHUNK, min((np.int64(task) + 1) * CHUNK, w.size))
         if momentum == 0:
-            for i in range(start, stop):
-                d = g[i] + decay * w[i] if weight_decay != 0 else g[i]
-                w[i] -= outer * (inner * d)
+            _plain(g[part_of], decay, inner, outer, w[part_of])
         else:
-            for i in range(start, stop):
-                d = inner * (g[i] + decay * w[i] if weight_decay != 0 else g[i])
-                velocity = mu * v[i] + part * d
-                v[i] = velocity
-                w[i] -= outer * (d + mu * velocity if nesterov else velocity)
+            _with_momentum(g[part_of], decay, inner, outer, mu, part, nesterov, w[part_of], v[part_of])
+
+
+# Of slices, as LLVM cannot know that start + i is not negative, which numba would count from the end: then nothing is
+# vectorised, and a step of 64 million parameters took 442 ms.
+
+
+@helper
+def _plain(g, decay, inner, outer, w):
+    for i in range(w.size):
+        d = g[i] + decay * w[i] if decay != 0 else g[i]
+        w[i] -= outer * (inner * d)
+
+
+@helper
+def _with_momentum(g, decay, inner, outer, mu, part, nesterov, w, v):
+    for i in range(w.size):
+        d = inner * (g[i] + decay * w[i] if decay != 0 else g[i])
+        velocity = mu * v[i] + part * d
+        v[i] = velocity
+        w[i] -= outer * (d + mu * velocity if nesterov else velocity)
 
 
 def _samples(rng, dtype):
