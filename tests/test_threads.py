@@ -25,24 +25,11 @@ from minidl.kernels import KERNELS, Kernel
 
 THREADS = range(1, 5)
 
-def empty(*shape):
-    return np.empty(shape, dtype)
-
-def larger(name, rng, dtype):
-    \"\"\"Inputs with enough work for several threads.\"\"\"
-    def normal(*shape):
-        return rng.standard_normal(shape).astype(dtype)
-
-    x, w, gy, geometry = (8, 28, 28, 16), (3, 3, 16, 32), (8, 28, 28, 32), ((1, 1), (1, 1), (1, 1), 1)
-    inputs = {
-        "channel_sum.forward": (normal(20_000, 13), empty(13)),
-        "conv2d.forward": (normal(*x), normal(*w), normal(32), *geometry, empty(*gy)),
-        "conv2d.input_grad": (normal(*gy), normal(*w), *geometry, empty(*x)),
-        "conv2d.weight_grad": (normal(*x), normal(*gy), *geometry, empty(*w)),
-        "matmul.forward": (normal(1, 300, 500), normal(1, 500, 200), empty(1, 300, 200)),
-        "careless": (normal(100_003), empty(1)),
-    }
-    return [inputs[name]] if name in inputs else []
+def larger(kernel, rng, dtype):
+    \"\"\"Inputs with enough work for several threads: a part of the benchmark's.\"\"\"
+    if kernel.name == "careless":
+        return [(rng.standard_normal(100_003).astype(dtype), np.empty(1, dtype))]
+    return [make(rng, np.dtype(dtype).type, 16) for make in kernel.workloads.values()]
 
 @numba.njit(parallel=True)
 def total(x, y):
@@ -58,7 +45,7 @@ for kernel in KERNELS.values():
     for dtype in "float32", "float64":
         rng = np.random.default_rng(0)
         found = hashes[f"{kernel.name} {dtype}"] = []
-        for args in [*kernel.samples(rng, dtype), *larger(kernel.name, rng, dtype)]:
+        for args in [*kernel.samples(rng, dtype), *larger(kernel, rng, dtype)]:
             found.append([])
             for threads in THREADS:
                 minidl.set_num_threads(threads)
