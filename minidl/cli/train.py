@@ -54,7 +54,7 @@ def _train(net, dataset, settings, seed, record, model):
         f"{settings.epochs} epochs of {steps} steps, batch {settings.batch_size}, lr {settings.lr:g}, seed {seed}"
     )
     if kernels.is_cold():
-        console.print("compiling the kernels for this CPU, once: about 20 seconds")
+        console.print("compiling the kernels for this CPU, once: about half a minute")
         compile_kernels(net, dataset, settings)
     metadata = {
         **net.created_as, "data": dataset.name, "classes": dataset.class_names, "mean": dataset.mean,
