@@ -26,16 +26,23 @@ def _reference(a, b, y):
 
 
 def _cpu(a, b, y):
+    multiply(a, b, np.zeros(b.shape[2], y.dtype), y)
+
+
+def multiply(a, b, start, y):
+    """y = a @ b + start, a row (N,) that every row of y begins with: the bias of a 1×1 convolution."""
     stacks, m, k = a.shape
     n, width = b.shape[2], tile_width(y.dtype)
     if y.size == 0:
         return
     if k == 0:
-        y[...] = 0
+        y[...] = start
         return
     shared = b.strides[0] == 0 or stacks == 1  # one matrix b for the whole stack: pack it once
     panels = empty((1 if shared else stacks, ceil_div(n, width), k, width), y.dtype)
     pack(b, panels)
+    starts = np.zeros(ceil_div(n, width) * width, y.dtype)
+    starts[:n] = start
     strides = tuple(s // a.itemsize for s in a.strides)
     _blocks(
         a[0, 0, :1],
@@ -48,7 +55,7 @@ def _cpu(a, b, y):
         n,
         width,
         len(panels),
-        np.zeros(width, y.dtype),
+        starts,
     )
 
 
@@ -65,7 +72,7 @@ def pack(b, panels):
 
 
 @jit
-def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, zeros):
+def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts):
     """A task is a block of rows of one matrix and a block of its columns."""
     columns = (n + width - 1) // width
     row_blocks = (m + _ROWS - 1) // _ROWS
@@ -76,11 +83,11 @@ def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, zeros):
         top = np.int64(task) // column_blocks % row_blocks * _ROWS
         block = np.int64(task) % column_blocks
         _block(a, strides, panels, y, s, top, min(top + _ROWS, m), columns * block // column_blocks,
-               columns * (block + 1) // column_blocks, m, k, n, width, s % packed, zeros)  # fmt: skip
+               columns * (block + 1) // column_blocks, m, k, n, width, s % packed, starts)  # fmt: skip
 
 
 @helper
-def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, packed, zeros):
+def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, packed, starts):
     tiles = (bottom - top + TALLEST - 1) // TALLEST
     columns = (n + width - 1) // width
     kind, size = y.dtype.type(0), y.itemsize
@@ -89,11 +96,12 @@ def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, p
         for column in range(first, last):
             panel = panels.ctypes.data + size * ((packed * columns + column) * k + start) * width
             wide = min(width, n - column * width)
+            begin_column = starts.ctypes.data + size * column * width
             for t in range(tiles):
                 low, high = top + (bottom - top) * t // tiles, top + (bottom - top) * (t + 1) // tiles
                 at_a = a.ctypes.data + size * (s * strides[0] + low * strides[1] + start * strides[2])
                 at_y = y.ctypes.data + size * ((s * m + low) * n + column * width)
-                begin, step = (zeros.ctypes.data, 0) if start == 0 else (at_y, n)
+                begin, step = (begin_column, 0) if start == 0 else (at_y, n)
                 tile(kind, high - low, wide, at_a, strides[1], 0, strides[2], panel, 0, width, 1, summed,
                      begin, step, at_y, n)  # fmt: skip
 
