@@ -51,6 +51,21 @@ def inline(function):
     return numba.njit(forceinline=True, **_FLAGS)(function)
 
 
+def inline_sum(function):
+    """`inline` for sums along a run, which LLVM may take in several accumulators at once.
+
+    3 to 4 times as fast as sixteen accumulators written out. The order is fixed when it is compiled, so it does not
+    depend on the number of threads; NaN and Inf stay what they are.
+    """
+    flags = {**_FLAGS, "fastmath": {*_FLAGS["fastmath"], "reassoc"}}
+    return numba.njit(forceinline=True, **flags)(function)
+
+
+def inline_rounded(function):
+    """`inline` without fused instructions: every product is rounded, so that what is equal cancels to zero."""
+    return numba.njit(forceinline=True, **{**_FLAGS, "fastmath": False})(function)
+
+
 def jit(function):
     """Compile a kernel for as many signatures as it is called with; its `prange` loops run on numba's threads.
 
