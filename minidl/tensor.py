@@ -204,17 +204,8 @@ class Tensor:
         """
         result = self
         for target in targets:
-            if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
-                if target != self.device:
-                    raise RuntimeError(f"to: {target!r}: no GPU backend is available; Tensors stay on {self.device!r}")
-                continue
-            try:
-                dtype = target.dtype if isinstance(target, Tensor) else np.dtype(target)
-            except TypeError:
-                if not isinstance(target, str):
-                    raise TypeError(f"to: a dtype, a device or a Tensor is needed, got {target!r}") from None
-                raise ValueError(f"to: {target!r} is neither a device ('cpu') nor a dtype") from None
-            result = result.astype(dtype)
+            dtype = target_dtype(target, self.device)
+            result = result if dtype is None else result.astype(dtype)
         return result
 
     def cpu(self):
@@ -392,6 +383,24 @@ def wrap(array, node, index, counter=None):
     result._counter = counter
     result._grad = result._hooks = result._view = None
     return result
+
+
+def target_dtype(target, device):
+    """The dtype that an argument of `to` asks for; None where it names the device that the data is on.
+
+    Raises:
+        RuntimeError: another device. TypeError, ValueError: no dtype, device or Tensor.
+    """
+    if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+        if target != device:
+            raise RuntimeError(f"to: {target!r}: no GPU backend is available; Tensors stay on {device!r}")
+        return None
+    try:
+        return target.dtype if isinstance(target, Tensor) else np.dtype(target)
+    except TypeError:
+        if not isinstance(target, str):
+            raise TypeError(f"to: a dtype, a device or a Tensor is needed, got {target!r}") from None
+        raise ValueError(f"to: {target!r} is neither a device ('cpu') nor a dtype") from None
 
 
 def _as_array(data, dtype=None):

@@ -150,7 +150,7 @@ class ModuleList(_Numbered):
         self.extend(() if modules is None else modules)
 
     def forward(self, *inputs):
-        raise NotImplementedError("ModuleList: a list computes nothing; call its modules, or use Sequential")
+        raise TypeError("ModuleList: a list computes nothing; call its modules, or use Sequential")
 
 
 class ParameterList(_Numbered):
@@ -262,7 +262,7 @@ class ModuleDict(_Named):
     """
 
     def forward(self, *inputs):
-        raise NotImplementedError("ModuleDict: a dictionary computes nothing; call its modules")
+        raise TypeError("ModuleDict: a dictionary computes nothing; call its modules")
 
 
 class ParameterDict(_Named):

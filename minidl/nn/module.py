@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..tensor import Tensor, target_dtype
 from . import hooks
 
 _MISSING = object()
@@ -304,15 +304,9 @@ class Module:
             ValueError: a string that names neither device nor dtype.
         """
         for target in targets:
-            if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
-                Tensor(0.0).to(target)  # says whether there is such a device
+            dtype = target_dtype(target, "cpu")
+            if dtype is None:
                 continue
-            try:
-                dtype = target.dtype if isinstance(target, Tensor) else np.dtype(target)
-            except TypeError:
-                if not isinstance(target, str):
-                    raise TypeError(f"to: a dtype, a device or a Tensor is needed, got {target!r}") from None
-                raise ValueError(f"to: {target!r} is neither a device ('cpu') nor a dtype") from None
             if dtype.kind != "f":
                 raise TypeError(f"to: dtype must be floating-point, got {dtype}")
             for tensor in (*self.parameters(), *self.buffers()):

@@ -135,12 +135,12 @@ def kept_shape(shape, axes):
 
 
 def broadcast(x, shape):
-    """np.broadcast_to(x, shape), read-only as well, of an x with as many axes: in 0.6 us instead of 2.3."""
+    """x, or np.broadcast_to(x, shape) where that differs, of an x with as many axes: in 0.6 us instead of 2.3."""
     if x.shape == shape:
         return x
     if not (isinstance(x, np.ndarray) and x.flags.forc and x.size):
         return np.broadcast_to(x, shape)
-    strides = [s if m == n else 0 for s, m, n in zip(x.strides, x.shape, shape)]  # noqa: B905 (lengths are equal)
+    strides = [s if m == n else 0 for s, m, n in zip(x.strides, x.shape, shape, strict=True)]
     y = np.ndarray(shape, x.dtype, x.T if x.flags.f_contiguous and not x.flags.c_contiguous else x, 0, strides)
     y.flags.writeable = False
     return y

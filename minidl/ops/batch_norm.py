@@ -95,9 +95,7 @@ def _formula(y, mean, rstd, training, eps, need_residual, grad, x, weight):
     return (*gradients, grad) if need_residual else gradients
 
 
-def batch_norm(
-    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
-):  # fmt: skip
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """Bring each channel to mean 0 and variance 1, then scale by weight and shift by bias.
 
     Args:
@@ -112,9 +110,7 @@ def batch_norm(
         ValueError: shapes that do not fit; running statistics missing in evaluation; one value per channel in training.
         TypeError: dtypes that differ or are not float32 or float64.
     """
-    return _apply(
-        "batch_norm", input, running_mean, running_var, weight, bias, training, momentum, eps, False, None
-    )  # fmt: skip
+    return _apply("batch_norm", input, running_mean, running_var, weight, bias, training, momentum, eps, False, None)
 
 
 def batch_norm_relu(

@@ -115,6 +115,19 @@ class ChannelSum(Function):
         return gg.reshape(1, -1, 1, 1).expand(ctx.shape)
 
 
+def check_groups(name, groups):
+    if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
+        raise ValueError(f"{name}: groups must be a positive integer, got {groups!r}")
+
+
+def check_dtypes(name, input, weight, bias):
+    dtypes = [t.dtype for t in (input, weight, bias) if t is not None]
+    if len(set(dtypes)) > 1 or dtypes[0] not in (np.float32, np.float64):
+        raise TypeError(
+            f"{name}: input, weight and bias must all be float32 or all float64, got {', '.join(map(str, dtypes))}"
+        )
+
+
 def _output_size(size, kernel_size, stride, padding, dilation):
     return tuple(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
@@ -148,8 +161,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
             f"conv2d: input must be (N, C, H, W) and weight (O, C/groups, KH, KW), got {input.shape} and {weight.shape}"
         )
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
-    if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
-        raise ValueError(f"conv2d: groups must be a positive integer, got {groups!r}")
+    check_groups("conv2d", groups)
     if weight.shape[1] * groups != input.shape[1]:
         raise ValueError(
             f"conv2d: in_channels of weight (={weight.shape[1]}) × groups (={groups}) must equal the input's channels "
@@ -161,11 +173,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         raise ValueError(
             f"conv2d: weight must have an output channel and a kernel of a pixel, its shape is {weight.shape}"
         )
-    dtypes = [t.dtype for t in (input, weight, bias) if t is not None]
-    if len(set(dtypes)) > 1 or dtypes[0] not in (np.float32, np.float64):
-        raise TypeError(
-            f"conv2d: input, weight and bias must all be float32 or all float64, got {', '.join(map(str, dtypes))}"
-        )
+    check_dtypes("conv2d", input, weight, bias)
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"conv2d: bias must have shape {weight.shape[:1]}, got {bias.shape}")
     if isinstance(padding, str):

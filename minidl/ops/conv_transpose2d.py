@@ -12,7 +12,7 @@ from ..kernels import conv_transpose2d as kernel
 from ..kernels import empty
 from ..kernels._layout import contiguous
 from ._common import as_tensor, pair
-from .conv2d import ChannelSum, Conv2d, Conv2dWeightGrad, hwio, nchw, nhwc
+from .conv2d import ChannelSum, Conv2d, Conv2dWeightGrad, check_dtypes, check_groups, hwio, nchw, nhwc
 
 
 class ConvTranspose2d(Function):
@@ -72,8 +72,7 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
         )
     stride, dilation = pair(name, "stride", stride, 1), pair(name, "dilation", dilation, 1)
     padding, output_padding = pair(name, "padding", padding, 0), pair(name, "output_padding", output_padding, 0)
-    if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
-        raise ValueError(f"{name}: groups must be a positive integer, got {groups!r}")
+    check_groups(name, groups)
     if len(weight) != input.shape[1]:
         raise ValueError(
             f"{name}: in_channels of weight (={len(weight)}) must equal the input's channels (={input.shape[1]})"
@@ -84,11 +83,7 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
         raise ValueError(
             f"{name}: weight must not be empty and the input must have pixels, got {weight.shape} and {input.shape}"
         )
-    dtypes = [t.dtype for t in (input, weight, bias) if t is not None]
-    if len(set(dtypes)) > 1 or dtypes[0] not in (np.float32, np.float64):
-        raise TypeError(
-            f"{name}: input, weight and bias must all be float32 or all float64, got {', '.join(map(str, dtypes))}"
-        )
+    check_dtypes(name, input, weight, bias)
     if bias is not None and bias.shape != (weight.shape[1] * groups,):
         raise ValueError(f"{name}: bias must have shape {(weight.shape[1] * groups,)}, got {bias.shape}")
     if any(o >= max(s, d) for o, s, d in zip(output_padding, stride, dilation, strict=True)):

@@ -21,6 +21,15 @@ def flat(array):
     return flat if flat.flags.writeable else flat.copy()  # numba compiles a second time for read-only arrays
 
 
+def _laid_out_as(y, x):
+    """x with its elements in memory as y's are: a copy where it has gaps, repeats elements or another order of axes."""
+    if x.strides == y.strides:
+        return x
+    aligned = empty_like(y)
+    np.copyto(aligned, x)
+    return aligned
+
+
 class ReLU(Function):
     """Saves its output: the sign of y says all that backward needs, and the next layer keeps y anyway."""
 
@@ -33,10 +42,7 @@ class ReLU(Function):
             y = np.maximum(x, zero) + zero  # maximum leaves the sign of a zero to the CPU; the sum makes it 0
         else:
             y = empty_like(x)
-            if x.strides != y.strides:  # x has gaps or repeats elements
-                np.copyto(y, x)
-                x = y
-            kernel.forward(flat(x), flat(y))
+            kernel.forward(flat(_laid_out_as(y, x)), flat(y))
         ctx.save_for_backward(y)
         return y
 
@@ -66,8 +72,7 @@ class AddReLU(Function):
     @staticmethod
     def forward(ctx, a, b):
         y = empty_like(a)
-        a, b = (x if x.strides == y.strides else np.copyto(aligned := empty_like(y), x) or aligned for x in (a, b))
-        kernel.add_forward(flat(a), flat(b), flat(y))
+        kernel.add_forward(flat(_laid_out_as(y, a)), flat(_laid_out_as(y, b)), flat(y))
         ctx.save_for_backward(y)
         return y
 
@@ -82,10 +87,8 @@ def _masked(grad, y):
     if y.size <= _SMALL or y.dtype not in _COMPILED:
         zero = _ZERO[y.dtype]
         return np.where(y <= zero, zero, grad)
-    if grad.strides != y.strides:
-        grad = np.copyto(aligned := empty_like(y), grad) or aligned
     gx = empty_like(y)
-    kernel.backward(flat(grad), flat(y), flat(gx))
+    kernel.backward(flat(_laid_out_as(y, grad)), flat(y), flat(gx))
     return gx
 
 
