@@ -212,3 +212,35 @@ def _same(got, expected, rtol, what, atol=0.0):
         e = e.numpy(force=True)
         assert g.dtype == e.dtype, f"{what} {number}: dtype {g.dtype}, expected {e.dtype}"
         close(g.detach().numpy(), e, rtol, f"{what} {number}", atol)
+
+
+def functional():
+    """torch.nn.functional; the test is skipped where PyTorch is missing."""
+    return pytest.importorskip("torch").nn.functional
+
+
+def results(f, *arrays):
+    """The value and the gradients, for a random cotangent."""
+    leaves = [dl.Tensor(a, True) for a in arrays]
+    y = f(*leaves)
+    y.backward(normal(*y.shape, dtype=y.dtype, seed=9))
+    return [y.data, *(leaf.grad.data for leaf in leaves)]
+
+
+def same_on_all_forms_threads_and_layouts(f, small, large):
+    """`small` as the reference kernel says, behind all strides; `large`, which is worth two threads, bit for bit."""
+    first = results(f, *small)
+    with dl.use_kernels("reference"):
+        for got, expected in zip(first, results(f, *small), strict=True):
+            close(got, expected, 1e-12)
+    for name, x in layouts(small[0]):
+        for got, expected in zip(results(f, x, *small[1:]), first, strict=True):
+            assert np.array_equal(got, expected), name
+    threads = dl.get_num_threads()
+    several = results(f, *large)
+    try:
+        dl.set_num_threads(1)
+        for got, expected in zip(results(f, *large), several, strict=True):
+            assert np.array_equal(got, expected)
+    finally:
+        dl.set_num_threads(threads)

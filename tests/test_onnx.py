@@ -64,13 +64,6 @@ def _kinds(path):
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
-def _layer(name, *args, **options):
-    """A layer that may not be there yet."""
-    if not hasattr(nn, name):
-        pytest.skip(f"nn has no {name} yet")
-    return getattr(nn, name)(*args, **options)
-
-
 def test_lenet(tmp_path):
     net = dl.models.create("lenet")
     net.c1.eval()
@@ -105,7 +98,7 @@ def test_convolution(case, tmp_path):
     ],
 )  # fmt: skip
 def test_transposed_convolution(options, tmp_path):
-    _check(nn.Sequential(_layer("ConvTranspose2d", 4, 6, 3, **options)), (4, 5, 6), tmp_path / "a")
+    _check(nn.Sequential(nn.ConvTranspose2d(4, 6, 3, **options)), (4, 5, 6), tmp_path / "a")
 
 
 @pytest.mark.parametrize("size", [(10, 11), (11, 13), (7, 7)])
@@ -125,14 +118,14 @@ def test_max_pooling(size, ceil_mode, options, tmp_path):
     ],
 )  # fmt: skip
 def test_average_pooling(size, ceil_mode, options, tmp_path):
-    _check(nn.Sequential(_layer("AvgPool2d", 3, ceil_mode=ceil_mode, **options)), (2, *size), tmp_path / "a")
+    _check(nn.Sequential(nn.AvgPool2d(3, ceil_mode=ceil_mode, **options)), (2, *size), tmp_path / "a")
 
 
 @pytest.mark.parametrize(
     ("output", "kinds"), [(1, ["GlobalAveragePool"]), (4, ["AveragePool"]), ((5, 3), ["MatMul"] * 2), ((8, 12), [])]
 )
 def test_adaptive_pooling(output, kinds, tmp_path):
-    _check(nn.Sequential(_layer("AdaptiveAvgPool2d", output)), (2, 8, 12), tmp_path / "a")
+    _check(nn.Sequential(nn.AdaptiveAvgPool2d(output)), (2, 8, 12), tmp_path / "a")
     assert _kinds(tmp_path / "a") == [*kinds, "Identity"]
 
 
@@ -211,12 +204,9 @@ NETS = {
 
 @pytest.mark.parametrize("name", NETS)
 def test_nets(name, tmp_path):
-    if name == "add_relu" and not hasattr(ops, "add_relu"):
-        pytest.skip("ops has no add_relu yet")
     _check(NETS[name](), (4, 8, 6), tmp_path / "a", batches=(1, 2, 3, 64))
 
 
-@pytest.mark.skipif(not hasattr(ops, "add_relu"), reason="ops has no add_relu yet")
 def test_a_sum_that_is_fused_for_many_images_alone(tmp_path):
     """Up to 1,024 elements add_relu is two operations, above it is one: between the two images and the three."""
     net = Lambda(lambda net, x: ops.add_relu(x, net.a(x)), a=nn.Conv2d(8, 8, 3, padding=1))
@@ -225,7 +215,7 @@ def test_a_sum_that_is_fused_for_many_images_alone(tmp_path):
 
 
 def test_dropout_is_absent(tmp_path):
-    _check(nn.Sequential(nn.Linear(3, 2), _layer("Dropout", 0.5)), (3,), tmp_path / "a")
+    _check(nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)), (3,), tmp_path / "a")
     assert _kinds(tmp_path / "a") == ["Gemm", "Identity"]
 
 

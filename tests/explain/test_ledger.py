@@ -41,20 +41,17 @@ def test_lenet_is_the_papers_table():
     assert [row.name for row in result.rows].count("relu") == 4
 
 
-def _create(net):
-    if net.model not in dl.models.MODELS:
-        pytest.skip(f"models.create does not know {net.model} yet")
-    try:
-        return dl.models.blank(net.model, variant=net.variant, **net.options)
-    except ValueError as error:
-        if "variant must be" in str(error) or "no such option" in str(error):
-            pytest.skip(f"models.create: {error}")
-        raise
+def _marked(net):
+    """A published net as a parameter of the test; those that are still to be written must fail."""
+    label = " ".join([net.model, net.variant, *map(str, net.options)])
+    missing = net.model not in dl.models.MODELS or (net.model, net.variant) == ("lenet", "paper")
+    mark = pytest.mark.xfail(raises=ValueError, strict=True, reason="still to be written")
+    return pytest.param(net, id=label, marks=mark if missing else ())
 
 
-@pytest.mark.parametrize("figures", published.NETS, ids=lambda n: " ".join([n.model, n.variant, *map(str, n.options)]))
+@pytest.mark.parametrize("figures", [_marked(net) for net in published.NETS])
 def test_published_figures(figures):
-    net = _create(figures)
+    net = dl.models.blank(figures.model, variant=figures.variant, **figures.options)
     result = ledger(net, figures.shape)
     used = sum(row.parameters for row in result.rows if row.ran)
     assert result.parameters == sum(p.numel() for p in net.parameters()) == figures.parameters
@@ -134,16 +131,12 @@ def _seen(net, shape):
     return tuple((reached.max(0) - reached.min(0) + 1).tolist())
 
 
-def _averaging(*sizes):
-    return [nn.AvgPool2d(*sizes)] if hasattr(nn, "AvgPool2d") else []
-
-
 @pytest.mark.parametrize(
     "make",
     [
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 5, stride=2), nn.Conv2d(2, 1, 3)),
         lambda: nn.Sequential(nn.Conv2d(1, 2, (3, 5), dilation=(2, 1), stride=(1, 2)), nn.Conv2d(2, 1, (5, 3))),
-        lambda: nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), *_averaging(3, 2), nn.Conv2d(2, 1, 3)),
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), nn.AvgPool2d(3, 2), nn.Conv2d(2, 1, 3)),
         lambda: nn.Sequential(
             nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1), nn.Conv2d(1, 1, 3, dilation=3)
         ),
@@ -168,7 +161,6 @@ def test_the_receptive_field_of_vggs_last_pooling_is_212():
     assert field == ((212, 212), (32, 32))
 
 
-@pytest.mark.skipif(not hasattr(nn, "ConvTranspose2d"), reason="nn has no ConvTranspose2d yet")
 def test_transposed_convolution():
     net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2))
     row = _rows(net, (3, 21, 21))[-1]
@@ -176,7 +168,6 @@ def test_transposed_convolution():
     assert row.field == ((5, 5), (1, 1))
 
 
-@pytest.mark.skipif(not hasattr(nn, "AdaptiveAvgPool2d"), reason="nn has no AdaptiveAvgPool2d yet")
 def test_adaptive_pooling():
     rows = _rows(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(6), nn.AdaptiveAvgPool2d(1)), (3, 14, 14))
     assert rows[1].field == ((4, 4), (2, 2)) and rows[1].shape == (2, 6, 6)
@@ -249,7 +240,6 @@ def test_connections_of_lenet():
     assert rows["c3"] == 241_600 and rows["s2"] == rows["relu"] == 0
 
 
-@pytest.mark.skipif(not hasattr(nn, "AvgPool2d"), reason="nn has no AvgPool2d yet")
 def test_connections_of_trainable_subsampling():
     """The paper's S2: 6 maps of 14×14, each output of four inputs and a bias, 5,880 connections and 12 parameters."""
 

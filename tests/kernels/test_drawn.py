@@ -2,9 +2,8 @@
 any batch, also none, 1 to 67 channels, any layout of memory, ties, NaN and infinities.
 """
 
-# ruff: noqa: B008 (a default keeps what was drawn when the function was made)
-
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -58,17 +57,16 @@ LAYERS = {
     "conv2d": lambda rng, x, data: convolution(ops.conv2d, rng, x, data),
     "conv_transpose2d": lambda rng, x, data: convolution(ops.conv_transpose2d, rng, x, data),
     "cross_entropy": lambda rng, x, data: (
-        lambda x, t=rng.integers(0, x.shape[1], (len(x), *x.shape[2:])): ops.cross_entropy(
-            x, dl.Tensor(t), reduction="sum", label_smoothing=0.1
-        ), [x]),
+        partial(lambda t, x: ops.cross_entropy(x, t, reduction="sum", label_smoothing=0.1),
+                dl.Tensor(rng.integers(0, x.shape[1], (len(x), *x.shape[2:])))), [x]),
     "dropout": lambda rng, x, data: (seeded(ops.dropout, data), [x]),
     "dropout2d": lambda rng, x, data: (seeded(ops.dropout2d, data), [x]),
     "global_avg_pool2d": lambda rng, x, data: (ops.global_avg_pool2d, [x]),
     "group_norm": lambda rng, x, data: (
-        lambda x, w, b, g=divisor(data, x.shape[1]): ops.group_norm(x, g, w, b), [x, *affine(rng, x)]),
+        partial(lambda g, x, w, b: ops.group_norm(x, g, w, b), divisor(data, x.shape[1])), [x, *affine(rng, x)]),
     "layer_norm": lambda rng, x, data: (lambda x: ops.layer_norm(x, x.shape[1:]), [x]),
     "local_response_norm": lambda rng, x, data: (
-        lambda x, n=data.draw(st.integers(1, 7)): ops.local_response_norm(x, n, 0.5), [x]),
+        partial(lambda n, x: ops.local_response_norm(x, n, 0.5), data.draw(st.integers(1, 7))), [x]),
     "log_softmax": lambda rng, x, data: (lambda x: ops.log_softmax(x, 1), [x]),
     "max_pool2d": lambda rng, x, data: (lambda x: ops.max_pool2d(x, 3, 2, 1), [x]),
     "relu": lambda rng, x, data: (ops.relu, [x]),

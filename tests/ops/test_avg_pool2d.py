@@ -2,43 +2,18 @@
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, check_second_gradient, close, layouts, normal
+from helpers import (
+    check_against_torch,
+    check_second_gradient,
+    functional,
+    normal,
+    same_on_all_forms_threads_and_layouts,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import minidl as dl
 from minidl import ops
-
-
-def functional():
-    return pytest.importorskip("torch").nn.functional
-
-
-def results(f, *arrays):
-    """The value and the gradients, for a random cotangent."""
-    leaves = [dl.Tensor(a, True) for a in arrays]
-    y = f(*leaves)
-    y.backward(normal(*y.shape, dtype=y.dtype, seed=9))
-    return [y.data, *(leaf.grad.data for leaf in leaves)]
-
-
-def same_on_all_forms_threads_and_layouts(f, small, large):
-    """`small` as the reference kernel says, behind all strides; `large`, which is worth two threads, bit for bit."""
-    first = results(f, *small)
-    with dl.use_kernels("reference"):
-        for got, expected in zip(first, results(f, *small), strict=True):
-            close(got, expected, 1e-12)
-    for name, x in layouts(small[0]):
-        for got, expected in zip(results(f, x, *small[1:]), first, strict=True):
-            assert np.array_equal(got, expected), name
-    threads = dl.get_num_threads()
-    several = results(f, *large)
-    try:
-        dl.set_num_threads(1)
-        for got, expected in zip(results(f, *large), several, strict=True):
-            assert np.array_equal(got, expected)
-    finally:
-        dl.set_num_threads(threads)
 
 
 @given(st.data())

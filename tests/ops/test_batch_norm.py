@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, check_second_gradient, close, layouts, normal
+from helpers import check_against_torch, check_second_gradient, close, functional, layouts, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,10 +11,6 @@ from minidl import ops
 from minidl.kernels import get_num_threads
 
 SHAPES = [(7, 3), (4, 3, 5), (2, 3, 4, 5), (5, 1, 2, 1), (2, 67, 3, 3), (0, 3, 4, 4)]
-
-
-def functional():
-    return pytest.importorskip("torch").nn.functional
 
 
 def to_torch(x):

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, check_second_gradient, close, layouts, normal
+from helpers import check_against_torch, check_second_gradient, close, functional, layouts, normal
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -44,10 +44,6 @@ def arrays(case, dtype=np.float64, bias=True):
     (n, c, h, w), (o, kh, kw), *_, groups = CASES[case] if isinstance(case, str) else case
     shapes = [(n, c, h, w), (o, c // groups, kh, kw)] + ([(o,)] if bias else [])
     return [normal(*shape, dtype=dtype, seed=i) for i, shape in enumerate(shapes)]
-
-
-def functional():
-    return pytest.importorskip("torch").nn.functional
 
 
 def check(case, dtype, bias=True, second=True):

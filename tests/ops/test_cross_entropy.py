@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, check_second_gradient, close, layouts, normal
+from helpers import check_against_torch, check_second_gradient, close, functional, layouts, normal, to_torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +10,8 @@ import minidl as dl
 from minidl import ops
 
 WEIGHT = np.array([0.5, 2.0, 1.0, 3.0])
+REDUCTIONS = ["none", "mean", "sum"]
+X, T = dl.Tensor(np.zeros((2, 3))), np.array([0, 1])
 
 
 def torch_loss(x, target, weight=None, **options):
@@ -49,7 +51,10 @@ def test_second_derivatives(smoothing):
     check_second_gradient(
         lambda x: ops.cross_entropy(x, target, WEIGHT, reduction="none", label_smoothing=smoothing), normal(2, 4, 3)
     )
-    f = lambda x: ops.cross_entropy(x, np.array([0, 3]), WEIGHT, label_smoothing=smoothing)  # noqa: E731
+
+    def f(x):
+        return ops.cross_entropy(x, np.array([0, 3]), WEIGHT, label_smoothing=smoothing)
+
     assert dl.gradcheck(f, (normal(2, 4),)) and dl.gradgradcheck(f, (normal(2, 4),))
 
 
@@ -69,18 +74,18 @@ def test_large_logits_keep_their_digits(offset):
         np.testing.assert_allclose(got, expected, rtol=2e-6, atol=2e-7)
 
 
+@pytest.mark.parametrize("target", range(4))
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_infinite_logits_and_nan_are_pytorchs(dtype, smoothing):
+def test_infinite_logits_and_nan_are_pytorchs(dtype, smoothing, target):
     inf = np.inf
     rows = [[1e4, -1e4, 0, 1], [inf, 0, 1, 2], [-inf, 0, 1, 2], [0, -inf, 1, 2], [-inf] * 4, [np.nan, 1, 2, 3]]
-    for target in range(4):
-        check_against_torch(
-            lambda x: ops.cross_entropy(x, np.full(6, target), reduction="none", label_smoothing=smoothing),  # noqa: B023
-            lambda x: torch_loss(x, np.full(6, target), reduction="none", label_smoothing=smoothing),  # noqa: B023
-            np.array(rows, dtype),
-            second=False,
-        )
+    check_against_torch(
+        lambda x: ops.cross_entropy(x, np.full(6, target), reduction="none", label_smoothing=smoothing),
+        lambda x: torch_loss(x, np.full(6, target), reduction="none", label_smoothing=smoothing),
+        np.array(rows, dtype),
+        second=False,
+    )
 
 
 def test_what_is_ignored_may_be_anything():
@@ -148,3 +153,66 @@ def test_dtypes(x, name):
         ops.cross_entropy(x, np.array([0]))
     weighted = ops.cross_entropy(dl.Tensor(np.zeros((2, 3), np.float32)), np.array([0, 1]), np.ones(3))
     assert weighted.dtype == np.float32
+
+
+# ---- probabilities as target ---------------------------------------------------------------------------------------
+
+
+def probabilities(*shape, seed=0):
+    p = np.random.default_rng(seed).random(shape)
+    return p / p.sum(0 if len(shape) == 1 else 1, keepdims=True)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the mean over nothing
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(5, 4), (4,), (2, 4, 3), (2, 4, 3, 2), (0, 4)], ids=str)
+def test_cross_entropy_with_probabilities(shape, weighted, reduction, smoothing):
+    """The target has a gradient, too."""
+    torch = pytest.importorskip("torch")
+    weight = np.array([0.5, 2.0, 1.0, 3.0]) if weighted else None
+    options = {"reduction": reduction, "label_smoothing": smoothing}
+    x, p = normal(*shape), probabilities(*shape)
+    if not x.size:
+        got = ops.cross_entropy(x, p, weight, **options).numpy()
+        expected = functional().cross_entropy(to_torch(x), to_torch(p), **options).numpy()
+        np.testing.assert_array_equal(got, expected)
+        return
+    check_second_gradient(lambda x, p: ops.cross_entropy(x, p, weight, **options), x, p)
+    for dtype in (np.float32, np.float64):
+        check_against_torch(
+            lambda x, p: ops.cross_entropy(x, p, None if weight is None else weight.astype(x.dtype), **options),
+            lambda x, p: functional().cross_entropy(
+                x, p, None if weight is None else torch.tensor(weight, dtype=x.dtype), **options
+            ),
+            x.astype(dtype),
+            p.astype(dtype),
+            rtol=1e-5,
+        )
+
+
+def test_probabilities_of_one_class_are_class_numbers():
+    x, target = dl.Tensor(normal(3, 4)), np.array([0, 3, 1])
+    np.testing.assert_allclose(ops.cross_entropy(x, np.eye(4)[target]).item(), ops.cross_entropy(x, target).item())
+
+
+@pytest.mark.parametrize(
+    "args, options, match",
+    [
+        ((X, np.zeros(2)), {}, r"input of shape \(2, 3\) and probabilities of shape \(2,\) must both be"),
+        ((dl.tensor(1.0), np.array(0.5)), {}, r"input of shape \(\) and probabilities of shape \(\) must both be"),
+        ((X, np.zeros((2, 3)), np.ones(2)), {}, r"weight must have shape \(3,\), got \(2,\)"),
+        ((X, np.zeros((2, 3))), {"ignore_index": 1}, r"ignore_index \(=1\) is for class numbers, target is float64"),
+        ((X, np.zeros((2, 3))), {"reduction": "average"}, "reduction must be one of none, mean, sum, got 'average'"),
+    ],
+)
+def test_probability_errors(args, options, match):
+    with pytest.raises(ValueError, match=f"^cross_entropy: {match}"):
+        ops.cross_entropy(*args, **options)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5, float("nan")])
+def test_label_smoothing_out_of_range(smoothing):
+    with pytest.raises(ValueError, match=f"cross_entropy: label_smoothing must be from 0 to 1, got {smoothing}"):
+        ops.cross_entropy(X, T, label_smoothing=smoothing)

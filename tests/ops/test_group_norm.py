@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, close, layouts, normal
+from helpers import check_against_torch, close, functional, layouts, normal
 
 import minidl as dl
 from minidl import ops
@@ -13,10 +13,6 @@ CASES = [
     ((2, 6, 3, 4), 3), ((2, 6, 3, 4), 1), ((2, 6, 3, 4), 6), ((3, 6), 2), ((2, 4, 5), 2), ((1, 67, 2, 3), 67),
     ((2, 66, 9, 8), 11), ((0, 6, 2, 2), 2),
 ]  # fmt: skip
-
-
-def functional():
-    return pytest.importorskip("torch").nn.functional
 
 
 def to_torch(x):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, check_second_gradient, close, layouts, normal
+from helpers import check_against_torch, check_second_gradient, close, functional, layouts, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,10 +16,6 @@ CASES = [
     ((2, 3, 4, 5), (5,)), ((2, 3, 4, 5), (4, 5)), ((2, 3, 4, 5), (2, 3, 4, 5)), ((131, 67), (67,)), ((0, 5), (5,)),
     ((0, 3, 4, 5), (3, 4, 5)),
 ]  # fmt: skip
-
-
-def functional():
-    return pytest.importorskip("torch").nn.functional
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

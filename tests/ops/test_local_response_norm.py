@@ -2,17 +2,13 @@
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, check_second_gradient, close, layouts, normal
+from helpers import check_against_torch, check_second_gradient, close, functional, layouts, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minidl as dl
 from minidl import ops
 from minidl.kernels import get_num_threads
-
-
-def functional():
-    return pytest.importorskip("torch").nn.functional
 
 
 def same_as_pytorch(x, *args):

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, check_gradient, check_second_gradient, layouts, normal, to_torch
+from helpers import check_against_torch, check_gradient, check_second_gradient, functional, layouts, normal, to_torch
 
 import minidl as dl
 from minidl import ops
@@ -20,10 +20,6 @@ SHAPES = [
     ((0, 4), (0,)),
     ((2, 4, 0), (2, 0)),
 ]
-
-
-def functional():
-    return pytest.importorskip("torch").nn.functional
 
 
 def labels(shape, classes=4, seed=0, ignored=None):
@@ -183,69 +179,6 @@ def test_classification_errors(name, args, options, error, match):
 def test_classes_that_are_no_integers():
     with pytest.raises(TypeError, match="nll_loss: target must be integer class numbers, got float64"):
         ops.nll_loss(X, np.array([0.0, 1.0]))
-
-
-# ---- probabilities as target ---------------------------------------------------------------------------------------
-
-
-def probabilities(*shape, seed=0):
-    p = np.random.default_rng(seed).random(shape)
-    return p / p.sum(0 if len(shape) == 1 else 1, keepdims=True)
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the mean over nothing
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("shape", [(5, 4), (4,), (2, 4, 3), (2, 4, 3, 2), (0, 4)], ids=str)
-def test_cross_entropy_with_probabilities(shape, weighted, reduction, smoothing):
-    """The target has a gradient, too."""
-    torch = pytest.importorskip("torch")
-    weight = np.array([0.5, 2.0, 1.0, 3.0]) if weighted else None
-    options = {"reduction": reduction, "label_smoothing": smoothing}
-    x, p = normal(*shape), probabilities(*shape)
-    if not x.size:
-        got = ops.cross_entropy(x, p, weight, **options).numpy()
-        expected = functional().cross_entropy(to_torch(x), to_torch(p), **options).numpy()
-        np.testing.assert_array_equal(got, expected)
-        return
-    check_second_gradient(lambda x, p: ops.cross_entropy(x, p, weight, **options), x, p)
-    for dtype in (np.float32, np.float64):
-        check_against_torch(
-            lambda x, p: ops.cross_entropy(x, p, None if weight is None else weight.astype(x.dtype), **options),
-            lambda x, p: functional().cross_entropy(
-                x, p, None if weight is None else torch.tensor(weight, dtype=x.dtype), **options
-            ),
-            x.astype(dtype),
-            p.astype(dtype),
-            rtol=1e-5,
-        )
-
-
-def test_probabilities_of_one_class_are_class_numbers():
-    x, target = dl.Tensor(normal(3, 4)), np.array([0, 3, 1])
-    np.testing.assert_allclose(ops.cross_entropy(x, np.eye(4)[target]).item(), ops.cross_entropy(x, target).item())
-
-
-@pytest.mark.parametrize(
-    "args, options, match",
-    [
-        ((X, np.zeros(2)), {}, r"input of shape \(2, 3\) and probabilities of shape \(2,\) must both be"),
-        ((dl.tensor(1.0), np.array(0.5)), {}, r"input of shape \(\) and probabilities of shape \(\) must both be"),
-        ((X, np.zeros((2, 3)), np.ones(2)), {}, r"weight must have shape \(3,\), got \(2,\)"),
-        ((X, np.zeros((2, 3))), {"ignore_index": 1}, r"ignore_index \(=1\) is for class numbers, target is float64"),
-        ((X, np.zeros((2, 3))), {"reduction": "average"}, "reduction must be one of none, mean, sum, got 'average'"),
-    ],
-)
-def test_probability_errors(args, options, match):
-    with pytest.raises(ValueError, match=f"^cross_entropy: {match}"):
-        ops.cross_entropy(*args, **options)
-
-
-@pytest.mark.parametrize("smoothing", [-0.1, 1.5, float("nan")])
-def test_label_smoothing_out_of_range(smoothing):
-    with pytest.raises(ValueError, match=f"cross_entropy: label_smoothing must be from 0 to 1, got {smoothing}"):
-        ops.cross_entropy(X, T, label_smoothing=smoothing)
 
 
 # ---- binary_cross_entropy and kl_div -------------------------------------------------------------------------------

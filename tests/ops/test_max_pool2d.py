@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, check_second_gradient, distinct, layouts, normal
+from helpers import check_against_torch, check_second_gradient, distinct, functional, layouts, normal
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -33,10 +33,6 @@ CASES = {
     "many channels": ((1, 67, 4, 4), 2, None, 0, 1, False),
     "empty batch": ((0, 3, 4, 4), 2, None, 0, 1, False),
 }
-
-
-def functional():
-    return pytest.importorskip("torch").nn.functional
 
 
 def same_as_pytorch(x, geometry, second=True):
