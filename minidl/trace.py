@@ -1,6 +1,6 @@
 """One forward pass of a net as a list: which operation ran in which module, on which Tensors, with what result.
 
-explain/ledger.py counts over it, onnx.py translates it. What it records is what ran: no layer has to describe itself.
+explain/ledger.py counts over it, onnx/ translates it. What it records is what ran: no layer has to describe itself.
 """
 
 from dataclasses import dataclass, field
