@@ -5,7 +5,8 @@
 Each array is given by the address of its first element and a stride per index; j is contiguous in w, s and y. So one
 tile serves a convolution (i: output pixels, a: kernel rows, b: kernel columns and channels), its weight gradient (i:
 kernel columns and channels, a: output rows, b: output pixels) and a matrix product (i: rows, b: the summed axis). s
-is what the sum starts from: a bias (stride 0), zeros, or y itself to add to it.
+is what is added at the end: a bias (stride 0), zeros, or y itself. (Begun from s, a sum that is cut into parts would
+round every product at the size of the whole; VGG's gradients were three times as far from float64's as PyTorch's.)
 
 The height x width sums stay in vector registers; a step loads one row of w and `height` scalars of x. numba has no loop
 that LLVM turns into this, so the tile is emitted as vector instructions. Every element is summed in the order of (a, b)
@@ -123,9 +124,8 @@ def _emit_tile(builder, bits, args, height, vectors, lanes):
     x, w, s, y = (builder.inttoptr(start, real.as_pointer()) for start in (x, w, s, y))
     sums = [[cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(height)]
     for i in range(height):
-        row = builder.gep(s, [builder.mul(si, i64(i))])
         for j in range(vectors):
-            builder.store(load(row, j), sums[i][j])
+            builder.store(ir.Constant(vector, [0.0] * lanes), sums[i][j])
     with cgutils.for_range(builder, na) as outer:
         xa_start = builder.gep(x, [builder.mul(outer.index, xa)])
         wa_start = builder.gep(w, [builder.mul(outer.index, wa)])
@@ -138,6 +138,6 @@ def _emit_tile(builder, bits, args, height, vectors, lanes):
                 for j in range(vectors):
                     builder.store(builder.call(fma, [value, row[j], builder.load(sums[i][j])]), sums[i][j])
     for i in range(height):
-        row = builder.gep(y, [builder.mul(yi, i64(i))])
+        row, start = builder.gep(y, [builder.mul(yi, i64(i))]), builder.gep(s, [builder.mul(si, i64(i))])
         for j in range(vectors):
-            store(builder.load(sums[i][j]), row, j)
+            store(builder.fadd(load(start, j), builder.load(sums[i][j])), row, j)

@@ -106,7 +106,7 @@ def test_broken_data_is_one_line_and_overwrites_nothing(case, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "lenot"), "unknown model 'lenot', known are lenet; did you mean 'lenet'?"),
+        (("train", "lenot"), "did you mean 'lenet'?"),
         (("train", "lenet", "--data", "digit"), "unknown data set 'digit', known are digits, mnist, fashion-mnist"),
         (("train", "lenet", "--epochs", "0"), "'--epochs': 0 is not in the range"),
         (("train", "lenet", "--batch-size", "x"), "'--batch-size': 'x' is not a valid integer"),
@@ -120,7 +120,11 @@ def test_broken_data_is_one_line_and_overwrites_nothing(case, tmp_path):
         (("summary", "lenot"), "unknown model 'lenot', known are lenet"),
         (("summary", "lenet", "--size", "0"), "'--size': 0 is not in the range"),
         (("summary", "lenet", "--size", "28"), "LeNet: images must be (N, 1, 32, 32), got (1, 1, 28, 28)"),
-        (("summary", "lenet", "--variant", "papers"), "variant must be one of lecture"),
+        (("summary", "lenet", "--variant", "papers"), "variant must be one of lecture, paper"),
+        (("summary", "resnet18", "-o", "shortcut"), "must be NAME=VALUE, got 'shortcut'"),
+        (("summary", "resnet18", "-o", "shortcut=D"), "shortcut must be one of A, B, C, got 'D'"),
+        (("summary", "vgg16", "-o", "batchnorm=true"), "vgg16 has no such option"),
+        (("summary", "vgg16", "--size", "31"), "H and W at least 32, got shape (1, 3, 31, 31)"),
         (("export", "lenet", "--out", "a.onnx"), "Missing option '--weights'"),
         (("export", "lenet", "--weights", "absent", "--out", "a.onnx"), "load: there is no file absent"),
     ],

@@ -308,3 +308,27 @@ def test_the_file_counts_what_the_net_has(tmp_path):
     assert {name: held[name] for name in net.state_dict() if "num_batches" not in name} == {
         name: t.numel() for name, t in net.state_dict().items() if "num_batches" not in name
     }
+
+
+NETS = [
+    ("lenet", "lecture", {}, (1, 32, 32)), ("lenet", "paper", {"image_size": 28}, (1, 28, 28)),
+    *[("alexnet", v, {"width": 0.05}, (3, 99, 70)) for v in ("paper", "ungrouped", "torchvision")],
+    *[("vgg", c, {"width": 0.05}, (3, 40, 33)) for c in ("A", "A-LRN", "B", "C", "D", "E")],
+    ("vgg16", None, {"width": 0.05, "batch_norm": True, "stem": "small"}, (3, 28, 28)),
+    ("googlenet", "paper", {"width": 0.1}, (3, 75, 64)), ("googlenet", "torchvision", {"width": 0.1}, (3, 64, 75)),
+    ("googlenet", "torchvision", {"width": 0.1, "transform_input": True}, (3, 64, 64)),
+    ("googlenet", "paper", {"width": 0.1, "batch_norm": True, "stem": "small"}, (3, 32, 32)),
+    *[("resnet18", "paper", {"width": 0.1, "shortcut": s}, (3, 40, 33)) for s in "ABC"],
+    ("resnet34", None, {"width": 0.1}, (3, 40, 33)), ("resnet50", None, {"width": 0.1}, (3, 40, 33)),
+    ("resnet50", "paper", {"width": 0.1, "stem": "small"}, (3, 20, 20)),
+    ("resnet101", None, {"width": 0.05}, (3, 33, 33)), ("resnet152", None, {"width": 0.05}, (3, 33, 33)),
+    *[(f"resnet{d}", None, {"width": 0.25}, (3, 17, 16)) for d in (20, 32, 44, 56, 110)],
+    *[(f"plain{d}", None, {"width": 0.1}, (3, 33, 32)) for d in (18, 34, 20, 56)],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "variant", "options", "shape"), NETS, ids=[f"{n} {v}" for n, v, *_ in NETS])
+def test_every_net(name, variant, options, shape, tmp_path):
+    dl.manual_seed(0)
+    net = dl.models.create(name, variant, num_classes=7 if name != "lenet" else 10, **options)
+    _check(net, shape, tmp_path / "net.onnx", tolerance=1e-4)

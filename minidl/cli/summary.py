@@ -9,31 +9,34 @@ from .. import models
 from ..explain.ledger import ledger
 from ..models import published
 from ..serialization import atomic_write
-from ._common import mistakes
+from ._common import image_shape, mistakes, model_options
 
 
 @click.command()
 @click.argument("model")
 @click.option("--variant", help="One of the model's variants.")
+@model_options
 @click.option("--size", type=click.IntRange(1), help="Rows and columns of the images.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images that the memory is for.")
 @click.option("--classes", type=click.IntRange(1), help="What the net tells apart.")
 @click.option("--channels", type=click.IntRange(1), help="Of the images.")
 @click.option("--training", is_flag=True, help="Include what runs in training alone, such as GoogLeNet's heads.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False), metavar="FILE", help="Also write all of it here.")
-def summary(model, variant, size, batch, classes, channels, training, json_file):
+def summary(model, variant, options, size, batch, classes, channels, training, json_file):
     """Print every layer of MODEL: shape, parameters, multiply-adds (MACs), memory, receptive field.
 
     Nothing is computed but shapes. Sizes left out are those of the paper.
     """
     with mistakes():
-        known = published.find(model, variant)
-        shape = known.shape if known else (3, 224, 224)
-        shape = channels or shape[0], *((size, size) if size else shape[1:])
-        net = models.blank(model, variant=variant, num_classes=classes, in_channels=channels)
+        known = published.find(model, variant, **options)
+        shape = image_shape(model, variant, options, size, channels)
+        net = models.blank(model, variant=variant, num_classes=classes, in_channels=channels, **options)
+        if known and (known.shape != shape or known.classes != (classes or known.classes)):
+            known = None
         result = ledger(net, shape, batch, training)
         if json_file:
-            content = {"model": model, "variant": variant or (known.variant if known else None), **result.as_dict()}
+            content = {"model": model, "variant": variant or (known.variant if known else None), "options": options}
+            content.update(result.as_dict())
             content["published"] = _published_as_dict(known, model)
             atomic_write(json_file, lambda path: _write(path, content))
     click.echo("\n".join([*table(result), "", *_beside(result, known, model)]))
@@ -69,9 +72,8 @@ def table(result):
 
 def _beside(result, known, model):
     """The published figures in lines of their own, and why they differ."""
-    if known is None or known.shape != result.input_shape:
-        where = "nothing" if known is None else f"figures for images of {'×'.join(map(str, known.shape))}"
-        return [f"published: {where}"]
+    if known is None:
+        return ["published: nothing for this form of the net, these images and classes"]
     used = sum(row.parameters for row in result.rows if row.ran)
     counted = f"{result.parameters:,}" + (f" ({used:,} of them run)" if used != result.parameters else "")
     expected = f"{known.parameters:,}"
@@ -85,7 +87,7 @@ def _beside(result, known, model):
     lines += known.claims
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return text + [f"- {line}" for line in published.DIFFERENCES.get(model, ())]
+    return text + [f"- {line}" for line in published.differences(model)]
 
 
 def _published_as_dict(known, model):
@@ -100,7 +102,7 @@ def _published_as_dict(known, model):
         "training_macs": known.training_macs or None,
         "used_parameters": known.used_parameters or known.parameters,
         "claims": [claim._asdict() for claim in known.claims],
-        "differences": list(published.DIFFERENCES.get(model, ())),
+        "differences": list(published.differences(model)),
     }
 
 

@@ -10,11 +10,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .. import __version__, data, kernels, models, random
 from ..train import Epoch, Record, compile_kernels, evaluate, fit, recipe
-from ._common import mistakes
+from ._common import mistakes, model_options
 
 
 @click.command()
 @click.argument("model")
+@click.option("--variant", help="One of the model's variants.")
+@model_options
 @click.option("--data", "data_name", default="digits", show_default=True, help=f"One of {', '.join(data.DATASETS)}.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training images.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images per step.")
@@ -29,15 +31,16 @@ from ._common import mistakes
 @click.option(
     "--out", type=click.Path(), help="Folder for weights, metrics and curves; those of an earlier run are replaced."
 )
-def train(model, data_name, epochs, batch_size, lr, seed, out):
-    """Train MODEL, one of: lenet. Settings left out are those that suit the model and the data."""
+def train(model, variant, options, data_name, epochs, batch_size, lr, seed, out):
+    """Train MODEL, such as lenet, resnet20 or vgg16. Settings left out are those that suit the model and the data."""
     with mistakes():
         random.manual_seed(seed)
         if model not in models.MODELS:
             models.create(model)  # says which there are
         dataset = data.load(data_name)
         channels, classes = dataset.train_images.shape[1], len(dataset.class_names)
-        net = models.create(model, num_classes=classes, in_channels=channels)
+        options = {**models.small_image_options(model), **options}
+        net = models.create(model, variant, num_classes=classes, in_channels=channels, **options)
         chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
         settings = replace(recipe(model, data_name), **{k: v for k, v in chosen.items() if v is not None})
         record = Record(out) if out else None

@@ -261,8 +261,8 @@ def _sliced(call, before):
     if call.args[0].ndim != 4 or call.outputs[0].ndim != 4 or len(steps) != 1:
         return before
     parts = list(steps[0])
-    if ... in parts:
-        at = parts.index(...)
+    at = next((i for i, part in enumerate(parts) if part is ...), None)
+    if at is not None:
         parts[at : at + 1] = [slice(None)] * (5 - len(parts))
     parts += [slice(None)] * (4 - len(parts))
     strides = [abs(p.step or 1) if isinstance(p, slice) else 1 for p in parts[2:]]

@@ -59,19 +59,24 @@ def _vgg(variant, parameters, macs, normalized, paper, torchvision=None):
         yield Net("vgg", variant, {"batch_norm": True}, IMAGENET, 1000, normalized, macs, claims=claims)
 
 
-def _resnet(depth, parameters, v1, v15, paper, torchvision, plain=None):
+def _resnet(depth, parameters, v1, v15, paper, torchvision):
     claims = (Claim(HE_IMAGENET, "", paper),)
     own = (*claims, Claim(TORCHVISION, f"{parameters:,}", torchvision))
-    yield Net("resnet", str(depth), {}, IMAGENET, 1000, parameters, v15, claims=own)
-    yield Net("resnet", str(depth), {"version": "v1"}, IMAGENET, 1000, parameters, v1, claims=claims)
-    if plain:
-        yield Net("resnet", str(depth), {"shortcut": "A"}, IMAGENET, 1000, plain, v1, claims=claims)
-        yield Net("resnet", f"plain{depth}", {}, IMAGENET, 1000, plain, v1, claims=claims)
+    yield Net(f"resnet{depth}", "torchvision", {}, IMAGENET, 1000, parameters, v15, claims=own)
+    yield Net(f"resnet{depth}", "paper", {}, IMAGENET, 1000, parameters, v1, claims=claims)
 
 
-def _cifar(depth, parameters, macs, paper):
-    claims = (Claim(HE_CIFAR, paper, ""),)
-    return Net("resnet", f"cifar{depth}", {}, CIFAR, 10, parameters, macs, claims=claims)
+def _without_projections(depth, parameters, macs):
+    yield Net(f"resnet{depth}", "paper", {"shortcut": "A"}, IMAGENET, 1000, parameters, macs)
+    yield Net(f"plain{depth}", "paper", {}, IMAGENET, 1000, parameters, macs)
+
+
+def _cifar(depth, parameters, macs, macs_b, paper):
+    """Option B: 2,752 parameters more at every depth."""
+    yield Net(f"resnet{depth}", "paper", {}, CIFAR, 10, parameters, macs, claims=(Claim(HE_CIFAR, paper, ""),))
+    yield Net(f"resnet{depth}", "paper", {"shortcut": "B"}, CIFAR, 10, parameters + 2752, macs_b)
+    if depth in (20, 56):
+        yield Net(f"plain{depth}", "paper", {}, CIFAR, 10, parameters, macs)
 
 
 NETS = (
@@ -99,16 +104,19 @@ NETS = (
     Net("googlenet", "torchvision", {}, IMAGENET, 1000, 13_004_888, "1.498 G", 6_624_904, "1.507 G", (
         Claim(TORCHVISION, "6,624,904 without heads", "1.50 G"),
     )),
-    *_resnet(18, 11_689_512, "1.814 G", "1.814 G", "1.8 G", "1.81 G", 11_515_688),
-    *_resnet(34, 21_797_672, "3.664 G", "3.664 G", "3.6 G", "3.66 G", 21_623_848),
+    *_resnet(18, 11_689_512, "1.814 G", "1.814 G", "1.8 G", "1.81 G"),
+    *_resnet(34, 21_797_672, "3.664 G", "3.664 G", "3.6 G", "3.66 G"),
     *_resnet(50, 25_557_032, "3.858 G", "4.089 G", "3.8 G", "4.09 G"),
     *_resnet(101, 44_549_160, "7.570 G", "7.801 G", "7.6 G", "7.80 G"),
-    *_resnet(152, 60_192_808, "11.283 G", "11.514 G", "11.3 G", "11.51 G"),
-    _cifar(20, 269_722, "40.55 M", "0.27 million"),
-    _cifar(32, 464_154, "68.86 M", "0.46 million"),
-    _cifar(44, 658_586, "97.17 M", "0.66 million"),
-    _cifar(56, 853_018, "125.49 M", "0.85 million"),
-    _cifar(110, 1_727_962, "252.89 M", "1.7 million"),
+    *_resnet(152, 60_192_808, "11.282 G", "11.514 G", "11.3 G", "11.51 G"),
+    *_without_projections(18, 11_515_688, "1.795 G"),
+    *_without_projections(34, 21_623_848, "3.644 G"),
+    Net("resnet34", "paper", {"shortcut": "C"}, IMAGENET, 1000, 22_716_840, "3.831 G"),
+    *_cifar(20, 269_722, "40.55 M", "40.81 M", "0.27 million"),
+    *_cifar(32, 464_154, "68.86 M", "69.12 M", "0.46 million"),
+    *_cifar(44, 658_586, "97.17 M", "97.44 M", "0.66 million"),
+    *_cifar(56, 853_018, "125.49 M", "125.75 M", "0.85 million"),
+    *_cifar(110, 1_727_962, "252.89 M", "253.15 M", "1.7 million"),
 )  # fmt: skip
 
 # Why the figures differ.
@@ -145,12 +153,33 @@ DIFFERENCES = {
 }  # fmt: skip
 
 
+_VGG = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
+_SAME = {"v1": "paper", "v1.5": "torchvision"}
+
+
 def find(model, variant=None, **options):
-    """The Net of a variant (the model's first where None) and options; None where nothing is published."""
+    """The Net of a variant (the model's first where None) and options, by any of their names in models.create.
+
+    None where nothing is published.
+    """
+    options = {k: v for k, v in options.items() if k not in ("init", "aux_logits", "transform_input")}
+    variant = options.pop("config", variant)
+    if model in _VGG:
+        variant = _VGG[model] if variant in (None, "paper", "torchvision") else variant
+        model = "vgg"
+    elif model == "vgg":
+        variant = variant or "D"
+    variant = _SAME.get(variant, variant)
     for net in NETS:
         if net.model == model and variant in (None, net.variant) and net.options == options:
             return net
     return None
+
+
+def differences(model):
+    """Why the figures of a net's variants differ: lines."""
+    family = next((name for name in ("vgg", "plain", "resnet") if model.startswith(name)), model)
+    return DIFFERENCES.get("resnet" if family == "plain" else family, ())
 
 
 def agrees(count, text):

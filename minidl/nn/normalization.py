@@ -57,7 +57,10 @@ class _BatchNorm(_Running):
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
 
-    def forward(self, input):
+    def forward(self, input, relu=False, residual=None):
+        """The normalized input; with relu, relu(normalized input + residual) in the same passes over memory."""
+        if residual is not None and not relu:
+            raise ValueError(f"{type(self).__name__}: residual goes with relu=True")
         self._check_input(input)
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
@@ -68,7 +71,8 @@ class _BatchNorm(_Running):
         held = self.running_mean, self.running_var
         training = self.training or self.running_mean is None and self.running_var is None
         running = held if not self.training or self.track_running_stats else (None, None)
-        return ops.batch_norm(input, *running, self.weight, self.bias, training, momentum, self.eps)
+        arguments = input, *running, self.weight, self.bias, training, momentum, self.eps
+        return ops.batch_norm_relu(*arguments, residual) if relu else ops.batch_norm(*arguments)
 
 
 class BatchNorm1d(_BatchNorm):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .. import ops
 from ..data import DataLoader
 from ..function import no_grad
+from ..models import training_loss
 from ..optim import SGD, CosineAnnealingLR
 from ..tensor import Tensor
 from .metrics import correct
@@ -74,8 +75,8 @@ def evaluate(net, images, labels):
 def compile_kernels(net, dataset, recipe):
     """Compute the gradients of a copy of the net once, so that what has to be compiled is, before a clock starts."""
     count = recipe.batch_size
-    logits = copy.deepcopy(net)(Tensor(dataset.normalize(dataset.train_images[:count])))
-    ops.cross_entropy(logits, Tensor(dataset.train_labels[:count])).backward()
+    output = copy.deepcopy(net)(Tensor(dataset.normalize(dataset.train_images[:count])))
+    training_loss(output, Tensor(dataset.train_labels[:count])).backward()
 
 
 def fit(net, dataset, recipe, seed):
@@ -100,8 +101,9 @@ def fit(net, dataset, recipe, seed):
         rate = optimizer.param_groups[0]["lr"]
         seen, total, hits = 0, 0.0, [0, 0]
         for step, (x, y) in enumerate(loader, 1):
-            logits = net(Tensor(x))
-            loss = ops.cross_entropy(logits, Tensor(y))
+            output = net(Tensor(x))
+            loss = training_loss(output, Tensor(y))
+            logits = output if isinstance(output, Tensor) else output.logits
             if not math.isfinite(loss.item()):
                 raise Diverged(
                     f"the loss is {loss.item()} at step {step} of epoch {epoch}: "

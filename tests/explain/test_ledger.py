@@ -41,15 +41,7 @@ def test_lenet_is_the_papers_table():
     assert [row.name for row in result.rows].count("relu") == 4
 
 
-def _marked(net):
-    """A published net as a parameter of the test; those that are still to be written must fail."""
-    label = " ".join([net.model, net.variant, *map(str, net.options)])
-    missing = net.model not in dl.models.MODELS or (net.model, net.variant) == ("lenet", "paper")
-    mark = pytest.mark.xfail(raises=ValueError, strict=True, reason="still to be written")
-    return pytest.param(net, id=label, marks=mark if missing else ())
-
-
-@pytest.mark.parametrize("figures", [_marked(net) for net in published.NETS])
+@pytest.mark.parametrize("figures", published.NETS, ids=lambda net: " ".join([net.model, net.variant, *net.options]))
 def test_published_figures(figures):
     net = dl.models.blank(figures.model, variant=figures.variant, **figures.options)
     result = ledger(net, figures.shape)

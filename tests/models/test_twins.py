@@ -1,0 +1,199 @@
+"""Every net and variant beside a twin in PyTorch (twins.py; torchvision's own where it is installed), same weights."""
+
+import numpy as np
+import pytest
+
+import minidl as dl
+from minidl import models, nn
+
+torch = pytest.importorskip("torch")
+import twins  # noqa: E402 (it needs torch)
+
+RES = {"width": 0.125, "num_classes": 7}
+SMALL = {**RES, "stem": "small"}
+
+# (name, variant, options, the twin, rows and columns of the images)
+CASES = [
+    ("lenet", "lecture", {}, lambda: twins.LeNet(), (32, 32)),
+    ("lenet", "lecture", {"image_size": 28}, lambda: twins.LeNet(padding=2), (28, 28)),
+    ("lenet", "paper", {}, lambda: twins.PaperLeNet(), (32, 32)),
+    *[("alexnet", v, {"width": 0.1, "num_classes": 7}, lambda v=v: twins.AlexNet(v, 7, 0.1), (99, 67))
+      for v in ("paper", "ungrouped", "torchvision")],
+    ("alexnet", "paper", {**SMALL, "width": 0.1}, lambda: twins.AlexNet("paper", 7, 0.1, "small"), (28, 32)),
+    *[("vgg", c, RES, lambda c=c: twins.VGG(c, 7, 0.125), (32, 40)) for c in ("A", "A-LRN", "B", "C", "D", "E")],
+    *[("vgg", c, {**RES, "batch_norm": True}, lambda c=c: twins.VGG(c, 7, 0.125, True), (64, 48))
+      for c in ("A", "B", "C", "D", "E")],
+    ("vgg11", "A", SMALL, lambda: twins.VGG("A", 7, 0.125, stem="small"), (28, 28)),
+    ("googlenet", "paper", RES, lambda: twins.GoogLeNet("paper", 7, 0.125), (64, 75)),
+    ("googlenet", "paper", RES, lambda: twins.GoogLeNet("paper", 7, 0.125), (224, 224)),
+    ("googlenet", "paper", {**RES, "batch_norm": True}, lambda: twins.GoogLeNet("paper", 7, 0.125, True), (96, 64)),
+    ("googlenet", "torchvision", RES, lambda: twins.GoogLeNet("torchvision", 7, 0.125), (96, 64)),
+    ("googlenet", "paper", SMALL, lambda: twins.GoogLeNet("paper", 7, 0.125, stem="small"), (28, 28)),
+    *[(f"resnet{d}", v, {**RES, "shortcut": way},
+       lambda d=d, c=c, v=v, way=way: twins.ResNet(c, 8, 7, way, d > 34, v == "paper"), (40, 33))
+      for d, c, vs, ways in (
+          (18, (2, 2, 2, 2), ("torchvision", "paper"), "ABC"), (34, (3, 4, 6, 3), ("paper",), "ABC"),
+          (50, (3, 4, 6, 3), ("torchvision", "paper"), "ABC"), (101, (3, 4, 23, 3), ("v1", "v1.5"), "B"),
+          (152, (3, 8, 36, 3), ("torchvision",), "B"),
+      ) for v in vs for way in ways
+      if not (d == 101 and v == "v1")],
+    ("resnet101", "paper", RES, lambda: twins.ResNet((3, 4, 23, 3), 8, 7, "B", True, True), (40, 33)),
+    *[(f"plain{d}", None, RES, lambda c=c: twins.ResNet(c, 8, 7, None), (40, 33))
+      for d, c in ((18, (2, 2, 2, 2)), (34, (3, 4, 6, 3)))],
+    ("resnet18", None, SMALL, lambda: twins.ResNet((2, 2, 2, 2), 8, 7, "B", imagenet=False), (28, 20)),
+    *[(f"resnet{d}", None, {"width": 0.5, "shortcut": way},
+       lambda d=d, way=way: twins.ResNet([d // 6] * 3, 8, 10, way, imagenet=False), (16, 13))
+      for d, way in ((20, "A"), (20, "B"), (20, "C"), (32, "A"), (44, "A"), (56, "A"), (110, "A"))],
+    *[(f"plain{d}", None, {"width": 0.5}, lambda d=d: twins.ResNet([d // 6] * 3, 8, 10, None, imagenet=False), (16, 13))
+      for d in (20, 56)],
+]  # fmt: skip
+IDS = [" ".join([n, v or "", *(f"{k}={o}" for k, o in options.items())]) for n, v, options, *_ in CASES]
+
+
+def pair(name, variant, options, make, dtype=np.float64):
+    """A net and its twin with the net's weights, biases and affine weights stirred, without dropout."""
+    dl.manual_seed(3)
+    net = models.create(name, variant, **options)
+    random = np.random.default_rng(4)
+    for parameter in net.parameters():
+        if parameter.ndim == 1:
+            parameter.data += 0.1 * random.standard_normal(parameter.shape).astype(np.float32)
+    for module in net.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    net = net.double() if dtype == np.float64 else net
+    return net, twin_of(net, make(), dtype)
+
+
+def twin_of(net, twin, dtype):
+    twin = twin.to(torch.float64 if dtype == np.float64 else torch.float32)
+    for module in twin.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    twin.load_state_dict({k: torch.tensor(v.numpy().copy()) for k, v in net.state_dict().items()}, strict=True)
+    return twin
+
+
+def step(net, twin, x, labels):
+    """[(name, ours, PyTorch's)] of logits, running statistics after the pass, and all gradients."""
+    output = net(dl.Tensor(x))
+    models.training_loss(output, dl.Tensor(labels)).backward()
+    expected = twin(torch.tensor(x))
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    output = output if isinstance(output, tuple) else (output,)
+    factors = (1.0, 0.3, 0.3)
+    target = torch.tensor(labels)
+    sum(f * torch.nn.functional.cross_entropy(y, target) for f, y in zip(factors, expected)).backward()  # noqa: B905
+    rows = [(f"logits {i}", a.data, b.detach().numpy()) for i, (a, b) in enumerate(zip(output, expected, strict=True))]
+    buffers = dict(twin.named_buffers())
+    rows += [(name, b.data, buffers[name].numpy()) for name, b in net.named_buffers() if name in buffers]
+    gradients = dict(twin.named_parameters())
+    return rows, [(name, p.grad.data, gradients[name].grad.numpy()) for name, p in net.named_parameters()]
+
+
+def images(size, dtype=np.float64, channels=3, count=4):
+    random = np.random.default_rng(5)
+    return random.standard_normal((count, channels, *size)).astype(dtype), random.integers(0, 7, count)
+
+
+@pytest.mark.parametrize(("name", "variant", "options", "make", "size"), CASES, ids=IDS)
+def test_float64_equals_the_twin(name, variant, options, make, size):
+    """Logits, running statistics and all gradients of a training step, then the logits of evaluation, to 1e-9."""
+    net, twin = pair(name, variant, options, make)
+    x, labels = images(size, channels=net.in_channels)
+    rows, gradients = step(net.train(), twin.train(), x, labels)
+    for what, a, b in rows + gradients:
+        scale = np.abs(b).max() if b.size else 1.0
+        # A bias before batch norm has no gradient but rounding: hold it to the scale of its layer's weights.
+        if what.endswith("conv.bias") or what.endswith(".bias") and scale < 1e-10:
+            scale = max(scale, 1e-3)
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * scale, err_msg=what)
+    assert {n for n, *_ in gradients} == {n for n, _ in twin.named_parameters()}
+    net.eval(), twin.eval()
+    with torch.no_grad(), dl.no_grad():
+        a, b = net(dl.Tensor(x)).data, twin(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
+
+
+FLOAT32 = [c for c in CASES if c[0] in ("lenet", "alexnet", "vgg", "googlenet", "resnet20", "resnet50", "resnet18")]
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "options", "make", "size"),
+    FLOAT32,
+    ids=[i for i, c in zip(IDS, CASES) if c in FLOAT32],  # noqa: B905
+)
+def test_float32_is_as_near_to_float64_as_pytorch_is(name, variant, options, make, size):
+    """Logits to 1e-3; no gradient more than ten times as far from the float64 one as PyTorch's float32 gradient.
+
+    Where a value lies within rounding of a kink (of ReLU, or a tie of max pooling), it is chance which side a float32
+    run takes, and either side is far from the other. So PyTorch runs several times, on images that differ by their last
+    bit, and its worst run counts.
+    """
+    net, twin = pair(name, variant, options, make)
+    x, labels = images(size, channels=net.in_channels)
+    x = x.astype(np.float32).astype(np.float64)
+    for parameter in net.parameters():
+        parameter.data[...] = parameter.data.astype(np.float32)
+    twin = twin_of(net, make(), np.float64)
+    state = {k: v.data.copy() for k, v in net.state_dict().items()}
+    truth = {n: b for n, _, b in step(net, twin, x, labels)[1]}
+    net = net.float()
+    random, worst = np.random.default_rng(7), dict.fromkeys(truth, 0.0)
+    for run in range(4):
+        net.load_state_dict(state)  # the running statistics as before
+        net.zero_grad()
+        x32 = x.astype(np.float32)
+        near = np.nextafter(x32, random.choice((-np.inf, np.inf), x.shape).astype(np.float32)) if run else x32
+        found = step(net, twin_of(net, make(), np.float32), near, labels)
+        rows, gradients = found if run == 0 else (rows, gradients)
+        worst = {n: max(worst[n], np.abs(b - truth[n]).max()) for n, _, b in found[1]}
+    for what, a, b in rows:
+        if what.startswith("logits"):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max(), err_msg=what)
+    for what, a, _ in gradients:
+        ours, theirs = np.abs(a - truth[what]).max(), worst[what]
+        assert ours <= 10 * theirs, f"{what}: {ours:.2e} from the truth, PyTorch's {theirs:.2e}"
+
+
+TORCHVISION = [
+    ("alexnet", "torchvision", {}, "alexnet", 224), ("googlenet", "torchvision", {}, "googlenet", 224),
+    *[(n, "torchvision", {}, n, 64) for n in ("vgg11", "vgg16", "resnet18", "resnet34", "resnet50", "resnet101")],
+    *[(n, None, {"batch_norm": True}, f"{n}_bn", 64) for n in ("vgg13", "vgg19")], ("resnet152", None, {}, "resnet152", 64),
+]  # fmt: skip
+
+
+def _torchvision():
+    try:
+        import torchvision
+    except (ImportError, RuntimeError) as error:  # RuntimeError: built for another PyTorch
+        pytest.skip(f"torchvision: {error}")
+    return torchvision
+
+
+@pytest.mark.parametrize(("name", "variant", "options", "theirs", "size"), TORCHVISION)
+def test_torchvisions_weights_load_unchanged(name, variant, options, theirs, size, tmp_path):
+    """Through a safetensors file, and the logits are torchvision's."""
+    torchvision = _torchvision()
+    safetensors = pytest.importorskip("safetensors.torch")
+    torch.manual_seed(0)
+    arguments = {"init_weights": False} if name in ("googlenet",) or name.startswith("vgg") else {}
+    twin = getattr(torchvision.models, theirs)(weights=None, **arguments).eval()
+    safetensors.save_file(twin.state_dict(), tmp_path / "weights.safetensors")
+    net = models.blank(name, variant=variant, **options)
+    net.load_state_dict(dl.load(tmp_path / "weights.safetensors"))
+    x = np.random.default_rng(6).standard_normal((2, 3, size, size)).astype(np.float32)
+    with torch.no_grad(), dl.no_grad():
+        a, b = net.eval()(dl.Tensor(x)).data, twin(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max())
+
+
+def test_googlenets_transform_of_the_input():
+    torchvision = _torchvision()
+    twin = torchvision.models.googlenet(weights=None, init_weights=False, transform_input=True).eval()
+    net = models.blank("googlenet", variant="torchvision", transform_input=True)
+    net.load_state_dict({k: v.numpy() for k, v in twin.state_dict().items()})
+    x = np.random.default_rng(6).standard_normal((2, 3, 64, 64)).astype(np.float32)
+    with torch.no_grad(), dl.no_grad():
+        a, b = net.eval()(dl.Tensor(x)).data, twin(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max())
