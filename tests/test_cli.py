@@ -284,7 +284,7 @@ def test_summary_prints_layers_totals_and_what_is_published(tmp_path):
 def test_summary_of_other_classes_and_channels():
     process = minidl("summary", "lenet", "--classes", 4, "--channels", 3)
     assert process.returncode == 0
-    assert "published: figures for images of 1×32×32" in process.stdout
+    assert "published: figures for images of 1×32×32 and 10 classes" in process.stdout
     (total,) = [line.split() for line in process.stdout.splitlines() if line.startswith("total ")]
     assert total[1] == f"{61706 + 2 * 6 * 25 - 6 * 85:,}"
 

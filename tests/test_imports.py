@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "ops": {"autograd", "views", "function", "tensor", "kernels", "random"},
     "nn": {"function", "tensor", "ops", "random"},
     "optim": {"kernels", "tensor"},
-    "models": {"nn", "ops", "serialization"},
+    "models": {"nn", "ops", "random", "serialization", "tensor"},
     "trace": {"function", "tensor"},
     "onnx": {"serialization", "tensor", "trace"},
 }

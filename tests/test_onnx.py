@@ -310,7 +310,7 @@ def test_the_file_counts_what_the_net_has(tmp_path):
     }
 
 
-NETS = [
+PUBLISHED = [
     ("lenet", "lecture", {}, (1, 32, 32)), ("lenet", "paper", {"image_size": 28}, (1, 28, 28)),
     *[("alexnet", v, {"width": 0.05}, (3, 99, 70)) for v in ("paper", "ungrouped", "torchvision")],
     *[("vgg", c, {"width": 0.05}, (3, 40, 33)) for c in ("A", "A-LRN", "B", "C", "D", "E")],
@@ -327,7 +327,7 @@ NETS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "variant", "options", "shape"), NETS, ids=[f"{n} {v}" for n, v, *_ in NETS])
+@pytest.mark.parametrize(("name", "variant", "options", "shape"), PUBLISHED, ids=[f"{n} {v}" for n, v, *_ in PUBLISHED])
 def test_every_net(name, variant, options, shape, tmp_path):
     dl.manual_seed(0)
     net = dl.models.create(name, variant, num_classes=7 if name != "lenet" else 10, **options)

@@ -31,15 +31,13 @@ def summary(model, variant, options, size, batch, classes, channels, training, j
         known = published.find(model, variant, **options)
         shape = image_shape(model, variant, options, size, channels)
         net = models.blank(model, variant=variant, num_classes=classes, in_channels=channels, **options)
-        if known and (known.shape != shape or known.classes != (classes or known.classes)):
-            known = None
         result = ledger(net, shape, batch, training)
         if json_file:
             content = {"model": model, "variant": variant or (known.variant if known else None), "options": options}
             content.update(result.as_dict())
             content["published"] = _published_as_dict(known, model)
             atomic_write(json_file, lambda path: _write(path, content))
-    click.echo("\n".join([*table(result), "", *_beside(result, known, model)]))
+    click.echo("\n".join([*table(result), "", *_beside(result, known, model, classes)]))
 
 
 def table(result):
@@ -70,10 +68,12 @@ def table(result):
     ]  # fmt: skip
 
 
-def _beside(result, known, model):
+def _beside(result, known, model, classes):
     """The published figures in lines of their own, and why they differ."""
     if known is None:
-        return ["published: nothing for this form of the net, these images and classes"]
+        return ["published: nothing for this form of the net"]
+    if (known.shape, known.classes) != (result.input_shape, classes or known.classes):
+        return [f"published: figures for images of {'×'.join(map(str, known.shape))} and {known.classes:,} classes"]
     used = sum(row.parameters for row in result.rows if row.ran)
     counted = f"{result.parameters:,}" + (f" ({used:,} of them run)" if used != result.parameters else "")
     expected = f"{known.parameters:,}"

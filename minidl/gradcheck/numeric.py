@@ -65,7 +65,10 @@ class Line:
             slope = np.where(ahead == behind, 0.0, (ahead - behind) / width)
             bend = np.where((ahead == here) & (behind == here), 0.0, (ahead - 2 * here + behind) / (width / 2))
             slope, bend = (np.where(np.isfinite(here), part, 0.0) for part in (slope, bend))  # no derivative there
-            size = np.where((ahead == behind) & (ahead == here), 0.0, np.abs(ahead) + np.abs(behind))
+            still = (ahead == behind) & (ahead == here)
+            # If not a bit of any output moves, the slope is zero or less than rounding shows: a bias before batch norm.
+            sure = ~np.isfinite(here) if still.all() else still
+            size = np.where(sure, 0.0, np.abs(ahead) + np.abs(behind))
             noise = np.nan_to_num(self.problem.precision * size / abs(width))
         return Row(width / 2, slope, bend, noise)
 

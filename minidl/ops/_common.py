@@ -182,7 +182,7 @@ def pooled_size(name, size, kernel_size, stride, padding, dilation, ceil_mode):
         count = (room + s - 1 if ceil_mode else room) // s + 1
         if ceil_mode and (count - 1) * s >= n + p:  # the last window must start inside the image or its left border
             count -= 1
-        if room < 0 or count < 1:
+        if count < 1:
             raise ValueError(
                 f"{name}: a window of {kernel_size[0]}×{kernel_size[1]} (dilation {dilation}) does not fit the input's "
                 f"{size[0]}×{size[1]} pixels with padding {padding}"

@@ -1,4 +1,4 @@
-"""What holds for every net: it learns 64 real digits by heart, its gradients are the numerical ones, its mistakes speak."""
+"""What holds for every net: it learns 64 digits by heart, its gradients are the numerical ones, mistakes speak."""
 
 import numpy as np
 import pytest
@@ -8,24 +8,25 @@ from minidl import models, nn
 
 TINY = {"width": 0.03, "num_classes": 3}
 SMALL = {**TINY, "stem": "small"}
-# (name, variant, options, the image's rows and columns): little nets, each of every kind of block and layer
+# (name, variant, options, rows and columns of the image, entries per parameter): little, each kind of block and layer
 GRADCHECKED = [
-    ("lenet", "lecture", {"width": 0.3, "num_classes": 3}, (32, 32)),
-    ("lenet", "paper", {}, (32, 32)),
-    ("alexnet", "paper", {"width": 0.02, "num_classes": 3}, (67, 67)),
-    ("alexnet", "ungrouped", {"width": 0.02, "num_classes": 3, "stem": "small"}, (15, 17)),
-    ("alexnet", "torchvision", {"width": 0.02, "num_classes": 3}, (63, 65)),
-    ("vgg", "A-LRN", TINY, (32, 33)),
-    ("vgg", "C", SMALL, (16, 17)),
-    ("vgg11", "A", {**SMALL, "batch_norm": True}, (32, 33)),
-    ("googlenet", "paper", TINY, (31, 33)),
-    ("googlenet", "torchvision", SMALL, (32, 34)),
-    ("resnet18", "paper", {**SMALL, "shortcut": "A"}, (16, 18)),
-    ("resnet34", "paper", {**TINY, "shortcut": "C"}, (40, 33)),
-    ("resnet50", "torchvision", TINY, (40, 33)),
-    ("resnet50", "paper", {**SMALL, "shortcut": "B"}, (16, 18)),
-    ("plain18", None, SMALL, (16, 18)),
-    ("resnet20", None, {"width": 0.2}, (10, 12)),
+    ("lenet", "lecture", {"width": 0.3, "num_classes": 3}, (32, 32), 16),
+    ("lenet", "paper", {}, (32, 32), 16),
+    ("alexnet", "paper", {"width": 0.02, "num_classes": 3}, (67, 67), 16),
+    ("alexnet", "ungrouped", {"width": 0.02, "num_classes": 3, "stem": "small"}, (15, 17), 16),
+    ("alexnet", "torchvision", {"width": 0.02, "num_classes": 3}, (63, 65), 16),
+    ("vgg", "A-LRN", TINY, (32, 33), 8),
+    ("vgg", "C", SMALL, (16, 17), 8),
+    ("vgg11", "A", {**SMALL, "batch_norm": True}, (32, 33), 8),
+    ("vgg19", "E", SMALL, (16, 17), 4),
+    ("googlenet", "paper", TINY, (31, 33), 2),
+    ("googlenet", "torchvision", {**SMALL, "width": 0.06}, (32, 34), 1),
+    ("resnet18", "paper", {**SMALL, "shortcut": "A"}, (16, 18), 4),
+    ("resnet34", "paper", {**SMALL, "shortcut": "C"}, (9, 10), 1),
+    ("resnet50", "torchvision", TINY, (40, 33), 1),
+    ("resnet50", "paper", {**SMALL, "shortcut": "B"}, (9, 10), 1),
+    ("plain18", None, SMALL, (16, 18), 4),
+    ("resnet20", None, {"width": 0.2}, (10, 12), 4),
 ]
 IDS = [" ".join(filter(None, (name, variant))) + f" {i}" for i, (name, variant, *_) in enumerate(GRADCHECKED)]
 
@@ -43,9 +44,10 @@ class Seeded(nn.Module):
         return tuple(output) if isinstance(output, tuple) else output
 
 
-@pytest.mark.parametrize(("name", "variant", "options", "size"), GRADCHECKED, ids=IDS)
-def test_gradients_are_the_numerical_ones(name, variant, options, size):
-    """In training, with batch statistics and dropout: eight elements of every parameter and of the image."""
+@pytest.mark.filterwarnings("ignore::minidl.gradcheck.report.GradcheckWarning")  # constant weights, equal extents
+@pytest.mark.parametrize(("name", "variant", "options", "size", "entries"), GRADCHECKED, ids=IDS)
+def test_gradients_are_the_numerical_ones(name, variant, options, size, entries):
+    """In training, with batch statistics and dropout: some entries of every parameter and of the image."""
     dl.manual_seed(1)
     net = models.create(name, variant, **options).double()
     random = np.random.default_rng(2)
@@ -53,13 +55,14 @@ def test_gradients_are_the_numerical_ones(name, variant, options, size):
         if parameter.ndim == 1:  # biases of zero leave many ReLUs at their kink where an image's border is zero
             parameter.data += 0.1 * random.standard_normal(parameter.shape)
     x = random.standard_normal((3, net.in_channels, *size))
-    assert dl.gradcheck(Seeded(net), [x], max_entries=8, check_layouts=False)
+    assert dl.gradcheck(Seeded(net), [x], max_entries=entries, check_layouts=False)
 
 
+@pytest.mark.filterwarnings("ignore::minidl.gradcheck.report.GradcheckWarning")
 def test_a_wrong_gradient_inside_a_net_is_found(monkeypatch):
     """The check above can fail."""
     dl.manual_seed(1)
-    net = models.create("resnet20", width=0.2).double()
+    net = models.create("resnet20", width=0.1).double()
     backward = dl.ops.conv2d.__globals__["Conv2dWeightGrad"].forward
 
     def wrong(ctx, *args):
@@ -68,40 +71,35 @@ def test_a_wrong_gradient_inside_a_net_is_found(monkeypatch):
     monkeypatch.setattr(dl.ops.conv2d.__globals__["Conv2dWeightGrad"], "forward", staticmethod(wrong))
     x = np.random.default_rng(2).standard_normal((3, 3, 10, 12))
     with pytest.raises(dl.GradcheckError):
-        dl.gradcheck(Seeded(net), [x], max_entries=8, check_layouts=False)
+        dl.gradcheck(Seeded(net), [x], max_entries=1, check_layouts=False)
 
 
-# (name, variant, options, learning rate): wide enough to learn
-LEARNERS = [
-    ("lenet", "lecture", {}, 0.02),
-    ("lenet", "paper", {}, 0.002),
-    ("alexnet", "paper", {"stem": "small", "width": 0.15}, 0.02),
-    ("alexnet", "ungrouped", {"stem": "small", "width": 0.15}, 0.02),
-    ("alexnet", "torchvision", {"stem": "small", "width": 0.15}, 0.02),
-    *[("vgg", config, {"stem": "small", "width": 0.1}, 0.02) for config in ("A", "A-LRN", "B", "C", "D", "E")],
-    ("vgg16", None, {"stem": "small", "width": 0.1, "batch_norm": True}, 0.02),
-    ("googlenet", "paper", {"stem": "small", "width": 0.15}, 0.02),
-    ("googlenet", "torchvision", {"stem": "small", "width": 0.15}, 0.05),
-    ("resnet18", "paper", {"stem": "small", "width": 0.15, "shortcut": "A"}, 0.05),
-    ("resnet34", None, {"stem": "small", "width": 0.15}, 0.05),
-    ("resnet50", "paper", {"stem": "small", "width": 0.15}, 0.05),
-    ("resnet50", "torchvision", {"stem": "small", "width": 0.15}, 0.05),
-    ("resnet20", None, {}, 0.05),
-    ("resnet56", None, {"width": 0.5}, 0.05),
-    ("plain20", None, {}, 0.05),
+LEARNERS = [  # wide enough to learn
+    ("lenet", "lecture", {}),
+    ("lenet", "paper", {}),
+    *[("alexnet", v, {"stem": "small", "width": 0.15}) for v in ("paper", "ungrouped", "torchvision")],
+    *[("vgg", config, {"stem": "small", "width": 0.1}) for config in ("A", "A-LRN", "B", "C", "D", "E")],
+    ("vgg16", None, {"stem": "small", "width": 0.1, "batch_norm": True}),
+    *[("googlenet", v, {"stem": "small", "width": 0.1}) for v in ("paper", "torchvision")],
+    ("resnet18", "paper", {"stem": "small", "width": 0.1, "shortcut": "A"}),
+    ("resnet34", None, {"stem": "small", "width": 0.1}),
+    *[("resnet50", v, {"stem": "small", "width": 0.1}) for v in ("paper", "torchvision")],
+    ("resnet20", None, {"width": 0.5}),
+    ("resnet56", None, {"width": 0.25}),
+    ("plain20", None, {"width": 0.5}),
 ]
 
 
 @pytest.mark.parametrize(
-    ("name", "variant", "options", "lr"), LEARNERS, ids=[f"{n} {v or ''} {i}" for i, (n, v, *_) in enumerate(LEARNERS)]
+    ("name", "variant", "options"), LEARNERS, ids=[f"{n} {v or ''} {i}" for i, (n, v, *_) in enumerate(LEARNERS)]
 )
-def test_64_digits_are_learnt_by_heart(name, variant, options, lr):
-    """To no error in evaluation mode, with dropout on in training; steps of SGD with momentum on all 64."""
+def test_64_digits_are_learnt_by_heart(name, variant, options):
+    """To no error in evaluation mode, with dropout on in training; steps of Adam on all 64."""
     digits = dl.data.load("digits")
     x, labels = digits.normalize(digits.train_images[:64]), digits.train_labels[:64]
     dl.manual_seed(0)
     net = models.create(name, variant, num_classes=10, in_channels=1, **options)
-    optimizer = dl.optim.SGD(net.parameters(), lr, momentum=0.9)
+    optimizer = dl.optim.Adam(net.parameters(), 2e-3)
     images, targets = dl.Tensor(x), dl.Tensor(labels)
     wrong = 64
     for step in range(400):
@@ -109,7 +107,7 @@ def test_64_digits_are_learnt_by_heart(name, variant, options, lr):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if step % 10 == 9:
+        if step % 5 == 4:
             net.eval()
             with dl.no_grad():
                 wrong = int((net(images).data.argmax(1) != labels).sum())
@@ -153,9 +151,7 @@ def test_images_of_other_sizes(name, options, size):
 def test_the_least_size_is_named_and_is_enough(name, options, least):
     net = models.create(name, num_classes=3, width=0.03, **options)
     for size in ((least - 1, least), (least, least - 1)):
-        with pytest.raises(
-            ValueError, match=rf"images must be \(N, 3, H, W\) with H and W at least {least}, got shape"
-        ):
+        with pytest.raises(ValueError, match=rf"\(N, 3, H, W\) with H and W at least {least}, got shape"):
             net(dl.Tensor(np.zeros((2, 3, *size), np.float32)))
     assert net.eval()(dl.Tensor(np.zeros((2, 3, least, least), np.float32))).shape == (2, 3)
 

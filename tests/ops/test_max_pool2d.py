@@ -19,6 +19,7 @@ CASES = {
     "overlapping": ((2, 3, 7, 9), 3, 2, 0, 1, False),
     "overlapping, ceil_mode": ((2, 3, 8, 10), 3, 2, 0, 1, True),
     "overlapping, padding": ((2, 3, 7, 8), 3, 2, 1, 1, False),
+    "greater than the image, ceil_mode": ((2, 3, 2, 2), 3, 2, 0, 1, True),
     "padding, ceil_mode": ((2, 2, 6, 8), 3, 2, 1, 1, True),
     "a last window that starts in the border": ((1, 2, 5, 5), 2, 2, 1, 1, True),
     "stride 1": ((1, 2, 4, 5), (2, 3), 1, (1, 0), 1, False),
