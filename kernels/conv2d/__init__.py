@@ -7,15 +7,17 @@
     gx, gw, gy                      gradients, shaped as x, w, y
 
 stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous and of one dtype. The last argument is
-written. reference.py has the formula; direct.py is the numba form, scatter.py another one of input_grad where
-there are few channels, pointwise.py one for 1×1 kernels.
+written. reference.py has the formula; direct.py is the numba form, winograd.py one of fewer multiplications for 3×3 and
+5×5 kernels, pointwise.py one for 1×1 kernels, scatter.py one of input_grad where there are few channels.
 """
+
+from contextlib import contextmanager
 
 import numpy as np
 
 from .._kernel import Kernel
 from .._tile import tile_width
-from . import direct, pointwise, reference, scatter
+from . import direct, pointwise, reference, scatter, winograd
 
 # (N, H, W, C, O, KH, KW, stride, padding, dilation, groups): pairwise distinct sizes, so that no transpose hides.
 _CASES = [
@@ -100,10 +102,34 @@ def _nanoseconds(weights, pixels):
 # What follows is the one place that chooses an algorithm. Figures: the time of the direct form over that of the chosen.
 
 
+_exact = False
+
+
+@contextmanager
+def exact_convolution():
+    """Within the block, convolutions are sums of products as their formula says, without Winograd's algorithm.
+
+    For float32: Winograd's rounding errors are about those of the plain sum, but they are others
+    (docs/performance.md). It holds for the whole process.
+    """
+    global _exact
+    before, _exact = _exact, True
+    try:
+        yield
+    finally:
+        _exact = before
+
+
+def _winograd(w, y, stride, dilation, groups):
+    return not _exact and winograd.fits(w, y, stride, dilation, groups)
+
+
 def _forward(x, w, bias, stride, padding, dilation, groups, y):
     # 1×1: 1.0 to 1.6 for one image, 0.75 to 1.1 for several.
     if len(x) == 1 and pointwise.fits(w, stride, padding, groups):
         pointwise.forward(x, w, bias, y)
+    elif _winograd(w, y, stride, dilation, groups):
+        winograd.forward(x, w, bias, padding, False, y)
     else:
         direct.forward(x, w, bias, stride, padding, dilation, groups, y)
 
@@ -115,12 +141,21 @@ def input_grad_onto(start, gy, w, stride, padding, dilation, groups, gx):
         scatter.input_grad(start, gy, w, stride, padding, dilation, gx)
     elif pointwise.fits(w, stride, padding, groups):  # 1.05 to 1.6; 1.1 to 4.9 for one image
         pointwise.input_grad(start, gy, w, gx)
+    elif _winograd(w, gx, stride, dilation, groups) and max(padding) < len(w):
+        winograd.input_grad(start, gy, w, padding, gx)
     else:
         direct.input_grad(start, gy, w, stride, padding, dilation, groups, gx)
 
 
 def _input_grad(gy, w, stride, padding, dilation, groups, gx):
     input_grad_onto(np.zeros(gx.shape[3], gx.dtype), gy, w, stride, padding, dilation, groups, gx)
+
+
+def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
+    if _winograd(gw, gy, stride, dilation, groups):
+        winograd.weight_grad(x, gy, padding, gw)
+    else:
+        direct.weight_grad(x, gy, stride, padding, dilation, groups, gw)
 
 
 forward = Kernel(
@@ -144,7 +179,7 @@ input_grad = Kernel(
 weight_grad = Kernel(
     "conv2d.weight_grad",
     reference=reference.weight_grad,
-    cpu=direct.weight_grad,
+    cpu=_weight_grad,
     samples=_weight_grad_samples,
     nanoseconds=lambda x, gy, stride, padding, dilation, groups, gw: _nanoseconds(gw, gy),
     workload=_workloads(_weight_grad_samples),

@@ -1,0 +1,131 @@
+"""Small constant matrices on both sides of a block, for every channel at once: the transforms of Winograd's convolution.
+
+    y[i, j] = sum over a, b of m[i, a] * x[a, b] * m[j, b]       x[a, b] and y[i, j] are runs of channels
+
+Each matrix becomes straight-line vector instructions: zeros vanish, ones become additions, and two rows that differ only
+in the sign of some columns (points p and -p) share their two partial sums. As loops over an array of coefficients it
+would be a multiplication for each, five times as many.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ._tile import VECTOR_BYTES
+
+
+def transform(matrix):
+    """A function for numba: transform(kind, lanes, x, x_row, x_column, y, y_row, y_column) of one vector of channels.
+
+    kind is any scalar of the dtype, lanes how many channels of the vector exist; x and y are addresses in bytes of
+    their first elements, strides count elements.
+    """
+
+    @intrinsic
+    def apply(context, kind, lanes, x, x_row, x_column, y, y_row, y_column):
+        def emit(context, builder, signature, args):
+            _emit(builder, kind.bitwidth, matrix, args[1:], None)
+            return context.get_dummy_value()
+
+        return types.void(kind, *[types.intp] * 7), emit
+
+    return apply
+
+
+def transform_and_finish(matrix):
+    """As transform, and to each result is added the vector at address `start`, and what is less than `least` becomes it.
+
+    transform(kind, lanes, x, x_row, x_column, y, y_row, y_column, start, least): with least 0 a ReLU, with -inf none.
+    """
+
+    @intrinsic
+    def apply(context, kind, lanes, x, x_row, x_column, y, y_row, y_column, start, least):
+        def emit(context, builder, signature, args):
+            _emit(builder, kind.bitwidth, matrix, args[1:8], args[8:])
+            return context.get_dummy_value()
+
+        return types.void(kind, *[types.intp] * 8, kind), emit
+
+    return apply
+
+
+def _emit(builder, bits, matrix, args, finish):
+    count, x, x_row, x_column, y, y_row, y_column = args
+    lanes, align = VECTOR_BYTES * 8 // bits, bits // 8
+    real = ir.FloatType() if bits == 32 else ir.DoubleType()
+    vector, mask_type = ir.VectorType(real, lanes), ir.VectorType(ir.IntType(1), lanes)
+    i32, i64 = ir.IntType(32), ir.IntType(64)
+
+    def declare(name, result, *arguments):
+        return cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(result, arguments), f"llvm.{name}.v{lanes}f{bits}"
+        )
+
+    fma = declare("fmuladd", vector, vector, vector, vector)
+    masked_load = declare("masked.load", vector, vector.as_pointer(), i32, mask_type, vector)
+    masked_store = declare("masked.store", ir.VoidType(), vector, vector.as_pointer(), i32, mask_type)
+
+    def splat(value):
+        undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+        one = builder.insert_element(undefined, value, i32(0))
+        return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, lanes), [0] * lanes))
+
+    def constant(number):
+        return ir.Constant(vector, [float(number)] * lanes)
+
+    def at(start, *steps):
+        """The address of an element: strides times whole numbers further on."""
+        pointer = builder.inttoptr(start, real.as_pointer())
+        for stride, times in steps:
+            pointer = builder.gep(pointer, [builder.mul(stride, i64(times))])
+        return builder.bitcast(pointer, vector.as_pointer())
+
+    inside = builder.icmp_signed("<", ir.Constant(ir.VectorType(i64, lanes), list(range(lanes))), splat(count))
+
+    def load(pointer):
+        return builder.call(masked_load, [pointer, i32(align), inside, constant(0)])
+
+    def total(terms):
+        """The sum of coefficient * value."""
+        result = None
+        for coefficient, value in sorted(terms, key=lambda term: abs(term[0]) != 1):  # additions first
+            if result is None:
+                result = value if coefficient == 1 else builder.fmul(constant(coefficient), value)
+            elif abs(coefficient) == 1:
+                result = (builder.fadd if coefficient == 1 else builder.fsub)(result, value)
+            else:
+                result = builder.call(fma, [constant(coefficient), value, result])
+        return constant(0) if result is None else result
+
+    def times(values):
+        """The matrix times a vector of values."""
+        results = [None] * len(matrix)
+        for i, row in enumerate(matrix):
+            if results[i] is not None:
+                continue
+            terms = [(c, v) for c, v in zip(row, values, strict=True) if c]
+            for k in range(i + 1, len(matrix)):
+                other = [c for c, own in zip(matrix[k], row, strict=True) if own]
+                mirrored = all(abs(a) == abs(b) for a, b in zip(matrix[k], row, strict=True))
+                same = [t for t, c in zip(terms, other, strict=True) if t[0] == c]
+                if mirrored and 0 < len(same) < len(terms):
+                    even, odd = total(same), total([t for t, c in zip(terms, other, strict=True) if t[0] != c])
+                    results[i], results[k] = builder.fadd(even, odd), builder.fsub(even, odd)
+                    break
+            else:
+                results[i] = total(terms)
+        return results
+
+    size = len(matrix[0])
+    columns = [
+        times([load(at(x, (x_row, a), (x_column, b))) for a in range(size)]) for b in range(size)
+    ]  # columns[b][i]
+    if finish:
+        start, least = load(at(finish[0])), splat(finish[1])
+    for i in range(len(matrix)):
+        for j, value in enumerate(times([column[i] for column in columns])):
+            if finish:
+                value = builder.fadd(value, start)
+                value = builder.select(builder.fcmp_ordered("<", value, least), least, value)  # NaN stays
+            builder.call(masked_store, [value, at(y, (y_row, i), (y_column, j)), i32(align), inside])
