@@ -48,25 +48,29 @@ def measure(name, label, wanted=FORMS, dtype="float32", rounds=7, threads=None, 
             if form == "pytorch" and not _has_peer(name):
                 continue
             started = harness.Competitor(form, forms.__file__, form, name, label, dtype, threads=threads, cache=cache)
-            stack.callback(started.close)
-            competitors.append(started)
+            competitors.append(stack.enter_context(started))
         times = {c.name: max(1, min(1000, int(_TURN / min(c.run(2))))) for c in competitors}
         seconds = harness.compare(competitors, rounds, times)
     facts = next((c.notes for c in competitors if "bytes" in c.notes), None) or _facts(name, label, dtype)
     row = {"kernel": name, "workload": label, **{key: facts[key] for key in ("arrays", "flops", "bytes")}}
-    floor = row["flops"] / ceilings[0] / 1e9, row["bytes"] / ceilings[1] / 1e9  # seconds that the machine needs
-    row["bound"] = "arithmetic" if floor[0] > floor[1] else "memory"
+    floor, row["bound"] = roofline(row["flops"], row["bytes"], ceilings)
     row["forms"] = {}
     for c in competitors:
         median, least, greatest = (s * c.notes.get("scale", 1) for s in seconds[c.name])
         row["forms"][c.name] = {
             "seconds": median, "least": least, "greatest": greatest, "estimated": "scale" in c.notes,
-            "gflops": row["flops"] / median / 1e9, "gbytes": row["bytes"] / median / 1e9, "share": max(floor) / median,
+            "gflops": row["flops"] / median / 1e9, "gbytes": row["bytes"] / median / 1e9, "share": floor / median,
             **({key: c.notes[key] for key in ("compile_seconds", "format") if key in c.notes}),
         }  # fmt: skip
     both = {"cpu", "pytorch"} <= row["forms"].keys()
     row["ratio_to_pytorch"] = row["forms"]["pytorch"]["seconds"] / row["forms"]["cpu"]["seconds"] if both else None
     return row
+
+
+def roofline(flops, size, ceilings):
+    """(seconds that the machine needs at least, which ceiling it is that binds) for operations and bytes."""
+    arithmetic, memory = flops / ceilings[0] / 1e9, size / ceilings[1] / 1e9
+    return max(arithmetic, memory), "arithmetic" if arithmetic > memory else "memory"
 
 
 def _has_peer(name):
