@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from ..explain.ledger import ledger
 from ..models import blank
-from . import harness, steps
+from . import harness, picture, steps
 from .kernels import roofline
 
 PEERS = {"torch": "PyTorch", "onnxruntime": "onnxruntime"}
@@ -120,6 +120,21 @@ def best_of(forms, peer):
     """(form, its figures) of the fastest mode of one of PEERS; None where it did not run."""
     modes = [item for item in forms.items() if item[0].startswith(PEERS[peer])]
     return min(modes, key=lambda item: item[1]["seconds"], default=None)
+
+
+def draw(rows, file, title):
+    """A net's training step and inference a line each: the share of the ceiling, and the ratio to the best peer."""
+    lines = [(row["model"], work, row[work]) for row in rows for work in WORK]
+    shares = {OURS: ("#2a6fdb", {i: figures["forms"][OURS]["share"] for i, (*_, figures) in enumerate(lines)})}
+    for peer, colour in zip(PEERS, ("#e08a2e", "#9aa0a6"), strict=True):
+        best = {i: best_of(figures["forms"], peer) for i, (*_, figures) in enumerate(lines)}
+        shares[PEERS[peer]] = colour, {i: found[1]["share"] for i, found in best.items() if found}
+    ratios = {i: figures["ratio"] for i, (*_, figures) in enumerate(lines) if figures["ratio"]}
+    labels = (
+        "share of the matrix product's GFLOP/s, of the direct form's operations",
+        "best peer's time / minidl's: right of 1 minidl is faster",
+    )
+    picture.draw([f"{name} {WORK[work]}" for name, work, _ in lines], shares, ratios, labels, title, file)
 
 
 def _modes(compiled):
