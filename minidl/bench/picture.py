@@ -33,7 +33,7 @@ def draw(titles, shares, ratios, labels, title, file):
         colours = ["#2e9e5b" if v >= 1 else "#d04a3a" for v in values]
         right.barh(list(ratios), [v - 1 for v in values], 0.6, left=1, color=colours)
         right.set_xscale("log", base=2)
-        right.set_xlim(min(0.45, min(values) / 1.6), max(2.2, max(values) * 1.6))
+        right.set_xlim(min(0.45, min(values) / 2), max(2.2, max(values) * 2))
         right.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
         for place, value in ratios.items():
             right.annotate(f"{value:.2f}", (value, place), (4 if value >= 1 else -4, 0), textcoords="offset points",
