@@ -19,7 +19,7 @@ _REST = 0.05  # seconds between turns, for spinning threads to fall asleep
 
 
 class Competitor:
-    """A process that builds `function(*arguments)` of a file and runs it on demand.
+    """A process that builds `function(*arguments)` of a file and runs it on demand; it ends with a with block.
 
     The function returns a callable, or (callable, notes): what it found out while it was building.
 
@@ -49,6 +49,12 @@ class Competitor:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
 
     def _answer(self):
         line = self._process.stdout.readline()

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..kernels import KERNELS
-from . import forms, harness
+from . import forms, harness, picture
 
 FORMS = "cpu", "reference", "pytorch"
 _TURN = 0.1  # seconds of a competitor's turn, at least one run
@@ -48,25 +48,29 @@ def measure(name, label, wanted=FORMS, dtype="float32", rounds=7, threads=None, 
             if form == "pytorch" and not _has_peer(name):
                 continue
             started = harness.Competitor(form, forms.__file__, form, name, label, dtype, threads=threads, cache=cache)
-            stack.callback(started.close)
-            competitors.append(started)
+            competitors.append(stack.enter_context(started))
         times = {c.name: max(1, min(1000, int(_TURN / min(c.run(2))))) for c in competitors}
         seconds = harness.compare(competitors, rounds, times)
     facts = next((c.notes for c in competitors if "bytes" in c.notes), None) or _facts(name, label, dtype)
     row = {"kernel": name, "workload": label, **{key: facts[key] for key in ("arrays", "flops", "bytes")}}
-    floor = row["flops"] / ceilings[0] / 1e9, row["bytes"] / ceilings[1] / 1e9  # seconds that the machine needs
-    row["bound"] = "arithmetic" if floor[0] > floor[1] else "memory"
+    floor, row["bound"] = roofline(row["flops"], row["bytes"], ceilings)
     row["forms"] = {}
     for c in competitors:
         median, least, greatest = (s * c.notes.get("scale", 1) for s in seconds[c.name])
         row["forms"][c.name] = {
             "seconds": median, "least": least, "greatest": greatest, "estimated": "scale" in c.notes,
-            "gflops": row["flops"] / median / 1e9, "gbytes": row["bytes"] / median / 1e9, "share": max(floor) / median,
+            "gflops": row["flops"] / median / 1e9, "gbytes": row["bytes"] / median / 1e9, "share": floor / median,
             **({key: c.notes[key] for key in ("compile_seconds", "format") if key in c.notes}),
         }  # fmt: skip
     both = {"cpu", "pytorch"} <= row["forms"].keys()
     row["ratio_to_pytorch"] = row["forms"]["pytorch"]["seconds"] / row["forms"]["cpu"]["seconds"] if both else None
     return row
+
+
+def roofline(flops, size, ceilings):
+    """(seconds that the machine needs at least, which ceiling it is that binds) for operations and bytes."""
+    arithmetic, memory = flops / ceilings[0] / 1e9, size / ceilings[1] / 1e9
+    return max(arithmetic, memory), "arithmetic" if arithmetic > memory else "memory"
 
 
 def _has_peer(name):
@@ -94,52 +98,19 @@ def conditions(dtype, rounds, threads):
 
 
 def draw(rows, file, title):
-    """Horizontal bars, a workload a line: what share of its ceiling each form reaches, and the ratio to PyTorch.
-
-    Raises:
-        ModuleNotFoundError: matplotlib is missing (pip install 'minidl[train]').
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
-    figure = Figure(figsize=(13, 1.6 + 0.3 * len(rows)), layout="constrained")
-    shares, ratios = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    places = range(len(rows))
-    colours = {"cpu": "#2a6fdb", "pytorch": "#e08a2e", "reference": "#9aa0a6"}
-    labels = {"cpu": "numba", "pytorch": "PyTorch", "reference": "reference (NumPy)"}
-    thick = 0.27
-    for number, form in enumerate(colours):
-        points = [(place, row["forms"][form]["share"]) for place, row in zip(places, rows, strict=True)
-                  if form in row["forms"]]  # fmt: skip
-        if points:
-            where, values = zip(*points, strict=True)
-            shares.barh([p + (number - 1) * thick for p in where], values, thick, color=colours[form],
-                        label=labels[form])  # fmt: skip
-    shares.axvline(1, color="black", linewidth=0.8)
-    shares.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    shares.set_xlabel("share of the machine's ceiling (matrix product or copy, whichever binds)")
-    shares.set_yticks(list(places), [title_of(row) for row in rows])
-    shares.set_ylim(len(rows) - 0.4, -0.6)
-    shares.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
-    points = [(place, row["ratio_to_pytorch"]) for place, row in zip(places, rows, strict=True)
-              if row["ratio_to_pytorch"]]  # fmt: skip
-    if points:
-        where, values = zip(*points, strict=True)
-        ratios.barh(where, [v - 1 for v in values], 0.6, left=1,
-                    color=["#2e9e5b" if v >= 1 else "#d04a3a" for v in values])  # fmt: skip
-        ratios.set_xscale("log", base=2)
-        ratios.set_xlim(min(0.45, min(values) / 1.6), max(2.2, max(values) * 1.6))
-        ratios.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-        for place, value in points:
-            ratios.annotate(f"{value:.2f}", (value, place), (4 if value >= 1 else -4, 0), textcoords="offset points",
-                            ha="left" if value >= 1 else "right", va="center", fontsize=8)  # fmt: skip
-    ratios.axvline(1, color="black", linewidth=0.8)
-    ratios.set_xlabel("PyTorch's time / numba's: right of 1 numba is faster")
-    for axes in (shares, ratios):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(file, dpi=110)
+    """A workload a line: what share of its ceiling each form reaches, and the ratio to PyTorch."""
+    drawn = {"numba": ("cpu", "#2a6fdb"), "PyTorch": ("pytorch", "#e08a2e"),
+                   "reference (NumPy)": ("reference", "#9aa0a6")}  # fmt: skip
+    shares = {
+        name: (colour, {i: row["forms"][form]["share"] for i, row in enumerate(rows) if form in row["forms"]})
+        for name, (form, colour) in drawn.items()
+    }
+    ratios = {i: row["ratio_to_pytorch"] for i, row in enumerate(rows) if row["ratio_to_pytorch"]}
+    labels = (
+        "share of the machine's ceiling (matrix product or copy, whichever binds)",
+        "PyTorch's time / numba's: right of 1 numba is faster",
+    )
+    picture.draw([title_of(row) for row in rows], shares, ratios, labels, title, file)
 
 
 def title_of(row):

@@ -1,29 +1,33 @@
-"""minidl bench kernels NAME …: time every form of the kernels beside the machine's ceilings and PyTorch."""
+"""minidl bench kernels NAME …: time every form of the kernels beside the machine's ceilings and PyTorch.
 
-import json
+bench_models.py has `minidl bench models`.
+"""
+
 import os
-from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from ..bench import kernels
 from ..kernels import KERNELS
+from ._bench_output import check_writable, consoles, describe, time_of, write_json
+from .bench_models import models
 
 _NAMES = {"cpu": "numba", "reference": "NumPy", "pytorch": "PyTorch"}
-_WIDTH = 150  # where no terminal says how wide it is
 
 
 @click.group(invoke_without_command=True)
 @click.option("--ceilings", "show_ceilings", is_flag=True, help="The same as `minidl bench ceilings`.")
 @click.pass_context
 def bench(context, show_ceilings):
-    """Measure kernels, and what the machine could do at best."""
+    """Measure kernels and whole nets, and what the machine could do at best."""
     if context.invoked_subcommand is None:
         if not show_ceilings:
             raise click.exceptions.NoArgsIsHelpError(context)
         context.invoke(ceilings)
+
+
+bench.add_command(models)
 
 
 @bench.command("ceilings")
@@ -31,8 +35,8 @@ def bench(context, show_ceilings):
 @click.option("--threads", type=click.IntRange(1, os.cpu_count()), help="By default one per core.")
 def ceilings(dtype="float32", threads=None):
     """Measure the rate of a matrix product and of a copy."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(_describe(kernels.conditions(dtype, None, threads)))
+    console, _ = consoles()
+    console.print(describe(kernels.conditions(dtype, None, threads)))
 
 
 @bench.command("kernels")
@@ -55,12 +59,10 @@ def kernels_command(names, forms, dtype, rounds, threads, cold, json_file, plot)
     forms = _forms(forms)
     todo = kernels.workloads(_matching(names))
     for option, file in (("--json", json_file), ("--plot", plot)):
-        _check_writable(option, file)
-    console, status = Console(highlight=False, soft_wrap=True), Console(stderr=True)
-    if not console.is_terminal:
-        console.width = _WIDTH
+        check_writable(option, file)
+    console, status = consoles()
     conditions = kernels.conditions(dtype, rounds, threads)
-    console.print(_describe(conditions))
+    console.print(describe(conditions))
     if "pytorch" in forms and not kernels.has_pytorch():
         console.print("PyTorch is not installed: its column stays empty")
     rows, best = [], (conditions["matmul_gflops"], conditions["copy_gbytes"])
@@ -72,11 +74,10 @@ def kernels_command(names, forms, dtype, rounds, threads, cold, json_file, plot)
     if any(form["estimated"] for row in rows for form in row["forms"].values()):
         console.print("~ estimated from a part of the workload")
     if json_file:
-        content = json.dumps({**conditions, "rows": rows}, indent=1, ensure_ascii=False) + "\n"
-        Path(json_file).write_text(content, encoding="utf-8")
+        write_json(json_file, conditions, rows)
         console.print(f"wrote {json_file}")
     if plot:
-        kernels.draw(rows, plot, _describe(conditions))
+        kernels.draw(rows, plot, describe(conditions))
         console.print(f"wrote {plot}")
 
 
@@ -94,21 +95,6 @@ def _matching(names):
     except KeyError as error:
         known = ", ".join(sorted(KERNELS))
         raise click.ClickException(f"bench: there is no kernel {error.args[0]!r}; known are {known}") from None
-
-
-def _check_writable(option, file):
-    if file and not os.access(Path(file) if Path(file).exists() else Path(file).absolute().parent, os.W_OK):
-        raise click.ClickException(f"bench: {option}: {file} cannot be written")
-
-
-def _describe(conditions):
-    product = {"float32": "SGEMM", "float64": "DGEMM"}[conditions["dtype"]]
-    load = conditions["load"]
-    busy = f"; load average {load:.1f}: other work shares the machine" if load and load > 0.5 else ""
-    return (
-        f"{conditions['machine']}, {conditions['threads']} threads{busy}\n"
-        f"ceilings: {product} {conditions['matmul_gflops']:.0f} GFLOP/s, copy {conditions['copy_gbytes']:.1f} GB/s"
-    )
 
 
 def _table(rows):
@@ -129,15 +115,9 @@ def _table(rows):
             ratio = f"{row['ratio_to_pytorch']:.2f}" if form == "cpu" and row["ratio_to_pytorch"] else ""
             name = _NAMES[form] + (", " + figures["format"] if len(figures.get("format", "")) > 4 else "")
             table.add_row(
-                *first, name, ("~ " if figures["estimated"] else "") + _time(figures["seconds"]),
-                f"{_time(figures['least'])} to {_time(figures['greatest'])}", rate, f"{figures['share']:.1%}",
+                *first, name, ("~ " if figures["estimated"] else "") + time_of(figures["seconds"]),
+                f"{time_of(figures['least'])} to {time_of(figures['greatest'])}", rate, f"{figures['share']:.1%}",
                 compiled, ratio,
             )  # fmt: skip
             first = ["", ""]
     return table
-
-
-def _time(seconds):
-    """Three digits with a unit."""
-    unit, size = next(((u, s) for u, s in (("s", 1), ("ms", 1e-3)) if seconds >= s), ("µs", 1e-6))
-    return f"{seconds / size:.3g} {unit}" if seconds / size < 1000 else f"{seconds / size:.0f} {unit}"

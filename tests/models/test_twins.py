@@ -1,4 +1,4 @@
-"""Every net and variant beside a twin in PyTorch (twins.py; torchvision's own where it is installed), same weights."""
+"""Every net and variant beside a twin in PyTorch (minidl.bench.twins; torchvision's own if installed), same weights."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import minidl as dl
 from minidl import models, nn
 
 torch = pytest.importorskip("torch")
-import twins  # noqa: E402 (it needs torch)
+from minidl.bench import twins  # noqa: E402 (it needs torch)
 
 RES = {"width": 0.125, "num_classes": 7}
 SMALL = {**RES, "stem": "small"}

@@ -1,8 +1,16 @@
-"""The nets once more, in PyTorch, written from the papers' tables and with the names of minidl's parameters."""
+"""The nets once more, in PyTorch, written from the papers' tables and with the names of minidl's parameters.
+
+Tests hold minidl's nets to them, and `minidl bench models` times minidl's nets beside them: so ReLU works in place, as
+in torchvision's nets, where it saves PyTorch memory and time.
+"""
+
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+relu = partial(F.relu, inplace=True)
 
 
 class LeNet(nn.Module):
@@ -12,9 +20,9 @@ class LeNet(nn.Module):
         self.c5, self.f6, self.output = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, classes)
 
     def forward(self, x):
-        x = F.max_pool2d(F.relu(self.c1(x)), 2)
-        x = F.max_pool2d(F.relu(self.c3(x)), 2).flatten(1)
-        return self.output(F.relu(self.f6(F.relu(self.c5(x)))))
+        x = F.max_pool2d(relu(self.c1(x)), 2)
+        x = F.max_pool2d(relu(self.c3(x)), 2).flatten(1)
+        return self.output(relu(self.f6(relu(self.c5(x)))))
 
 
 class Affine(nn.Module):
@@ -90,19 +98,19 @@ class AlexNet(nn.Module):
         conv1 = nn.Conv2d(3, a, 11, 4, 2 if tv else 0) if stem == "imagenet" else nn.Conv2d(3, a, 5, 1, 2)
         norm = (lambda: []) if tv else (lambda: [lrn()])
         self.features = nn.Sequential(
-            conv1, nn.ReLU(), *norm(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(a, b, 5, 1, 2, groups=g), nn.ReLU(), *norm(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(b, c, 3, 1, 1), nn.ReLU(),
-            nn.Conv2d(c, d, 3, 1, 1, groups=g), nn.ReLU(),
-            nn.Conv2d(d, e, 3, 1, 1, groups=g), nn.ReLU(), nn.MaxPool2d(3, 2),
+            conv1, nn.ReLU(True), *norm(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(a, b, 5, 1, 2, groups=g), nn.ReLU(True), *norm(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(b, c, 3, 1, 1), nn.ReLU(True),
+            nn.Conv2d(c, d, 3, 1, 1, groups=g), nn.ReLU(True),
+            nn.Conv2d(d, e, 3, 1, 1, groups=g), nn.ReLU(True), nn.MaxPool2d(3, 2),
             nn.AdaptiveAvgPool2d(last), nn.Flatten(),
         )  # fmt: skip
-        drop, relu = nn.Dropout(0.5), nn.ReLU()
+        drop, act = nn.Dropout(0.5), nn.ReLU(True)
         linear = nn.Linear(e * last * last, fc), nn.Linear(fc, fc), nn.Linear(fc, classes)
         if tv:
-            self.classifier = nn.Sequential(drop, linear[0], relu, drop, linear[1], relu, linear[2])
+            self.classifier = nn.Sequential(drop, linear[0], act, drop, linear[1], act, linear[2])
         else:
-            self.classifier = nn.Sequential(linear[0], relu, drop, linear[1], relu, drop, linear[2])
+            self.classifier = nn.Sequential(linear[0], act, drop, linear[1], act, drop, linear[2])
 
     def forward(self, x):
         return self.classifier(self.features(x))
@@ -128,7 +136,7 @@ class VGG(nn.Module):
                     continue
                 layers.append(nn.Conv2d(before, channels, int(size), padding=int(size) // 2))
                 layers += [nn.BatchNorm2d(channels)] if batch_norm else []
-                layers.append(nn.ReLU())
+                layers.append(nn.ReLU(True))
                 before = channels
             layers.append(nn.MaxPool2d(2))
         last = 7
@@ -139,8 +147,8 @@ class VGG(nn.Module):
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(last)
         self.classifier = nn.Sequential(
-            nn.Linear(before * last**2, hidden), nn.ReLU(), nn.Dropout(),
-            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(), nn.Linear(hidden, classes),
+            nn.Linear(before * last**2, hidden), nn.ReLU(True), nn.Dropout(),
+            nn.Linear(hidden, hidden), nn.ReLU(True), nn.Dropout(), nn.Linear(hidden, classes),
         )  # fmt: skip
 
     def forward(self, x):
@@ -157,7 +165,7 @@ class Unit(nn.Module):
 
     def forward(self, x):
         x = self.conv(x)
-        return F.relu(self.bn(x) if self.norm else x)
+        return relu(self.bn(x) if self.norm else x)
 
 
 class Inception(nn.Module):
@@ -179,11 +187,11 @@ class Head(nn.Module):
         super().__init__()
         c, h = max(1, round(128 * width)), max(1, round(1024 * width))
         self.conv, self.fc1, self.fc2 = Unit(before, c, norm, 1), nn.Linear(16 * c, h), nn.Linear(h, classes)
-        self.torchvision = torchvision
+        self.torchvision, self.dropout = torchvision, nn.Dropout(0.7)
 
     def forward(self, x):
         x = F.avg_pool2d(x, 5, 3) if not self.torchvision and x.shape[2] == 14 else F.adaptive_avg_pool2d(x, 4)
-        return self.fc2(F.relu(self.fc1(self.conv(x).flatten(1))))
+        return self.fc2(self.dropout(relu(self.fc1(self.conv(x).flatten(1)))))
 
 
 class GoogLeNet(nn.Module):
@@ -211,7 +219,7 @@ class GoogLeNet(nn.Module):
             before = module.out
         self.aux1 = Head(self.inception4a.out, classes, norm, width, tv)
         self.aux2 = Head(self.inception4d.out, classes, norm, width, tv)
-        self.fc = nn.Linear(before, classes)
+        self.dropout, self.fc = nn.Dropout(0.2 if tv else 0.4), nn.Linear(before, classes)
 
     def forward(self, x):
         x = self.lrn(self.first(self.conv1(x)))
@@ -222,7 +230,7 @@ class GoogLeNet(nn.Module):
         x = self.inception4d(self.inception4c(self.inception4b(x)))
         aux2 = self.aux2(x) if self.training else None
         x = self.inception5b(self.inception5a(self.pool4(self.inception4e(x))))
-        logits = self.fc(x.mean((2, 3)))
+        logits = self.fc(self.dropout(x.mean((2, 3))))
         return (logits, aux1, aux2) if self.training else logits
 
 
@@ -252,14 +260,14 @@ class Block(nn.Module):
         y = x
         for i in range(1, self.count + 1):
             y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
-            y = F.relu(y) if i < self.count else y
+            y = relu(y) if i < self.count else y
         if hasattr(self, "downsample"):
             x = self.downsample(x)
         elif self.changes and self.way == "A":
             n, c, h, w = x[:, :, :: self.stride, :: self.stride].shape
             zeros = x.new_zeros(n, self.new // 2, h, w)
             x = torch.cat([zeros, x[:, :, :: self.stride, :: self.stride], zeros], 1)
-        return F.relu(y if self.way is None else y + x)
+        return relu(y if self.way is None else y + x)
 
 
 class ResNet(nn.Module):
@@ -279,7 +287,19 @@ class ResNet(nn.Module):
         self.stages, self.fc = len(counts), nn.Linear(before, classes)
 
     def forward(self, x):
-        x = self.pool(F.relu(self.bn1(self.conv1(x))))
+        x = self.pool(relu(self.bn1(self.conv1(x))))
         for stage in range(1, self.stages + 1):
             x = getattr(self, f"layer{stage}")(x)
         return self.fc(x.mean((2, 3)))
+
+
+# What `minidl bench models` runs: the nets of minidl.bench.steps.NETS.
+TWINS = {
+    "lenet": LeNet,
+    "resnet20": lambda: ResNet((3, 3, 3), 16, 10, "A", imagenet=False),
+    "alexnet": lambda: AlexNet("torchvision", 1000, 1.0),
+    "googlenet": lambda: GoogLeNet("torchvision", 1000, 1.0),
+    "resnet18": lambda: ResNet((2, 2, 2, 2), 64, 1000, "B", v1=False),
+    "resnet50": lambda: ResNet((3, 4, 6, 3), 64, 1000, "B", bottleneck=True, v1=False),
+    "vgg16": lambda: VGG("D", 1000, 1.0),
+}
