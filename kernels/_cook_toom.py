@@ -2,8 +2,8 @@
 
     y = A^T ((G g) * (B^T d))        F(m, r): m outputs of a filter g of r, from d of m + r - 1 inputs
 
-(* elementwise) is exact, and takes m + r - 1 products where the formula takes m r. In two dimensions each matrix acts on
-rows and on columns: F(4×4, 3×3) takes 36 products for 16 outputs, 2.25 each in place of 9.
+(* elementwise) is exact, and takes m + r - 1 products where the formula takes m r. In two dimensions each matrix acts
+on rows and on columns: F(4×4, 3×3) takes 36 products for 16 outputs, 2.25 each in place of 9.
 
 Why it is right: a polynomial of degree n - 1 is given by its values at n points, so the product of two polynomials is
 the product of their values, interpolated. With Vandermonde's matrix V of n = m + r - 1 points, infinity among them, the

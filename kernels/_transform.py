@@ -1,10 +1,9 @@
-"""Small constant matrices on both sides of a block, for every channel at once: the transforms of Winograd's convolution.
+"""Small constant matrices on both sides of a block, for every channel at once: Winograd's transforms.
 
     y[i, j] = sum over a, b of m[i, a] * x[a, b] * m[j, b]       x[a, b] and y[i, j] are runs of channels
 
-Each matrix becomes straight-line vector instructions: zeros vanish, ones become additions, and two rows that differ only
-in the sign of some columns (points p and -p) share their two partial sums. As loops over an array of coefficients it
-would be a multiplication for each, five times as many.
+Each matrix becomes straight-line vector instructions: zeros vanish, ones become additions, and two rows that differ
+only in the sign of some columns (points p and -p) share their two partial sums.
 """
 
 from llvmlite import ir
@@ -34,7 +33,7 @@ def transform(matrix):
 
 
 def transform_and_finish(matrix):
-    """As transform, and to each result is added the vector at address `start`, and what is less than `least` becomes it.
+    """As transform; the vector at address `start` is added to each result, and what is less than `least` becomes it.
 
     transform(kind, lanes, x, x_row, x_column, y, y_row, y_column, start, least): with least 0 a ReLU, with -inf none.
     """

@@ -13,7 +13,7 @@ from .autograd import grad
 from .checkpoint import checkpoint
 from .function import Function, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .gradcheck import GradcheckError, GradcheckWarning, gradcheck, gradgradcheck
-from .kernels import get_num_threads, set_num_threads, use_kernels
+from .kernels import exact_convolution, get_num_threads, set_num_threads, use_kernels
 from .random import manual_seed
 from .serialization import load, load_metadata, save
 from .tensor import Tensor, tensor
@@ -28,6 +28,7 @@ __all__ = [
     "data",
     "detect_anomaly",
     "enable_grad",
+    "exact_convolution",
     "get_num_threads",
     "grad",
     "gradcheck",

@@ -3,7 +3,7 @@
     x     (N, H, W, C)              input
     w     (KH, KW, C/groups, O)     weights
     bias  (O,)                      zeros where there is none
-    y     (N, OH, OW, O)            output, OH = (H + 2*padding - dilation*(KH-1) - 1) // stride + 1
+    y     (N, OH, OW, O)   output (forward_relu: not below 0), OH = (H + 2*padding - dilation*(KH-1) - 1) // stride + 1
     gx, gw, gy                      gradients, shaped as x, w, y
 
 stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous and of one dtype. The last argument is
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from .. import relu
 from .._kernel import Kernel
 from .._tile import tile_width
 from . import direct, pointwise, reference, scatter, winograd
@@ -134,6 +135,19 @@ def _forward(x, w, bias, stride, padding, dilation, groups, y):
         direct.forward(x, w, bias, stride, padding, dilation, groups, y)
 
 
+def _forward_relu(x, w, bias, stride, padding, dilation, groups, y):
+    if _winograd(w, y, stride, dilation, groups):
+        winograd.forward(x, w, bias, padding, True, y)
+    else:
+        _forward(x, w, bias, stride, padding, dilation, groups, y)
+        relu.forward.cpu(y.reshape(-1), y.reshape(-1))
+
+
+def _forward_relu_reference(x, w, bias, stride, padding, dilation, groups, y):
+    reference.forward(x, w, bias, stride, padding, dilation, groups, y)
+    relu.forward.reference(y, y)
+
+
 def input_grad_onto(start, gy, w, stride, padding, dilation, groups, gx):
     """gx = start (C,) at every pixel, plus the input's gradient."""
     # With so few channels the direct form would leave most of each vector empty.
@@ -162,6 +176,15 @@ forward = Kernel(
     "conv2d.forward",
     reference=reference.forward,
     cpu=_forward,
+    samples=_forward_samples,
+    nanoseconds=lambda x, w, bias, stride, padding, dilation, groups, y: _nanoseconds(w, y),
+    workload=_workloads(_forward_samples),
+    flops=lambda x, w, bias, stride, padding, dilation, groups, y: _flops(w, y),
+)
+forward_relu = Kernel(
+    "conv2d.forward_relu",
+    reference=_forward_relu_reference,
+    cpu=_forward_relu,
     samples=_forward_samples,
     nanoseconds=lambda x, w, bias, stride, padding, dilation, groups, y: _nanoseconds(w, y),
     workload=_workloads(_forward_samples),

@@ -1,6 +1,6 @@
 """conv2d by Winograd's algorithm: 3×3 windows in a quarter of the multiplications, 5×5 in a sixth.
 
-    y tile (m×m) = A^T [ sum over c of (G w G^T) * (B^T x tile B) ] A        * elementwise; _cook_toom.py has the matrices
+    y tile (m×m) = A^T [ sum over c of (G w G^T) * (B^T x tile B) ] A        * elementwise; _cook_toom.py has A, G, B
 
 Three stages, over blocks of tiles so small that what lies between them stays in the L2 cache:
 
@@ -273,8 +273,8 @@ def _multiply(a, panels, y, rows, c, o, low, high, width, zeros):
                 top, bottom = rows * t // tiles, rows * (t + 1) // tiles
                 to = y + size * (top * o + column)
                 begin, step = (zeros.ctypes.data, 0) if start == 0 else (to, o)
-                tile(kind, bottom - top, min(width, o - column), a + size * (top * c + start), c, 0, 1, panel, 0, width, 1,
-                     summed, begin, step, to, o)  # fmt: skip
+                tile(kind, bottom - top, min(width, o - column), a + size * (top * c + start), c, 0, 1, panel, 0, width,
+                     1, summed, begin, step, to, o)  # fmt: skip
 
 
 def weight_grad(x, gy, padding, gw):

@@ -182,7 +182,7 @@ def _widest(fields):
 def _macs(call):
     """Multiply-adds of an operation on one image."""
     args, output = call.args, call.outputs[0]
-    if call.name == "Conv2d":
+    if call.name in ("Conv2d", "Conv2dReLU"):
         return output.numel() * math.prod(args[1].shape[1:])
     if call.name == "ConvTranspose2d":
         return args[0].numel() * math.prod(args[1].shape[1:])
@@ -199,7 +199,7 @@ def _macs(call):
 def _additions(call):
     """What connections are more than multiply-adds: added biases, and elements that average pooling reads."""
     args, elements = call.args, call.outputs[0].numel()
-    if call.name in ("Conv2d", "ConvTranspose2d", "Linear"):
+    if call.name in ("Conv2d", "Conv2dReLU", "ConvTranspose2d", "Linear"):
         return elements if args[2] is not None else 0
     if call.name == "AvgPool2d":
         return elements * math.prod(args[1][0])
@@ -215,7 +215,7 @@ def _memory(call):
 def _field(call, before):
     """What the output sees, where the inputs see `before`."""
     args, window = call.args, None
-    if call.name == "Conv2d":
+    if call.name in ("Conv2d", "Conv2dReLU"):
         stride, _, dilation, _ = args[3]
         window = args[1].shape[2:], stride, dilation
     elif call.name == "ConvTranspose2d":

@@ -41,8 +41,7 @@ class Convolution(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, eps=0.001) if batch_norm else None
 
     def forward(self, x):
-        x = self.conv(x)
-        return ops.relu(x) if self.bn is None else self.bn(x, relu=True)
+        return self.conv(x, relu=True) if self.bn is None else self.bn(self.conv(x), relu=True)
 
 
 class Inception(nn.Module):

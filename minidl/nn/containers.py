@@ -7,6 +7,7 @@ in these is found, under the dotted names that PyTorch gives it: "layers.0.weigh
 from collections.abc import Iterable, Mapping
 
 from ..tensor import Tensor
+from .activation import ReLU
 from .module import Module, Parameter
 
 
@@ -121,7 +122,11 @@ class _Numbered(Module):
 
 
 class Sequential(_Numbered):
-    """Modules one after another: given in order (named "0", "1", …), or as one dictionary of names."""
+    """Modules one after another: given in order (named "0", "1", …), or as one dictionary of names.
+
+    A ReLU right after a convolution or a batch norm is computed in the same pass over memory, unless either has hooks,
+    which are to see what lies between.
+    """
 
     def __init__(self, *modules):
         super().__init__()
@@ -133,8 +138,15 @@ class Sequential(_Numbered):
         return Sequential(named)
 
     def forward(self, input):
-        for module in self:
-            input = module(input)
+        modules = iter([*self, None])
+        module = next(modules)
+        while module is not None:
+            after = next(modules)
+            if type(after) is ReLU and getattr(module, "fuses_relu", False) and not (module.hooked or after.hooked):
+                input, after = module(input, relu=True), next(modules)
+            else:
+                input = module(input)
+            module = after
         return input
 
 

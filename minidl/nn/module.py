@@ -45,6 +45,11 @@ class Module:
         """What the module computes."""
         raise NotImplementedError(f"{type(self).__name__} needs a method forward")
 
+    @property
+    def hooked(self):
+        """Whether a hook waits for this module's calls."""
+        return any(self._hooks.values())
+
     def __call__(self, *inputs, **options):
         return hooks.call(self, inputs, options) if self._hooks else self.forward(*inputs, **options)
 

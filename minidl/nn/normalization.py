@@ -54,6 +54,8 @@ class _Running(Module):
 
 
 class _BatchNorm(_Running):
+    fuses_relu = True
+
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
 

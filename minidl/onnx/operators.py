@@ -92,6 +92,11 @@ def _conv2d(graph, call):
     )  # fmt: skip
 
 
+@_handles("Conv2dReLU")
+def _conv2d_relu(graph, call):
+    return graph.add("Relu", _conv2d(graph, call))
+
+
 @_handles("ConvTranspose2d")
 def _conv_transpose2d(graph, call):
     x, weight, bias, (stride, padding, dilation, groups), size = call.args

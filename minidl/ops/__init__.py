@@ -39,7 +39,7 @@ from .arithmetic import (
 from .avg_pool2d import avg_pool2d
 from .batch_norm import batch_norm, batch_norm_relu
 from .comparison import allclose, equal, isclose
-from .conv2d import conv2d
+from .conv2d import conv2d, conv2d_relu
 from .conv_transpose2d import conv_transpose2d
 from .cross_entropy import cross_entropy
 from .diagonal import diag, diag_embed, diagonal, trace, tril, triu
@@ -153,11 +153,11 @@ __all__ = [
     "atan2", "atanh", "avg_pool2d", "baddbmm", "batch_norm", "batch_norm_relu", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm",
     "broadcast_to", "cat", "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clip", "clone", "concat", "concatenate",
-    "conj", "contiguous", "conv2d", "conv_transpose2d", "cos", "cosh", "count_nonzero", "cross_entropy", "cumprod",
-    "cumsum", "diag", "diag_embed", "diagonal", "div", "dot", "dropout", "dropout2d", "einsum", "elu", "eq", "equal",
-    "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expm1", "flatten", "flip", "fliplr", "flipud", "float_power",
-    "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "gather", "ge", "gelu", "global_avg_pool2d", "group_norm",
-    "gt", "hardtanh", "hstack", "huber_loss", "hypot", "index_add", "index_put", "index_select", "inner",
+    "conj", "contiguous", "conv2d", "conv2d_relu", "conv_transpose2d", "cos", "cosh", "count_nonzero", "cross_entropy",
+    "cumprod", "cumsum", "diag", "diag_embed", "diagonal", "div", "dot", "dropout", "dropout2d", "einsum", "elu", "eq",
+    "equal", "erf", "erfc", "exp", "exp2", "expand", "expand_as", "expm1", "flatten", "flip", "fliplr", "flipud",
+    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "gather", "ge", "gelu", "global_avg_pool2d",
+    "group_norm", "gt", "hardtanh", "hstack", "huber_loss", "hypot", "index_add", "index_put", "index_select", "inner",
     "instance_norm", "isclose", "isfinite", "isinf", "isnan", "kl_div", "kron", "l1_loss", "layer_norm", "le",
     "leaky_relu", "lerp", "linear", "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax",
     "logical_and", "logical_not", "logical_or", "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_select",

@@ -12,7 +12,9 @@ from ..function import Function
 from ..kernels import channel_sum, empty
 from ..kernels import conv2d as kernel
 from ..kernels._layout import contiguous
+from ..tensor import wrap
 from ._common import as_tensor, pair
+from .relu import ReLUBackward
 
 
 def nhwc(x):
@@ -37,23 +39,46 @@ class Conv2d(Function):
     def forward(ctx, x, w, bias, geometry):
         need_x, need_w = ctx.needs_input_grad[:2]
         ctx.save_for_backward(x if need_w else None, w if need_x else None)
-        ctx.shapes, ctx.geometry = (x.shape, w.shape), geometry
-        stride, padding, dilation, _ = geometry
-        size = _output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
-        y = empty((len(x), *size, len(w)), x.dtype)
-        bias = np.zeros(len(w), x.dtype) if bias is None else contiguous(bias)
-        kernel.forward(nhwc(x), hwio(w), bias, *geometry, y)
-        return nchw(y)
+        return _output(ctx, kernel.forward, x, w, bias, geometry)
 
     @staticmethod
     def backward(ctx, grad):
-        x, w = ctx.saved_tensors
-        need_x, need_w, need_bias, _ = ctx.needs_input_grad
-        return (
-            Conv2dInputGrad.apply(grad, w, ctx.geometry, ctx.shapes[0]) if need_x else None,
-            Conv2dWeightGrad.apply(x, grad, ctx.geometry, ctx.shapes[1]) if need_w else None,
-            ChannelSum.apply(grad) if need_bias else None,
-        )
+        return _gradients(ctx, grad, *ctx.saved_tensors)
+
+
+class Conv2dReLU(Function):
+    """max(Conv2d, 0): what is below zero is never stored."""
+
+    @staticmethod
+    def forward(ctx, x, w, bias, geometry):
+        need_x, need_w = ctx.needs_input_grad[:2]
+        y = _output(ctx, kernel.forward_relu, x, w, bias, geometry)
+        ctx.save_for_backward(x if need_w else None, w if need_x else None, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, w, y = ctx.saved_tensors
+        return _gradients(ctx, ReLUBackward.apply(grad, wrap(y._data, None, 0)), x, w)
+
+
+def _output(ctx, forward, x, w, bias, geometry):
+    ctx.shapes, ctx.geometry = (x.shape, w.shape), geometry
+    stride, padding, dilation, _ = geometry
+    size = _output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    y = empty((len(x), *size, len(w)), x.dtype)
+    bias = np.zeros(len(w), x.dtype) if bias is None else contiguous(bias)
+    forward(nhwc(x), hwio(w), bias, *geometry, y)
+    return nchw(y)
+
+
+def _gradients(ctx, grad, x, w):
+    need_x, need_w, need_bias, _ = ctx.needs_input_grad
+    return (
+        Conv2dInputGrad.apply(grad, w, ctx.geometry, ctx.shapes[0]) if need_x else None,
+        Conv2dWeightGrad.apply(x, grad, ctx.geometry, ctx.shapes[1]) if need_w else None,
+        ChannelSum.apply(grad) if need_bias else None,
+    )
 
 
 class Conv2dInputGrad(Function):
@@ -152,10 +177,19 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     Raises:
         ValueError: shapes or sizes that do not fit. TypeError: dtypes that differ or are not floating-point.
     """
+    return _convolve(Conv2d, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d_relu(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """relu(conv2d(…)) in one pass over memory less each way; arguments and errors are conv2d's."""
+    return _convolve(Conv2dReLU, input, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolve(function, input, weight, bias, stride, padding, dilation, groups):
     input, weight = as_tensor("conv2d", input), as_tensor("conv2d", weight)
     bias = None if bias is None else as_tensor("conv2d", bias)
     if input.ndim == 3:
-        return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+        return _convolve(function, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     if input.ndim != 4 or weight.ndim != 4:
         raise ValueError(
             f"conv2d: input must be (N, C, H, W) and weight (O, C/groups, KH, KW), got {input.shape} and {weight.shape}"
@@ -186,7 +220,7 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
             f"conv2d: the kernel covers {seen[0]}×{seen[1]} pixels (with dilation), more than the padded input's "
             f"{padded[0]}×{padded[1]}"
         )
-    return Conv2d.apply(input, weight, bias, (stride, padding, dilation, groups))
+    return function.apply(input, weight, bias, (stride, padding, dilation, groups))
 
 
 def _named_padding(input, kernel_size, padding, stride, dilation):

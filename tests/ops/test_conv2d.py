@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, check_second_gradient, close, functional, layouts, normal
+from helpers import check_against_torch, check_second_gradient, close, functional, layouts, normal, rng
+from helpers import results as value_and_gradients
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -321,3 +322,53 @@ X, W = dl.Tensor(np.zeros((2, 4, 6, 5))), dl.Tensor(np.zeros((3, 4, 3, 2)))
 def test_errors(args, options, error, match):
     with pytest.raises(error, match=f"conv2d: .*{match}"):
         ops.conv2d(*args, **options)
+
+
+WINOGRAD = [  # (N, C, H, W, O, K, padding): tiles that the image cuts, few and many channels, weights beyond the cache
+    (3, 16, 17, 19, 16, 3, 1), (2, 19, 24, 13, 37, 3, 0), (4, 16, 21, 12, 40, 3, 2), (2, 16, 30, 29, 21, 5, 2),
+    (3, 33, 15, 22, 16, 5, 0), (8, 200, 14, 13, 160, 3, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WINOGRAD)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_winograd_is_the_formula(case, dtype):
+    """Forward and both gradients against the plain sums, which exact_convolution() asks for."""
+    from minidl.kernels.conv2d import winograd
+
+    n, c, h, w, o, k, padding = case
+    arrays = [normal(n, c, h, w, dtype=dtype), normal(o, c, k, k, dtype=dtype, seed=1), normal(o, dtype=dtype, seed=2)]
+    y = np.empty((n, h + 2 * padding - k + 1, w + 2 * padding - k + 1, o))
+    assert winograd.fits(np.empty((k, k, c, o)), y, (1, 1), (1, 1), 1)
+
+    def f(x, w, b):
+        return ops.conv2d(x, w, b, padding=padding)
+
+    fast = value_and_gradients(f, *arrays)
+    with dl.exact_convolution():
+        exact = value_and_gradients(f, *arrays)
+    assert any(not np.array_equal(a, b) for a, b in zip(fast, exact, strict=True))
+    for a, b in zip(fast, exact, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=(2e-5 if dtype == np.float32 else 1e-13) * np.abs(b).max())
+
+
+def test_cook_toom_is_exact_for_other_sizes_and_points():
+    from fractions import Fraction
+
+    from minidl.kernels._cook_toom import cook_toom
+
+    random = rng(3)
+    for m, r, points in [
+        (2, 3, (0, 1, -1)), (4, 3, (0, "2/3", "-2/3", "3/2", "-3/2")), (3, 2, (0, 5, -1)), (1, 4, (0, 1, 2)),
+        (4, 5, (0, "1/2", "-1/2", 1, -1, 2, -2)), (6, 3, (0, 1, -1, 2, -2, 3, -3)),
+    ]:  # fmt: skip
+        a, g, b = cook_toom(m, r, map(Fraction, points))
+        x, w = ([Fraction(int(v)) for v in random.integers(-9, 9, size)] for size in (m + r - 1, r))
+
+        def times(matrix, vector):
+            return [sum(c * v for c, v in zip(row, vector, strict=True)) for row in matrix]
+
+        products = [u * v for u, v in zip(times(g, w), times(b, x), strict=True)]
+        assert times(a, products) == [sum(x[i + j] * w[j] for j in range(r)) for i in range(m)]
+    with pytest.raises(ValueError, match=r"F\(2, 3\) needs 3 different points, got \['0', '1', '1'\]"):
+        cook_toom(2, 3, (0, 1, 1))

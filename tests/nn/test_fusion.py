@@ -1,0 +1,87 @@
+"""A ReLU after a convolution or batch norm goes along in their pass; nobody can tell but by the clock."""
+
+import numpy as np
+import pytest
+from helpers import normal
+
+import minidl as dl
+from minidl import nn, ops
+
+
+def _net():
+    dl.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(),
+        nn.Conv2d(24, 20, 3, stride=2, bias=False), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.ReLU(),
+    )  # fmt: skip
+
+
+def _run(net, x):
+    net.zero_grad()
+    images = dl.Tensor(x, True)
+    y = net(images)
+    y.backward(normal(*y.shape, dtype=x.dtype, seed=5))
+    return [y.data, images.grad.data, *(p.grad.data for p in net.parameters())]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_fused_and_not_fused_are_equal(dtype):
+    x = normal(4, 3, 18, 17, dtype=dtype)
+    net = _net().double() if dtype == np.float64 else _net()
+    fused, seen = _run(net, x), []
+    for module in net:
+        module.register_forward_hook(lambda module, inputs, output: seen.append(type(module).__name__))
+    apart = _run(net, x)
+    assert seen == [type(module).__name__ for module in net]
+    for a, b in zip(fused, apart, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=(1e-12 if dtype == np.float64 else 1e-5) * np.abs(b).max())
+
+
+def test_it_is_one_operation_until_somebody_looks(monkeypatch):
+    net, x = _net(), dl.Tensor(normal(2, 3, 12, 12, dtype=np.float32))
+    calls = []
+    relu = ops.relu
+    monkeypatch.setattr(ops, "relu", lambda x: calls.append(1) or relu(x))
+    net(x)
+    assert len(calls) == 1  # after the pooling
+    handle = net[1].register_forward_hook(lambda *args: None)
+    net(x)
+    assert len(calls) == 3
+    handle.remove()
+    net(x)
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("case", [(2, 5, 9, 8, 7, 3, 1, 1), (3, 16, 30, 28, 33, 3, 1, 1), (2, 17, 20, 24, 16, 5, 1, 2),
+                                  (2, 6, 12, 11, 5, 3, 2, 0)])  # fmt: skip
+def test_conv2d_relu(case):
+    """Value, gradients and second gradients are those of the two operations."""
+    n, c, h, w, o, k, stride, padding = case
+    arrays = [normal(n, c, h, w), normal(o, c, k, k, seed=1), normal(o, seed=2)]
+
+    def derivatives(f):
+        leaves = [dl.Tensor(a, True) for a in arrays]
+        y = f(*leaves)
+        firsts = dl.grad(y, leaves, normal(*y.shape, seed=3), create_graph=True)
+        seconds = dl.grad(sum((g * normal(*g.shape, seed=4)).sum() for g in firsts), leaves[:2], allow_unused=True)
+        return [y, *firsts, *(g for g in seconds if g is not None)]
+
+    fused = derivatives(lambda x, w, b: ops.conv2d_relu(x, w, b, stride, padding))
+    apart = derivatives(lambda x, w, b: ops.relu(ops.conv2d(x, w, b, stride, padding)))
+    assert len(fused) == len(apart)
+    for a, b in zip(fused, apart, strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=0, atol=1e-11 * np.abs(b.data).max())
+
+
+def test_nan_stays():
+    x = normal(1, 16, 24, 24)
+    x[0, 3, 10, 10] = np.nan
+    y = ops.conv2d_relu(dl.Tensor(x), dl.Tensor(normal(16, 16, 3, 3)), padding=1).data
+    assert np.isnan(y[0, :, 9:12, 9:12]).all() and np.isfinite(y[0, :, 20:, 20:]).all() and np.nanmin(y) == 0
+
+
+def test_residual_needs_relu():
+    norm = nn.BatchNorm2d(2)
+    x = dl.Tensor(normal(2, 2, 3, 3, dtype=np.float32))
+    with pytest.raises(ValueError, match="BatchNorm2d: residual goes with relu=True"):
+        norm(x, residual=x)
