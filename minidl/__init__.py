@@ -13,6 +13,7 @@ from .autograd import grad
 from .checkpoint import checkpoint
 from .function import Function, detect_anomaly, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .gradcheck import GradcheckError, GradcheckWarning, gradcheck, gradgradcheck
+from .inference import optimize_for_inference
 from .kernels import exact_convolution, get_num_threads, set_num_threads, use_kernels
 from .random import manual_seed
 from .serialization import load, load_metadata, save
@@ -43,6 +44,7 @@ __all__ = [
     "onnx",
     "ops",
     "optim",
+    "optimize_for_inference",
     "save",
     "set_grad_enabled",
     "set_num_threads",

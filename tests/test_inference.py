@@ -1,0 +1,96 @@
+"""optimize_for_inference: the same outputs without batch norms."""
+
+import numpy as np
+import pytest
+from helpers import normal
+
+import minidl as dl
+from minidl import nn, ops
+
+
+def _settled(net):
+    """Running statistics and affine weights that are not those of the start."""
+    random = np.random.default_rng(1)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.running_mean, -1, 1), (module.running_var, 0.5, 2), (module.weight, 1, 2), (module.bias, 0, 1),
+            ):  # fmt: skip
+                tensor.data[...] = random.uniform(low, high, tensor.shape)
+    return net
+
+
+NETS = [
+    ("resnet18", {"width": 0.1}), ("resnet50", {"width": 0.1, "variant": "paper"}), ("resnet20", {}),
+    ("resnet20", {"shortcut": "C"}), ("plain20", {}), ("googlenet", {"width": 0.1, "variant": "torchvision"}),
+    ("googlenet", {"width": 0.1}), ("vgg11", {"width": 0.1, "batch_norm": True}), ("vgg11", {"width": 0.1}),
+    ("alexnet", {"width": 0.1}), ("lenet", {}), ("lenet", {"variant": "paper"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), NETS)
+def test_every_net(name, options):
+    dl.manual_seed(0)
+    net = _settled(dl.models.create(name, **options)).double()
+    before = {k: v.data.copy() for k, v in net.state_dict().items()}
+    fast = dl.optimize_for_inference(net)
+    size = 32 if name in ("lenet", "resnet20", "plain20") else 224 if name == "alexnet" else 64
+    x = dl.Tensor(normal(2, net.in_channels, size, size))
+    assert net.training
+    expected = net.eval()(x).data
+    np.testing.assert_allclose(fast(x).data, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+    left = [n for n, m in fast.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(name.startswith("aux") for name in left)  # heads, which do not run
+    assert not any(p.requires_grad for p in fast.parameters()) and not fast.training
+    assert all(np.array_equal(before[k], v.data) for k, v in net.state_dict().items())
+
+
+class Shared(nn.Module):
+    """Convolutions whose output is needed as it is, that serve twice, or whose norm does: none may be folded."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.norm_a, self.norm_b, self.norm_c = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        x = self.a(x)
+        y = self.norm_a(x) + x
+        y = self.b(self.norm_b(self.b(y)))
+        return self.norm_c(self.norm_c(self.c(y)))
+
+
+def test_what_cannot_be_folded_stays():
+    dl.manual_seed(0)
+    net = _settled(Shared()).double().eval()
+    fast = dl.optimize_for_inference(net, (3, 9, 8))
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in fast.modules()) == 3
+    x = dl.Tensor(normal(2, 3, 9, 8))
+    np.testing.assert_array_equal(fast(x).data, net(x).data)
+
+
+def test_a_sequential_with_groups_and_strides():
+    dl.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.ConvTranspose2d(8, 4, 2), nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6, affine=False),
+    )  # fmt: skip
+    net = net.double().eval()
+    for module in (net[1], net[4], net[6]):
+        module.running_mean.data += 0.3
+        module.running_var.data *= 1.7
+    fast = dl.optimize_for_inference(net)
+    x = dl.Tensor(normal(2, 4, 12, 11))
+    np.testing.assert_allclose(fast(x).data, net(x).data, rtol=0, atol=1e-12)
+    assert [type(m).__name__ for m in fast] == [
+        "FoldedConv2d", "Folded", "ReLU", "ConvTranspose2d", "BatchNorm2d", "FoldedConv2d", "Folded",
+    ]  # fmt: skip
+
+
+def test_mistakes():
+    with pytest.raises(TypeError, match="net must be a Module, got function"):
+        dl.optimize_for_inference(ops.relu)
+    with pytest.raises(ValueError, match=r"say which input_shape \(C, H, W\) the net takes: linear"):
+        dl.optimize_for_inference(nn.Sequential(nn.Flatten(), nn.Linear(7, 3)))
+    with pytest.raises(ValueError, match="H and W at least 32"):
+        dl.optimize_for_inference(dl.models.create("vgg11", width=0.1), (3, 16, 16))
