@@ -53,7 +53,7 @@ def ceilings(dtype="float32", threads=None):
 def kernels_command(names, forms, dtype, rounds, threads, cold, json_file, plot):
     """Time kernels: numba, the NumPy reference and, where it is installed, PyTorch.
 
-    NAME is the beginning of kernels' names: conv2d stands for conv2d.forward, conv2d.input_grad and conv2d.weight_grad.
+    NAME is the beginning of kernels' names: conv2d stands for conv2d.forward, conv2d.input_grad and its others.
     Each form runs in a process of its own, in turns. Shares are of the machine's ceiling, measured first.
     """
     forms = _forms(forms)
