@@ -110,8 +110,8 @@ _exact = False
 def exact_convolution():
     """Within the block, convolutions are sums of products as their formula says, without Winograd's algorithm.
 
-    For float32: Winograd's rounding errors are about those of the plain sum, but they are others
-    (docs/performance.md). It holds for the whole process.
+    Winograd's rounding errors are about those of the plain sum, but they are others, and a NaN or an infinity reaches
+    all outputs of its tile (docs/performance.md). It holds for the whole process.
     """
     global _exact
     before, _exact = _exact, True
