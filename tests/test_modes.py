@@ -151,6 +151,7 @@ def test_detect_anomaly_lets_finite_gradients_pass():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_detect_anomaly_names_the_users_line_of_a_module():
     net = dl.nn.Sequential(dl.nn.Linear(2, 2), dl.nn.Linear(2, 2))
+    net[1].weight.data[...] = [[1.0, -1.0], [-1.0, 1.0]]  # infinity less infinity
     with dl.detect_anomaly():
         y = net(dl.tensor([[1.0, 2.0]]))  # the users line
         with pytest.raises(RuntimeError, match=r"backward produced NaN .*test_modes.py:\d+, .*# the users line"):
