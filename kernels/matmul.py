@@ -6,8 +6,8 @@
 
 The numba form packs b into panels as wide as a register tile and cuts the rows of a into blocks; the summed axis is cut
 so that a panel's part stays in the L1 cache. A few rows times a large matrix (a small batch through VGG's linear
-layers) read the matrix once, where it lies: packed first, 8 rows times 25088 × 4096 took 200 to 380 ms, and now 20 to
-40. Why not BLAS: it brings threads of its own, which numba's must wait for,
+layers) read the matrix once, where it lies: packed first, 8 rows times 25088 × 4096 took 200 to 380 ms, and now 30 to
+60. Why not BLAS: it brings threads of its own, which numba's must wait for,
 and its sums depend on their number.
 """
 

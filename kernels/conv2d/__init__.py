@@ -172,24 +172,20 @@ def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
         direct.weight_grad(x, gy, stride, padding, dilation, groups, gw)
 
 
-forward = Kernel(
-    "conv2d.forward",
-    reference=reference.forward,
-    cpu=_forward,
-    samples=_forward_samples,
-    nanoseconds=lambda x, w, bias, stride, padding, dilation, groups, y: _nanoseconds(w, y),
-    workload=_workloads(_forward_samples),
-    flops=lambda x, w, bias, stride, padding, dilation, groups, y: _flops(w, y),
-)
-forward_relu = Kernel(
-    "conv2d.forward_relu",
-    reference=_forward_relu_reference,
-    cpu=_forward_relu,
-    samples=_forward_samples,
-    nanoseconds=lambda x, w, bias, stride, padding, dilation, groups, y: _nanoseconds(w, y),
-    workload=_workloads(_forward_samples),
-    flops=lambda x, w, bias, stride, padding, dilation, groups, y: _flops(w, y),
-)
+def _forward_kernel(name, reference, cpu):
+    return Kernel(
+        name,
+        reference=reference,
+        cpu=cpu,
+        samples=_forward_samples,
+        nanoseconds=lambda x, w, bias, stride, padding, dilation, groups, y: _nanoseconds(w, y),
+        workload=_workloads(_forward_samples),
+        flops=lambda x, w, bias, stride, padding, dilation, groups, y: _flops(w, y),
+    )
+
+
+forward = _forward_kernel("conv2d.forward", reference.forward, _forward)
+forward_relu = _forward_kernel("conv2d.forward_relu", _forward_relu_reference, _forward_relu)
 input_grad = Kernel(
     "conv2d.input_grad",
     reference=reference.input_grad,

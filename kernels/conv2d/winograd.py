@@ -125,15 +125,15 @@ def _correlate(x, panels, bias, r, padding, relu, y):
         at_once = max(1, min(tiles, _L3 // bytes_of_tile))
         v, m = empty((n * n * at_once * c,), x.dtype), empty((n * n * at_once * o,), x.dtype)
         _correlate_stages(
-            x.reshape(-1), x.shape, panels.reshape(-1), bias, r, padding, least, y.reshape(-1), y.shape, at_once, v, m,
-            empty((threads, edge), x.dtype), width, zeros,
+            x.reshape(-1), x.shape, panels.reshape(-1), bias, r, padding, least, y.reshape(-1), y.shape, tiles,
+            at_once, v, m, empty((threads, edge), x.dtype), width, zeros,
         )  # fmt: skip
         return
     blocks = ceil_div(tiles, max(2 * TALLEST, _L2 // bytes_of_tile // TALLEST * TALLEST))
     blocks += blocks % 2 if blocks < 16 else 0  # two threads share an odd few badly
     per_block = ceil_div(tiles, max(blocks, 1))
     _correlate_blocks(
-        x.reshape(-1), x.shape, panels.reshape(-1), bias, r, padding, least, y.reshape(-1), y.shape, per_block,
+        x.reshape(-1), x.shape, panels.reshape(-1), bias, r, padding, least, y.reshape(-1), y.shape, tiles, per_block,
         empty((threads, per_block * n * n * (c + o) + edge), x.dtype), width, zeros,
     )  # fmt: skip
 
@@ -145,11 +145,11 @@ _TILES_PER_TASK = 4
 
 
 @jit
-def _correlate_blocks(x, x_shape, panels, bias, r, padding, least, y, y_shape, per_block, scratch, width, zeros):
+def _correlate_blocks(x, x_shape, panels, bias, r, padding, least, y, y_shape, tiles, per_block, scratch, width,
+                      zeros):  # fmt: skip
     """A task is a block of tiles, from the first stage to the last."""
     n, c, o, size = OUTPUTS + r - 1, x_shape[3], y_shape[3], x.itemsize
     nn = n * n
-    tiles = y_shape[0] * ((y_shape[1] + OUTPUTS - 1) // OUTPUTS) * ((y_shape[2] + OUTPUTS - 1) // OUTPUTS)
     for task in prange((tiles + per_block - 1) // per_block):
         first = np.int64(task) * per_block
         count = min(per_block, tiles - first)
@@ -165,12 +165,12 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, least, y, y_shape, p
 
 
 @jit
-def _correlate_stages(x, x_shape, panels, bias, r, padding, least, y, y_shape, at_once, v, m, scratch, width, zeros):
+def _correlate_stages(x, x_shape, panels, bias, r, padding, least, y, y_shape, tiles, at_once, v, m, scratch,
+                      width, zeros):  # fmt: skip
     """One stage after the other for many tiles: large weights are read once for all of them."""
     n, c, o, size = OUTPUTS + r - 1, x_shape[3], y_shape[3], x.itemsize
     nn, columns = n * n, (o + width - 1) // width
     parts = (columns + 3) // 4
-    tiles = y_shape[0] * ((y_shape[1] + OUTPUTS - 1) // OUTPUTS) * ((y_shape[2] + OUTPUTS - 1) // OUTPUTS)
     for first in range(0, tiles, at_once):
         count = min(at_once, tiles - first)
         groups = (count + _TILES_PER_TASK - 1) // _TILES_PER_TASK
@@ -192,19 +192,47 @@ def _correlate_stages(x, x_shape, panels, bias, r, padding, least, y, y_shape, a
 
 
 @helper
+def _place(t, y_shape):
+    """(image, row, column) of the first output of tile t."""
+    down, across = (y_shape[1] + OUTPUTS - 1) // OUTPUTS, (y_shape[2] + OUTPUTS - 1) // OUTPUTS
+    return t // (down * across), t // across % down * OUTPUTS, t % across * OUTPUTS
+
+
+@helper
 def _transform_tile(x, x_shape, y_shape, t, r, padding, to, step, edge):
     """V of tile t at address `to`."""
-    down, across = (y_shape[1] + OUTPUTS - 1) // OUTPUTS, (y_shape[2] + OUTPUTS - 1) // OUTPUTS
-    i, j = t // across % down * OUTPUTS - padding[0], t % across * OUTPUTS - padding[1]
-    _transform_pixels(x, x_shape, t // (down * across), i, j, r, to, step, edge)
+    image, i, j = _place(t, y_shape)
+    n, c, size, kind = OUTPUTS + r - 1, x_shape[3], x.itemsize, x.dtype.type(0)
+    at, row = _block(x, x_shape, image, i - padding[0], j - padding[1], n, edge)
+    lanes = VECTOR_BYTES // size
+    for channel in range(0, c, lanes):
+        source, target = at + size * channel, to + size * channel
+        if r == 3:
+            _pixels3(kind, min(lanes, c - channel), source, row, c, target, n * step, step)
+        else:
+            _pixels5(kind, min(lanes, c - channel), source, row, c, target, n * step, step)
+
+
+@helper
+def _spread_tile(gy, gy_shape, t, r, to, step, edge):
+    """dM of tile t at address `to`."""
+    image, i, j = _place(t, gy_shape)
+    n, o, size, kind = OUTPUTS + r - 1, gy_shape[3], gy.itemsize, gy.dtype.type(0)
+    at, row = _block(gy, gy_shape, image, i, j, OUTPUTS, edge)
+    lanes = VECTOR_BYTES // size
+    for channel in range(0, o, lanes):
+        source, target = at + size * channel, to + size * channel
+        if r == 3:
+            _spread3(kind, min(lanes, o - channel), source, row, o, target, n * step, step)
+        else:
+            _spread5(kind, min(lanes, o - channel), source, row, o, target, n * step, step)
 
 
 @helper
 def _finish_tile(m, step, bias, r, least, y, y_shape, t, edge):
     """The outputs of tile t, from M at address m."""
     n, o, size, kind = OUTPUTS + r - 1, y_shape[3], y.itemsize, y.dtype.type(0)
-    down, across = (y_shape[1] + OUTPUTS - 1) // OUTPUTS, (y_shape[2] + OUTPUTS - 1) // OUTPUTS
-    image, i, j = t // (down * across), t // across % down * OUTPUTS, t % across * OUTPUTS
+    image, i, j = _place(t, y_shape)
     start = ((image * y_shape[1] + i) * y_shape[2] + j) * o
     high, wide = min(OUTPUTS, y_shape[1] - i), min(OUTPUTS, y_shape[2] - j)
     whole = high == OUTPUTS and wide == OUTPUTS
@@ -225,21 +253,13 @@ def _finish_tile(m, step, bias, r, least, y, y_shape, t, edge):
 
 
 @helper
-def _transform_pixels(x, x_shape, image, i, j, r, to, step, edge):
-    """V of the tile whose first pixel is (i, j), zeros beyond the image, at address `to`."""
+def _block(x, x_shape, image, i, j, n, edge):
+    """(address, elements to the next row) of n×n pixels from (i, j) on: in `edge` where some are beyond the image."""
     _, h, w, c = x_shape
-    n, size, kind = OUTPUTS + r - 1, x.itemsize, x.dtype.type(0)
-    at, row = x.ctypes.data + size * ((image * h + i) * w + j) * c, w * c
     if i < 0 or j < 0 or i + n > h or j + n > w:
         _copy_border(x, x_shape, image, i, j, n, edge)
-        at, row = edge.ctypes.data, n * c
-    lanes = VECTOR_BYTES // size
-    for channel in range(0, c, lanes):
-        there = to + size * channel
-        if r == 3:
-            _pixels3(kind, min(lanes, c - channel), at + size * channel, row, c, there, n * step, step)
-        else:
-            _pixels5(kind, min(lanes, c - channel), at + size * channel, row, c, there, n * step, step)
+        return edge.ctypes.data, n * c
+    return x.ctypes.data + x.itemsize * ((image * h + i) * w + j) * c, w * c
 
 
 @helper
@@ -286,8 +306,8 @@ def weight_grad(x, gy, padding, gw):
     sums = empty((n * n, c, o), x.dtype)
     scratch = empty((numba.get_num_threads(), n * n * max(c, o)), x.dtype)
     _weight_grad(
-        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, v.reshape(-1), d.reshape(-1), at_once,
-        sums.reshape(-1), gw.reshape(-1), scratch, tile_width(x.dtype), np.zeros(tile_width(x.dtype), x.dtype),
+        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, v.reshape(-1), d.reshape(-1), tiles,
+        at_once, sums.reshape(-1), gw.reshape(-1), scratch, tile_width(x.dtype), np.zeros(tile_width(x.dtype), x.dtype),
     )  # fmt: skip
 
 
@@ -295,20 +315,19 @@ _GRADIENT_TILES = 128
 
 
 @jit
-def _weight_grad(x, x_shape, gy, gy_shape, r, padding, v, d, at_once, sums, gw, scratch, width, zeros):
+def _weight_grad(x, x_shape, gy, gy_shape, r, padding, v, d, tiles, at_once, sums, gw, scratch, width, zeros):
     n, c, o = OUTPUTS + r - 1, x_shape[3], gy_shape[3]
     nn, size = n * n, x.itemsize
-    across = (gy_shape[2] + OUTPUTS - 1) // OUTPUTS
-    tiles = gy_shape[0] * ((gy_shape[1] + OUTPUTS - 1) // OUTPUTS) * across
     parts = (c + 4 * TALLEST - 1) // (4 * TALLEST)
     for first in range(0, tiles, at_once):
         count = min(at_once, tiles - first)
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
             begin = np.int64(task) * _TILES_PER_TASK
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                _transform_both(x, x_shape, gy, gy_shape, first + t, r, padding, v.ctypes.data + size * t * c,
-                                count * c, d.ctypes.data + size * t * o, count * o,
-                                scratch[numba.get_thread_id()])  # fmt: skip
+                edge = scratch[numba.get_thread_id()]
+                _transform_tile(x, x_shape, gy_shape, first + t, r, padding, v.ctypes.data + size * t * c, count * c,
+                                edge)  # fmt: skip
+                _spread_tile(gy, gy_shape, first + t, r, d.ctypes.data + size * t * o, count * o, edge)
         for task in prange(nn * parts):
             k, part = np.int64(task) // parts, np.int64(task) % parts
             _add_products(v.ctypes.data + size * k * count * c, d.ctypes.data + size * k * count * o,
@@ -323,27 +342,6 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, v, d, at_once, sums, gw, 
                 _gather3(kind, min(lanes, o - j), at, n * c * o, c * o, to, 3 * c * o, c * o)
             else:
                 _gather5(kind, min(lanes, o - j), at, n * c * o, c * o, to, 5 * c * o, c * o)
-
-
-@helper
-def _transform_both(x, x_shape, gy, gy_shape, t, r, padding, v, v_step, d, d_step, edge):
-    """V and dM of tile t."""
-    _transform_tile(x, x_shape, gy_shape, t, r, padding, v, v_step, edge)
-    _, oh, ow, o = gy_shape
-    down, across = (oh + OUTPUTS - 1) // OUTPUTS, (ow + OUTPUTS - 1) // OUTPUTS
-    image, i, j = t // (down * across), t // across % down * OUTPUTS, t % across * OUTPUTS
-    n, size, kind = OUTPUTS + r - 1, x.itemsize, x.dtype.type(0)
-    at, row = gy.ctypes.data + size * ((image * oh + i) * ow + j) * o, ow * o
-    if i + OUTPUTS > oh or j + OUTPUTS > ow:
-        _copy_border(gy, gy_shape, image, i, j, OUTPUTS, edge)
-        at, row = edge.ctypes.data, OUTPUTS * o
-    lanes = VECTOR_BYTES // size
-    for channel in range(0, o, lanes):
-        there = d + size * channel
-        if r == 3:
-            _spread3(kind, min(lanes, o - channel), at + size * channel, row, o, there, n * d_step, d_step)
-        else:
-            _spread5(kind, min(lanes, o - channel), at + size * channel, row, o, there, n * d_step, d_step)
 
 
 @helper
