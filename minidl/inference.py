@@ -24,8 +24,8 @@ class FoldedConv2d(nn.Module):
         self.weight, self.bias, self.relu = nn.Parameter(weight, False), nn.Parameter(bias, False), relu
         self.geometry = conv.stride, conv.padding, conv.dilation, conv.groups
 
-    def forward(self, input, relu=False):
-        op = ops.conv2d_relu if relu or self.relu else ops.conv2d
+    def forward(self, input):
+        op = ops.conv2d_relu if self.relu else ops.conv2d
         return op(input, self.weight, self.bias, *self.geometry)
 
 

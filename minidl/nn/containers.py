@@ -138,16 +138,19 @@ class Sequential(_Numbered):
         return Sequential(named)
 
     def forward(self, input):
-        modules = iter([*self, None])
-        module = next(modules)
-        while module is not None:
-            after = next(modules)
-            if type(after) is ReLU and getattr(module, "fuses_relu", False) and not (module.hooked or after.hooked):
-                input, after = module(input, relu=True), next(modules)
-            else:
-                input = module(input)
-            module = after
+        modules = [*self, None]
+        fused = False
+        for module, after in zip(modules, modules[1:], strict=False):
+            if fused:  # this is the ReLU that went along with the module before
+                fused = False
+                continue
+            fused = _fuses(module, after)
+            input = module(input, relu=True) if fused else module(input)
         return input
+
+
+def _fuses(module, after):
+    return type(after) is ReLU and getattr(module.forward, "fuses_relu", False) and not (module.hooked or after.hooked)
 
 
 class ModuleList(_Numbered):

@@ -16,8 +16,6 @@ class Conv2d(Module):
         weight: (out_channels, in_channels/groups, KH, KW), He normal at first. bias: (out_channels,), zeros at first.
     """
 
-    fuses_relu = True
-
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True):
         super().__init__()
         check_sizes("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
@@ -37,6 +35,8 @@ class Conv2d(Module):
         """The convolution; with relu, its maximum with 0 in the same pass over memory."""
         op = ops.conv2d_relu if relu else ops.conv2d
         return op(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    forward.fuses_relu = True  # of the method: a subclass with a forward of its own is not given relu
 
     def extra_repr(self):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"

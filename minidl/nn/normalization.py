@@ -54,8 +54,6 @@ class _Running(Module):
 
 
 class _BatchNorm(_Running):
-    fuses_relu = True
-
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
 
@@ -75,6 +73,8 @@ class _BatchNorm(_Running):
         running = held if not self.training or self.track_running_stats else (None, None)
         arguments = input, *running, self.weight, self.bias, training, momentum, self.eps
         return ops.batch_norm_relu(*arguments, residual) if relu else ops.batch_norm(*arguments)
+
+    forward.fuses_relu = True  # see Conv2d
 
 
 class BatchNorm1d(_BatchNorm):

@@ -73,6 +73,17 @@ def test_conv2d_relu(case):
         np.testing.assert_allclose(a.data, b.data, rtol=0, atol=1e-11 * np.abs(b.data).max())
 
 
+def test_a_forward_of_ones_own_is_called_as_it_is():
+    class Doubled(nn.Conv2d):
+        def forward(self, input):
+            return 2 * super().forward(input)
+
+    dl.manual_seed(0)
+    conv = Doubled(3, 4, 3)
+    x = dl.Tensor(normal(2, 3, 6, 5, dtype=np.float32))
+    np.testing.assert_array_equal(nn.Sequential(conv, nn.ReLU())(x).data, ops.relu(conv(x)).data)
+
+
 def test_nan_stays():
     x = normal(1, 16, 24, 24)
     x[0, 3, 10, 10] = np.nan
