@@ -7,6 +7,9 @@ Multiply-adds (MACs) are those of convolutions and fully connected layers for on
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .resnet import VARIANTS as RESNET_VARIANTS
+from .vgg import NAMES as VGG_NAMES
+
 
 class Claim(NamedTuple):
     """What a source says, in its own precision; "" where it says nothing."""
@@ -153,10 +156,6 @@ DIFFERENCES = {
 }  # fmt: skip
 
 
-_VGG = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
-_SAME = {"v1": "paper", "v1.5": "torchvision"}
-
-
 def find(model, variant=None, **options):
     """The Net of a variant (the model's first where None) and options, by any of their names in models.create.
 
@@ -164,12 +163,12 @@ def find(model, variant=None, **options):
     """
     options = {k: v for k, v in options.items() if k not in ("init", "aux_logits", "transform_input")}
     variant = options.pop("config", variant)
-    if model in _VGG:
-        variant = _VGG[model] if variant in (None, "paper", "torchvision") else variant
+    if model in VGG_NAMES:
+        variant = VGG_NAMES[model][0] if variant in (None, "paper", "torchvision") else variant
         model = "vgg"
     elif model == "vgg":
         variant = variant or "D"
-    variant = _SAME.get(variant, variant)
+    variant = RESNET_VARIANTS.get(variant, variant)
     for net in NETS:
         if net.model == model and variant in (None, net.variant) and net.options == options:
             return net
