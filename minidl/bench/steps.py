@@ -4,6 +4,7 @@ These functions are what Competitor calls. Nothing of minidl is imported before 
 before numba, or its threads would wait as numba's are told to.
 """
 
+import importlib
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +39,7 @@ def minidl(name, batch, training):
     net = dl.models.create(name, NETS[name].variant)
     images, labels = (dl.Tensor(array) for array in _data(name, batch))
     if not training:
-        net = getattr(dl, "optimize_for_inference", lambda net: net)(net.eval())
+        net = dl.optimize_for_inference(net)
 
         def infer():
             with dl.no_grad():
@@ -108,12 +109,9 @@ def onnxruntime(name, batch, threads):
 
 def memory(name, batch, form, *arguments):
     """Notes: bytes that a training step of a form needs, above what its process had before the net was built."""
-    if form == "pytorch":
-        import torch  # noqa: F401, before minidl
-
-        from minidl.bench import twins  # noqa: F401, so that it counts as there before
-    import minidl as dl  # noqa: F401, as well
-
+    # What counts as there before. PyTorch comes first, see above.
+    for package in (*(("torch", "minidl.bench.twins") if form == "pytorch" else ()), "minidl"):
+        importlib.import_module(package)
     before = _resident("VmRSS")
     run = {"minidl": minidl, "pytorch": pytorch}[form](name, batch, True, *arguments)
     for _ in range(3):  # the second step finds the gradients and the velocities of the first

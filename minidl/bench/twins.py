@@ -35,12 +35,12 @@ class PartialC3(nn.Module):
     """A full convolution whose kernel is zero wherever the paper's table I has no cross."""
 
     ROWS = (  # of table I, S2's maps 0 to 5; columns: C3's maps 0 to 15
-        "X   XXX  XXXX XX",
-        "XX   XXX  XXXX X",
-        "XXX   XXX  X XXX",
-        " XXX  XXXX  X XX",
-        "  XXX  XXXX XX X",
-        "   XXX  XXXX XXX",
+        "#   ###  #### ##",
+        "##   ###  #### #",
+        "###   ###  # ###",
+        " ###  ####  # ##",
+        "  ###  #### ## #",
+        "   ###  #### ###",
     )
 
     def __init__(self):
@@ -53,7 +53,7 @@ class PartialC3(nn.Module):
         given = [*self.three.weight, *self.four.weight, *self.six.weight]
         kernel = x.new_zeros(16, 6, 5, 5)
         for out, weights in enumerate(given):
-            seen = [i for i in range(6) if self.ROWS[i][out] == "X"]
+            seen = [i for i in range(6) if self.ROWS[i][out] == "#"]
             # In the paper's figure the three or four neighbours are counted around the ring, from the first on.
             if out < 12:
                 start = next(i for i in seen if (i - 1) % 6 not in seen)
