@@ -21,10 +21,10 @@ _COMPLEX_STEP = 1e-30
 
 
 class Row:
-    """The differences at one step: vectors over the outputs."""
+    """The differences at one step: vectors over the outputs; still: not a bit of any output has moved."""
 
-    def __init__(self, step, slope, bend, noise):
-        self.step, self.slope, self.bend, self.noise = step, slope, bend, noise
+    def __init__(self, step, slope, bend, noise, still):
+        self.step, self.slope, self.bend, self.noise, self.still = step, slope, bend, noise, still
         self.finite = bool(np.isfinite(slope).all() and np.isfinite(bend).all())
 
     @property
@@ -65,12 +65,12 @@ class Line:
             slope = np.where(ahead == behind, 0.0, (ahead - behind) / width)
             bend = np.where((ahead == here) & (behind == here), 0.0, (ahead - 2 * here + behind) / (width / 2))
             slope, bend = (np.where(np.isfinite(here), part, 0.0) for part in (slope, bend))  # no derivative there
-            still = (ahead == behind) & (ahead == here)
-            # If not a bit of any output moves, the slope is zero or less than rounding shows: a bias before batch norm.
-            sure = ~np.isfinite(here) if still.all() else still
-            size = np.where(sure, 0.0, np.abs(ahead) + np.abs(behind))
+            same = (ahead == behind) & (ahead == here)
+            still = bool(same.all())
+            # If nothing moves at all, the slope is zero or less than rounding shows: a bias before batch norm.
+            size = np.where(~np.isfinite(here) if still else same, 0.0, np.abs(ahead) + np.abs(behind))
             noise = np.nan_to_num(self.problem.precision * size / abs(width))
-        return Row(width / 2, slope, bend, noise)
+        return Row(width / 2, slope, bend, noise, still)
 
     def _value(self, step):
         kept = [v.array.flat[_element(v, e)] for v, e, _ in self.moves]
@@ -151,7 +151,7 @@ def differentiate(line, weights, relative, floor):
         smooth = bend <= max(bend_before / 2, 8 * noise, 1e-7 * slope)
         if smooth and (best is None or error < best.error):
             best = Derivative(float(weights @ (row.slope + change)), error, row.slope + change)
-            if error <= relative * max(abs(best.value), floor):
+            if error <= relative * max(abs(best.value), floor) or row.still and before.still:
                 return best
     return _singular(history, weights) or best or Derivative(np.nan, np.inf, np.full(len(weights), np.nan), "edge")
 
