@@ -74,20 +74,25 @@ def twin_of(net, twin, dtype):
     return twin
 
 
-def step(net, twin, x, labels):
-    """[(name, ours, PyTorch's)] of logits, running statistics after the pass, and all gradients."""
+def ours(net, x, labels):
+    """(logits and running statistics after the pass, all gradients) of a training step, by name."""
     output = net(dl.Tensor(x))
     models.training_loss(output, dl.Tensor(labels)).backward()
-    expected = twin(torch.tensor(x))
-    expected = expected if isinstance(expected, tuple) else (expected,)
     output = output if isinstance(output, tuple) else (output,)
-    main, *heads = (torch.nn.functional.cross_entropy(logits, torch.tensor(labels)) for logits in expected)
+    values = {f"logits {i}": logits.data for i, logits in enumerate(output)}
+    values |= {name: buffer.data for name, buffer in net.named_buffers()}
+    return values, {name: p.grad.data for name, p in net.named_parameters()}
+
+
+def pytorchs(twin, x, labels):
+    """As ours."""
+    output = twin(torch.tensor(x))
+    output = output if isinstance(output, tuple) else (output,)
+    main, *heads = (torch.nn.functional.cross_entropy(logits, torch.tensor(labels)) for logits in output)
     (main + 0.3 * sum(heads)).backward()
-    rows = [(f"logits {i}", a.data, b.detach().numpy()) for i, (a, b) in enumerate(zip(output, expected, strict=True))]
-    buffers = dict(twin.named_buffers())
-    rows += [(name, b.data, buffers[name].numpy()) for name, b in net.named_buffers() if name in buffers]
-    gradients = dict(twin.named_parameters())
-    return rows, [(name, p.grad.data, gradients[name].grad.numpy()) for name, p in net.named_parameters()]
+    values = {f"logits {i}": logits.detach().numpy() for i, logits in enumerate(output)}
+    values |= {name: buffer.numpy() for name, buffer in twin.named_buffers()}
+    return values, {name: p.grad.numpy() for name, p in twin.named_parameters()}
 
 
 def images(size, dtype=np.float64, channels=3, count=4):
@@ -100,12 +105,12 @@ def test_float64_equals_the_twin(name, variant, options, make, size):
     """Logits, running statistics and all gradients of a training step, then the logits of evaluation, to 1e-9."""
     net, twin = pair(name, variant, options, make)
     x, labels = images(size, channels=net.in_channels)
-    rows, gradients = step(net.train(), twin.train(), x, labels)
-    for what, a, b in rows + gradients:
-        scale = np.abs(b).max()
+    found, expected = ours(net.train(), x, labels), pytorchs(twin.train(), x, labels)
+    assert [part.keys() for part in found] == [part.keys() for part in expected]
+    for what, b in (expected[0] | expected[1]).items():
+        a, scale = (found[0] | found[1])[what], np.abs(b).max()
         # A bias before batch norm has no gradient but what rounding leaves of zero, 1e-15.
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * (scale if scale > 1e-10 else 1e-3), err_msg=what)
-    assert {n for n, *_ in gradients} == {n for n, _ in twin.named_parameters()}
     net.eval(), twin.eval()
     with torch.no_grad(), dl.no_grad():
         a, b = net(dl.Tensor(x)).data, twin(torch.tensor(x)).numpy()
@@ -125,25 +130,20 @@ def test_float32_is_as_near_to_float64_as_pytorch_is(name, variant, options, mak
     x = x.astype(np.float32).astype(np.float64)
     for parameter in net.parameters():
         parameter.data[...] = parameter.data.astype(np.float32)
-    twin = twin_of(net, make(), np.float64)
-    state = {k: v.data.copy() for k, v in net.state_dict().items()}
-    truth = {n: b for n, _, b in step(net, twin, x, labels)[1]}
-    net = net.float()
-    random, worst, first = np.random.default_rng(7), dict.fromkeys(truth, 0.0), None
+    _, truth = pytorchs(twin_of(net, make(), np.float64), x, labels)
+    x32, random, runs = x.astype(np.float32), np.random.default_rng(7), []
     for run in range(8):
-        net.load_state_dict(state)  # the running statistics as before
-        net.zero_grad()
-        x32 = x.astype(np.float32)
         near = np.nextafter(x32, random.choice((-np.inf, np.inf), x.shape).astype(np.float32)) if run else x32
-        found = step(net, twin_of(net, make(), np.float32), near, labels)
-        first = found if run == 0 else first
-        worst = {n: max(worst[n], np.abs(b - truth[n]).max()) for n, _, b in found[1]}
-    for what, a, b in first[0]:
-        if what.startswith("logits"):
-            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max(), err_msg=what)
-    for what, a, _ in first[1]:
-        ours, theirs = np.abs(a - truth[what]).max(), worst[what]
-        assert ours <= 10 * theirs, f"{what}: {ours:.2e} from the truth, PyTorch's {theirs:.2e}"
+        runs.append(pytorchs(twin_of(net, make(), np.float32), near, labels))
+    expected, _ = runs[0]
+    worst = {name: max(np.abs(g[name] - truth[name]).max() for _, g in runs) for name in truth}
+    found, gradients = ours(net.float(), x32, labels)
+    for name, logits in expected.items():
+        if name.startswith("logits"):
+            np.testing.assert_allclose(found[name], logits, rtol=1e-3, atol=1e-3 * np.abs(logits).max(), err_msg=name)
+    for name, gradient in gradients.items():
+        error = np.abs(gradient - truth[name]).max()
+        assert error <= 10 * worst[name], f"{name}: {error:.2e} from the truth, PyTorch's {worst[name]:.2e}"
 
 
 TORCHVISION = [
