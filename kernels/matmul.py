@@ -11,6 +11,7 @@ layers) read the matrix once, where it lies: packed first, 8 rows times 25088 ×
 and its sums depend on their number.
 """
 
+import numba
 import numpy as np
 
 from ._jit import helper, jit, prange
@@ -21,6 +22,7 @@ from ._tile import TALLEST, tile, tile_width
 
 _ROWS = 8 * TALLEST  # of a per task
 _SUMMED = 256  # of the summed axis at a time: a panel's part is 32 kB with 512-bit vectors
+_COPIED = _SUMMED + 16  # elements from a copied row to the next
 
 
 def _reference(a, b, y):
@@ -55,19 +57,16 @@ def multiply(a, b, start, y):
     starts = np.zeros(ceil_div(n, width) * width, y.dtype)
     starts[:n] = start
     strides = tuple(s // a.itemsize for s in a.strides)
-    _blocks(
-        a[0, 0, :1],
-        strides,
-        panels.reshape(-1),
-        y.reshape(-1),
-        stacks,
-        m,
-        k,
-        n,
-        width,
-        len(panels),
-        starts,
-    )
+    copied = n >= 4 * width and strides[2] == 1 and strides[1] * a.itemsize % 2048 == 0 and min(strides) >= 0
+    scratch = np.empty((numba.get_num_threads(), _ROWS * _COPIED if copied else 0), y.dtype)
+    flat = _flat(a) if copied else a[0, 0, :1]
+    _blocks(flat, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts, scratch)
+
+
+def _flat(a):
+    """All the memory from a's first element to its last."""
+    size = 1 + sum((n - 1) * (s // a.itemsize) for n, s in zip(a.shape, a.strides, strict=True))
+    return np.lib.stride_tricks.as_strided(a, (size,), (a.itemsize,), writeable=a.flags.writeable)
 
 
 _FEW_ROWS = 4 * TALLEST
@@ -118,7 +117,7 @@ def pack(b, panels):
 
 
 @jit
-def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts):
+def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, scratch):
     """A task is a block of rows of one matrix and a block of its columns."""
     columns = (n + width - 1) // width
     row_blocks = (m + _ROWS - 1) // _ROWS
@@ -129,27 +128,36 @@ def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts):
         top = np.int64(task) // column_blocks % row_blocks * _ROWS
         block = np.int64(task) % column_blocks
         _block(a, strides, panels, y, s, top, min(top + _ROWS, m), columns * block // column_blocks,
-               columns * (block + 1) // column_blocks, m, k, n, width, s % packed, starts)  # fmt: skip
+               columns * (block + 1) // column_blocks, m, k, n, width, s % packed, starts,
+               scratch[numba.get_thread_id()])  # fmt: skip
 
 
 @helper
-def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, packed, starts):
+def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, packed, starts, scratch):
     tiles = (bottom - top + TALLEST - 1) // TALLEST
     columns = (n + width - 1) // width
     kind, size = y.dtype.type(0), y.itemsize
     for start in range(0, k, _SUMMED):
         summed = min(_SUMMED, k - start)
+        begin_a, row, step = s * strides[0] + top * strides[1] + start * strides[2], strides[1], strides[2]
+        data = a.ctypes.data + size * begin_a
+        if scratch.size:
+            # Rows a power of two of bytes apart share a few lines of the L1 cache; a copy of them serves all columns.
+            for i in range(bottom - top):
+                source, target = a[begin_a + i * row :][:summed], scratch[i * _COPIED : i * _COPIED + summed]
+                for j in range(summed):
+                    target[j] = source[j]
+            data, row = scratch.ctypes.data, _COPIED
         for column in range(first, last):
             panel = panels.ctypes.data + size * ((packed * columns + column) * k + start) * width
             wide = min(width, n - column * width)
             begin_column = starts.ctypes.data + size * column * width
             for t in range(tiles):
                 low, high = top + (bottom - top) * t // tiles, top + (bottom - top) * (t + 1) // tiles
-                at_a = a.ctypes.data + size * (s * strides[0] + low * strides[1] + start * strides[2])
                 at_y = y.ctypes.data + size * ((s * m + low) * n + column * width)
-                begin, step = (begin_column, 0) if start == 0 else (at_y, n)
-                tile(kind, high - low, wide, at_a, strides[1], 0, strides[2], panel, 0, width, 1, summed,
-                     begin, step, at_y, n)  # fmt: skip
+                begin, begin_row = (begin_column, 0) if start == 0 else (at_y, n)
+                tile(kind, high - low, wide, data + size * (low - top) * row, row, 0, step, panel, 0, width, 1, summed,
+                     begin, begin_row, at_y, n)  # fmt: skip
 
 
 def _samples(rng, dtype):

@@ -182,9 +182,22 @@ def input_grad(start, gy, w, stride, padding, dilation, groups, gx):
             taps = np.ascontiguousarray(swapped[rows[0]][:, columns[0]])
             pads, gaps, first, count = zip(rows[1], columns[1], strict=True)
             if taps.size == 0:  # a stride greater than the kernel: no output sees these pixels
-                gx[:, first[0] :: stride[0], first[1] :: stride[1]] = start
+                _fill(gx.reshape(-1), gx.shape, start, first, stride)
                 continue
             _correlate(gy, taps, start, (1, 1), pads, gaps, groups, gx, first, stride, count)
+
+
+@jit
+def _fill(gx, gx_shape, start, first, step):
+    """gx[:, first + step*i] = start."""
+    n, h, w, c = gx_shape
+    for task in prange(n * h):
+        i = np.int64(task) % h
+        if i % step[0] == first[0]:
+            for j in range(first[1], w, step[1]):
+                pixel = gx[(np.int64(task) * w + j) * c :][:c]
+                for k in range(c):
+                    pixel[k] = start[k]
 
 
 def _phases(size, k, s, p, d):
