@@ -147,6 +147,8 @@ def _tuple(sizes):
 
 def _argument(name, value, dtype):
     """What CuPy is to pass: it would make a long long of an int, and a double of a float."""
+    if value is None:
+        return np.uint64(0)  # eight bytes of zeros; CuPy passes no None
     if isinstance(value, bool | np.bool_):
         return np.bool_(value)
     if isinstance(value, np.unsignedinteger):
@@ -157,7 +159,7 @@ def _argument(name, value, dtype):
         return np.int32(value)
     if isinstance(value, numbers.Real):
         return np.float64(value) if dtype == np.float64 else np.float32(value)
-    if value is not None and value.size > MAX_SIZE:
+    if value.size > MAX_SIZE:
         raise ValueError(f"{name}: an array of {value.size} elements; CUDA kernels take at most {MAX_SIZE}")
     return value
 

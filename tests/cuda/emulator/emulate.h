@@ -145,7 +145,7 @@ struct Fiber {
   State state;
   Place place;        // where it waits
   unsigned mask;      // of the shuffle at which it waits
-  void* tsan;
+  void* tsan;         // the thread as which ThreadSanitizer sees it
 };
 
 struct Warp {
@@ -173,17 +173,21 @@ static Fiber fibers[kMaxThreads], *current;
 static Warp warps[kMaxThreads / kWarp];
 static int threads;                                // of a block
 static void* scheduler_stack;
-static void* scheduler_tsan;
 static char *stacks, *dynamic_shared_pages, *dynamic_shared;
 static size_t dynamic_bytes;
 static void (*kernel)(void* arguments);
 static void* kernel_arguments;
 static sigjmp_buf abandoned;
 static uint64_t random_state;
-static char barrier_tag[2], end_tag;               // addresses by which ThreadSanitizer knows what orders threads
-static unsigned generation;                        // of barriers of this block
+static unsigned generation;                        // how many barriers and blocks of this launch are over
 static int true_predicates, true_predicates_before;
 static bool reached[kMaxBarriers];                 // barriers by number
+
+// What orders threads, for ThreadSanitizer: all that happened before a release of an address happened before what comes
+// after an acquire of it. Barriers and shuffles have an address each time, so that they order no other block.
+constexpr unsigned kTags = 1 << 14;
+static char start_tag, end_tag, barrier_tags[kTags], shuffle_tags[kTags];
+static void *scheduler_tsan, *tsan_threads[kMaxThreads];
 
 EMULATOR inline void order_release(void* tag) { TSAN(__tsan_release(tag);) (void)tag; }
 EMULATOR inline void order_acquire(void* tag) { TSAN(__tsan_acquire(tag);) (void)tag; }
@@ -219,6 +223,7 @@ EMULATOR inline void to_fiber(Fiber& fiber) {
 }
 
 EMULATOR inline void fiber_main() {
+  order_acquire(&start_tag);
   kernel(kernel_arguments);
   current->state = State::done;
   order_release(&end_tag);
@@ -231,7 +236,7 @@ EMULATOR inline void fiber_main() {
 EMULATOR inline int barrier(int number, Place place, int predicate = 0) {  // how many threads' predicates are true
   if (number < kMaxBarriers) reached[number] = true;
   if (number == config.skipped_barrier) return predicate != 0;
-  char* tag = &barrier_tag[generation & 1];
+  char* tag = &barrier_tags[generation % kTags];
   order_release(tag);
   true_predicates += predicate != 0;
   current->state = State::at_barrier;
@@ -269,10 +274,11 @@ EMULATOR inline uint64_t exchange(unsigned mask, uint64_t value, int source, Pla
   current->mask = mask;
   current->place = place;
   current->state = State::at_shuffle;
-  order_release(&warp);
+  char* tag = &shuffle_tags[(generation * unsigned(kMaxThreads / kWarp) + unsigned(index / kWarp)) % kTags];
+  order_release(tag);
   if ((warp.arrived & mask) == mask) complete_shuffle(warp, fibers + first, mask, place);
   else to_scheduler();
-  order_acquire(&warp);
+  order_acquire(tag);
   return warp.taken[lane];
 }
 
@@ -346,7 +352,7 @@ EMULATOR __attribute__((no_sanitize("undefined"))) inline void poison() {
 
 EMULATOR inline void start_fibers() {
   memset(warps, 0, sizeof warps);
-  generation = 0;
+  generation++;
   true_predicates = 0;
   for (int i = 0; i < threads; i++) {
     Fiber& fiber = fibers[i];
@@ -357,7 +363,8 @@ EMULATOR inline void start_fibers() {
     void** top = reinterpret_cast<void**>(stacks + (i + 1) * kStack) - 2;
     *top = reinterpret_cast<void*>(fiber_main);
     fiber.stack_pointer = top - 6;
-    TSAN(if (fiber.tsan) __tsan_destroy_fiber(fiber.tsan); fiber.tsan = __tsan_create_fiber(0);)
+    // Another one than in the last block: what one thread does is in order, and blocks may not be.
+    TSAN(fiber.tsan = tsan_threads[(u + generation) % unsigned(threads)];)
   }
 }
 
@@ -409,7 +416,10 @@ EMULATOR inline void run_block() {
         }
     }
   }
-  if (!config.unordered_blocks) order_acquire(&end_tag);
+  if (!config.unordered_blocks) {
+    order_acquire(&end_tag);
+    order_release(&start_tag);
+  }
 }
 
 EMULATOR inline void on_signal(int signal, siginfo_t* info, void* context) {
@@ -451,6 +461,7 @@ EMULATOR inline int run_grid(const unsigned* grid, const unsigned* block, size_t
     stacks = static_cast<char*>(mmap(nullptr, kMaxThreads * kStack, PROT_READ | PROT_WRITE,
                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   TSAN(scheduler_tsan = __tsan_get_current_fiber();
+       for (int i = 0; i < threads; i++) if (!tsan_threads[i]) tsan_threads[i] = __tsan_create_fiber(0);
        if (config.unordered_blocks) {  // the next block takes the same stacks and shared memory
          AnnotateBenignRaceSized("", 0, stacks, kMaxThreads * kStack, "stacks");
          AnnotateBenignRaceSized("", 0, __start_emulated_shared,
@@ -467,6 +478,7 @@ EMULATOR inline int run_grid(const unsigned* grid, const unsigned* block, size_t
   sigaltstack(&own, &before);
   for (int i = 0; i < 4; i++) sigaction(signals[i], &action, &actions_before[i]);
 
+  order_release(&start_tag);
   const int failed = sigsetjmp(abandoned, 1);
   if (!failed) {
     const uint64_t blocks = uint64_t(grid[0]) * grid[1] * grid[2];

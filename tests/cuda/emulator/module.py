@@ -22,9 +22,9 @@ class Execution:
     sanitizer: str | None = "undefined"  # or "thread", or None
     skipped_barrier: int = -1  # the number of a __syncthreads(), in the order of the source, that does nothing
 
-    def config(self, unordered_blocks=False):
-        order = {"forward": 0, "reverse": 1}.get(self.order, self.order)
-        return _Config(order, self.skipped_barrier, unordered_blocks)
+    def config(self):
+        """The fields of emulate.h's Config; blocks are ordered, except for ThreadSanitizer (see worker.h)."""
+        return {"forward": 0, "reverse": 1}.get(self.order, self.order), self.skipped_barrier, False
 
 
 _execution = Execution()
@@ -95,7 +95,7 @@ class Function:
         self.module, self.name = module, name
         self.number = module.name_expressions.index(name)
 
-    def __call__(self, grid, block, args, *, shared_mem=0):
+    def __call__(self, grid, block, args, shared_mem=0):
         grid, block = ((*map(int, size), 1, 1)[:3] for size in (grid, block))
         self._check_sizes(grid, block, shared_mem)
         library = _load(self.module.build("undefined"))
@@ -120,7 +120,7 @@ class Function:
     # ---- arguments -------------------------------------------------------------------------------------------------
 
     def _values(self, library, args):
-        """The arguments as CuPy would pass them: arrays as they are, None as a null pointer, numbers as NumPy scalars.
+        """The arguments as CuPy would pass them: arrays as they are, numbers as NumPy scalars.
 
         A GPU would read whatever bytes it gets; here their types must be those that the kernel declares.
         """
@@ -134,8 +134,8 @@ class Function:
     def _value(self, index, value, declared):
         where = f"{self.name}: argument {index}"
         if declared[0] in "*&":
-            if value is None:
-                return np.uint64(0)
+            if isinstance(value, np.uint64) and value == 0:  # a null pointer
+                return value
             if not isinstance(value, np.ndarray):
                 raise EmulationError(f"{where}: the kernel declares a pointer, got {type(value).__name__}")
             if value.dtype != np.dtype(declared[1]):
@@ -164,7 +164,7 @@ class Function:
         moved = {id(a): copy.address + a.ctypes.data - copy.first for copy, arrays in copies for a in arrays}
         held = [np.array(moved[id(v)], np.uint64) if isinstance(v, np.ndarray) else np.array(v) for v in values]
         addresses = (ctypes.c_void_p * max(1, len(held)))(*(a.ctypes.data for a in held))
-        failure, config = _Failure(), _execution.config()
+        failure, config = _Failure(), _Config(*_execution.config())
         failed = getattr(library, f"launch_{self.number}")(
             (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), ctypes.c_size_t(shared_mem),
             ctypes.byref(config), ctypes.byref(failure), addresses,
@@ -199,24 +199,14 @@ class Function:
     # ---- in a process of its own, under ThreadSanitizer ------------------------------------------------------------
 
     def _run_under_thread_sanitizer(self, grid, block, shared_mem, values):
-        """Twice: threads of a block against each other, then blocks against each other."""
-        program = self.module.build("thread")
         regions = regions_of([v for v in values if isinstance(v, np.ndarray)])
-        request = self._request(regions, values)
-        for unordered_blocks in (False, True) if max(grid) > 1 else (False,):
-            head = struct.pack(
-                "6IQ3i3i", *grid, *block, shared_mem, *self._config_fields(unordered_blocks),
-                self.number, len(regions), len(values),
-            )  # fmt: skip
-            out = _run_program(program, head, request, self.name)
+        counts = self.number, len(regions), len(values)
+        head = struct.pack("6IQ3i3i", *grid, *block, shared_mem, *_execution.config(), *counts)
+        out = _run_program(self.module.build("thread"), head + self._request(regions, values), self.name)
         for first, last, arrays in regions:
             if any(a.flags.writeable for a in arrays):
                 ctypes.memmove(first, out[: last - first], last - first)
             out = out[last - first :]
-
-    def _config_fields(self, unordered_blocks):
-        config = _execution.config(unordered_blocks)
-        return config.order, config.skipped_barrier, config.unordered_blocks
 
     def _request(self, regions, values):
         region_of = {id(a): (i, a.ctypes.data - first) for i, (first, _, arrays) in enumerate(regions) for a in arrays}
@@ -231,14 +221,14 @@ class Function:
         return b"".join(parts)
 
 
-def _run_program(program, head, request, name):
+def _run_program(program, request, name):
     # Without setarch -R, ThreadSanitizer may not find the addresses that it wants free.
     prefix = ["setarch", "-R"] if shutil.which("setarch") else []
     result = subprocess.run(
         [*prefix, str(program)],
-        input=head + request,
+        input=request,
         capture_output=True,
-        env={"TSAN_OPTIONS": "halt_on_error=1 exitcode=66 report_thread_leaks=0"},
+        env={"TSAN_OPTIONS": "halt_on_error=1 exitcode=66 atexit_sleep_ms=0 history_size=0"},
     )
     if result.returncode == 66:
         raise EmulationError(f"{name}: race\n{result.stderr.decode()}")
