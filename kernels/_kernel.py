@@ -63,8 +63,10 @@ class Kernel:
                 return self.reference(*args) if _form == "reference" else None
             with _one_at_a_time:
                 return _threads.run(self.cpu, self.nanoseconds(*args), args)
+        if _form == "none":
+            return None
         if self.gpu is None:
-            raise TypeError(f"{self.name} has no form for {type(args[0]).__name__} arrays")
+            raise NotImplementedError(f"{self.name} has no form for the GPU yet")
         return self.gpu(*args)
 
     def __repr__(self):

@@ -6,11 +6,11 @@ import numpy as np
 def contiguous(array):
     """`array` itself where it is C-contiguous and writable, else a copy.
 
-    Writable, because numba compiles a second time for read-only arrays.
+    Writable, because numba compiles a second time for read-only arrays. CuPy's have no such flag.
     """
-    if array.flags.c_contiguous and array.flags.writeable:
+    if array.flags.c_contiguous and (type(array) is not np.ndarray or array.flags.writeable):
         return array
-    return np.array(array, order="C")
+    return array.copy(order="C")
 
 
 def ceil_div(a, b):

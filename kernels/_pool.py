@@ -34,8 +34,10 @@ class _Block:
         _release(self.memory)
 
 
-def empty(shape, dtype):
-    """np.empty(shape, dtype): C-contiguous, with arbitrary content."""
+def empty(shape, dtype, like=None):
+    """np.empty(shape, dtype): C-contiguous, with arbitrary content; on the GPU where the array `like` is there."""
+    if like is not None and type(like) is not np.ndarray:
+        return np.empty(shape, dtype, like=like)  # CuPy has a pool of its own
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < _POOLED:
@@ -45,7 +47,7 @@ def empty(shape, dtype):
 
 def empty_like(array):
     """np.empty_like(array): axes in the same order in memory."""
-    if array.nbytes < _POOLED:
+    if array.nbytes < _POOLED or type(array) is not np.ndarray:
         return np.empty_like(array)
     order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     memory = empty([array.shape[axis] for axis in order], array.dtype)

@@ -64,9 +64,13 @@ class Run:
             return [None] * len(self.leaves)
         outputs, cotangents = zip(*pairs, strict=True)
         results = grad(
-            list(outputs), self.leaves, [Tensor(c) for c in cotangents], retain_graph=retain_graph, allow_unused=True
+            list(outputs),
+            self.leaves,
+            [Tensor(c).to(y.device) for c, y in zip(cotangents, outputs, strict=True)],
+            retain_graph=retain_graph,
+            allow_unused=True,
         )
-        return [None if g is None else g.detach().numpy() for g in results]
+        return [None if g is None else g.detach().cpu().numpy() for g in results]
 
 
 class Subject:
@@ -82,6 +86,7 @@ class Subject:
     def __init__(self, f, inputs, wrt=None, every_output=False):
         self.f, self.every_output, self.evaluations = f, every_output, 0
         self.arguments = [_plain(a) for a in inputs]
+        self.device = next((a.device for a in inputs if isinstance(a, Tensor) and a.device != "cpu"), "cpu")
         self.variables = [
             Variable(f"input {p}", np.array(a, order="K"), position=p)
             for p, a in enumerate(self.arguments)
@@ -125,7 +130,9 @@ class Subject:
     def record(self):
         """Evaluate f and record its graph."""
         with enable_grad():
-            leaves = [v.tensor if v.tensor is not None else Tensor(v.array, requires_grad=True) for v in self.variables]
+            leaves = [v.tensor if v.tensor is not None else self._tensor(v.array) for v in self.variables]
+            for leaf in leaves:
+                leaf.requires_grad_()
             outputs = self._call(leaves)
         if self.chosen is None:
             floating = [i for i, y in enumerate(outputs) if y.dtype.kind in "fc"]
@@ -137,15 +144,19 @@ class Subject:
         """The differentiated outputs as arrays, without a graph."""
         self.evaluations += 1
         with no_grad(), np.errstate(all="ignore"):
-            outputs = self._call([None if v.tensor is not None else Tensor(v.array) for v in self.variables])
-        return [outputs[i].detach().numpy() for i in self.chosen]
+            outputs = self._call([None if v.tensor is not None else self._tensor(v.array) for v in self.variables])
+        return [outputs[i].detach().cpu().numpy() for i in self.chosen]
 
     def values(self):
         """All differentiated outputs as one vector."""
         return flat(self.arrays_of_outputs())
 
+    def _tensor(self, array):
+        """A Tensor of an argument, which is kept on the host: its memory there, or a copy on the subject's device."""
+        return Tensor(array).to(self.device)
+
     def _call(self, leaves):
-        arguments = [Tensor(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
+        arguments = [self._tensor(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
         for variable, leaf in zip(self.variables, leaves, strict=True):
             if variable.position is not None:
                 arguments[variable.position] = leaf
@@ -171,8 +182,8 @@ class Subject:
 
 
 def _plain(argument):
-    """Tensors as arrays; all else as it is."""
-    return argument.detach().numpy() if isinstance(argument, Tensor) else argument
+    """Tensors as NumPy arrays; all else as it is."""
+    return argument.detach().cpu().numpy() if isinstance(argument, Tensor) else argument
 
 
 def _is_variable(argument, position, wrt):
@@ -228,7 +239,10 @@ def first_gradients(f, count, wrt):
             found = grad(
                 [y for y in outputs if y.requires_grad], leaves, cotangents, create_graph=recording, allow_unused=True
             )
-        return tuple(Tensor(np.zeros(x.shape, x.dtype)) if g is None else g for g, x in zip(found, leaves, strict=True))
+        return tuple(
+            Tensor(np.zeros(x.shape, x.dtype, like=x.data)) if g is None else g
+            for g, x in zip(found, leaves, strict=True)
+        )
 
     if parameters:
         gradients.named_parameters = f.named_parameters

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..autograd import unbroadcast  # noqa: F401 (for the operations)
+from ..cuda import apart, is_array
 from ..tensor import DEFAULT_DTYPE, Tensor
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
@@ -17,8 +18,11 @@ def operands(name, a, b):
 
     Raises:
         TypeError: an operand is neither Tensor, array nor number. ValueError: the shapes do not broadcast.
+        RuntimeError: they are on two devices.
     """
     if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if apart(a._data, b._data):
+            raise RuntimeError(f"{name}: input is on {a.device}, other on {b.device}; both must be on one device")
         if a._data.dtype is b._data.dtype:
             if a._data.shape != b._data.shape:
                 check_broadcast(name, a, b)
@@ -36,7 +40,7 @@ def operands(name, a, b):
 def _operand(name, value):
     if isinstance(value, Tensor):
         return value
-    if isinstance(value, (*_NUMBERS, np.ndarray, np.generic)):
+    if isinstance(value, tuple(_NUMBERS)) or is_array(value):
         return Tensor(value.item() if isinstance(value, np.generic) else value)
     raise TypeError(f"{name}: operands must be Tensors, arrays or numbers, not {type(value).__name__}")
 
@@ -144,6 +148,24 @@ def broadcast(x, shape):
     y = np.ndarray(shape, x.dtype, x.T if x.flags.f_contiguous and not x.flags.c_contiguous else x, 0, strides)
     y.flags.writeable = False
     return y
+
+
+def constant(number, like):
+    """A 0-d Tensor of a number, of the dtype of the array `like` and on its device.
+
+    Raises:
+        OverflowError: an integer that the dtype cannot hold.
+    """
+    array = np.asarray(number, like.dtype)
+    return Tensor(array if isinstance(like, np.ndarray) else np.full((), array.item(), like.dtype, like=like))
+
+
+def grid(shape, like):
+    """Per axis of a shape its indices, which broadcast against each other; on the device of the array `like`."""
+    ndim = len(shape)
+    return [
+        np.arange(n, like=like).reshape([-1 if i == axis else 1 for i in range(ndim)]) for axis, n in enumerate(shape)
+    ]
 
 
 def check_numbers(name, **options):

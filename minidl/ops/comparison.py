@@ -14,7 +14,7 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     Raises:
         ValueError: rtol or atol is negative. TypeError: it is no number.
     """
-    return Tensor(np.asarray(_close("isclose", input, other, rtol, atol, equal_nan)))
+    return Tensor(_close("isclose", input, other, rtol, atol, equal_nan))
 
 
 def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
@@ -38,4 +38,6 @@ def _close(name, input, other, rtol, atol, equal_nan):
 def equal(input, other):
     """Whether both have the same shape and equal elements: a bool. NaN equals nothing."""
     a, b = as_tensor("equal", input), as_tensor("equal", other)
+    if a.device != b.device:
+        raise RuntimeError(f"equal: input is on {a.device}, other on {b.device}; both must be on one device")
     return bool(np.array_equal(a._data, b._data))

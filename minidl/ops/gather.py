@@ -8,7 +8,7 @@ was overwritten and gives it to the value.
 import numpy as np
 
 from ..tensor import Tensor
-from ._common import as_tensor, astype, check_broadcast, check_integer, normalize_axis
+from ._common import as_tensor, astype, check_broadcast, check_integer, grid, normalize_axis
 from .arithmetic import where
 from .indexing import AddAt, SetItem, getitem, index_steps, value_for
 from .shape import expand, reshape
@@ -91,7 +91,7 @@ def index_add(input, dim, index, source, *, alpha=1):
             f"indices along dim {dim}"
         )
     part = part if alpha == 1 else astype(part * alpha, input.dtype)
-    return reshape(x + AddAt.apply(part, index_steps((*(slice(None),) * axis, rows), x.ndim), x.shape), input.shape)
+    return reshape(x + AddAt.apply(part, index_steps((*(slice(None),) * axis, rows), x), x.shape), input.shape)
 
 
 # ---- an index for each element -------------------------------------------------------------------------------------
@@ -145,18 +145,18 @@ def _scattered(name, input, dim, index, src):
     x, src = (reshape(t, 1) if not t.ndim else t for t in (input, src))
     places = _places(name, x, dim, index)
     if not index.size:
-        return x, index_steps(places, x.ndim), reshape(src, -1)[:0]
+        return x, index_steps(places, x), reshape(src, -1)[:0]
     extents = index.shape or (1,)
     if src.ndim != len(extents) or any(n > m for n, m in zip(extents, src.shape, strict=True)):
         raise ValueError(f"{name}: index of shape {index.shape} does not fit into src of shape {src.shape}")
-    return x, index_steps(places, x.ndim), getitem(src, tuple(slice(n) for n in extents))
+    return x, index_steps(places, x), getitem(src, tuple(slice(n) for n in extents))
 
 
 def _places(name, x, dim, index):
     """The tuple of arrays with which x[places] is gather(x, dim, index); an empty index fits everything."""
     axis = normalize_axis(name, dim, x.ndim)
     if not index.size:
-        return (np.zeros(0, np.int64),) * x.ndim
+        return (index.reshape(-1),) * x.ndim
     index = index if index.ndim else index.reshape(1)
     others = [y.shape[:axis] + y.shape[axis + 1 :] for y in (index, x)]
     if index.ndim != x.ndim or any(n > m for n, m in zip(*others, strict=True)):
@@ -165,7 +165,7 @@ def _places(name, x, dim, index):
             f"greater extents but along dim {dim}"
         )
     _check_range(name, index, dim, x.shape[axis])
-    places = list(np.indices(index.shape, sparse=True))
+    places = grid(index.shape, index)
     places[axis] = index
     return tuple(places)
 
@@ -225,7 +225,7 @@ def index_put(input, indices, values, accumulate=False):
     if not isinstance(indices, tuple | list):
         raise TypeError(f"index_put: indices must be a tuple, got {type(indices).__name__}")
     _check_dtype("index_put", input, "values", values)
-    steps = index_steps(tuple(indices), input.ndim)
+    steps = index_steps(tuple(indices), input)
     place = getitem(input.detach(), tuple(indices)).shape
     try:
         np.broadcast_to(np.empty(values.shape), place)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_floating, as_real, as_tensor, check_broadcast, operands
+from ._common import as_floating, as_real, as_tensor, check_broadcast, grid, operands
 from .activation import logsigmoid
 from .arithmetic import where
 from .elementwise import abs, exp, log
@@ -46,10 +46,10 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     if input.ndim == 1:
         picked = getitem(input, chosen)
     else:
-        grid = np.indices(labels.shape, sparse=True)
-        picked = getitem(input, (grid[0], chosen, *grid[1:]))
+        first, *others = grid(labels.shape, labels)
+        picked = getitem(input, (first, chosen, *others))
     loss = -picked if weight is None else -picked * getitem(weight, chosen)
-    if not counted.all():
+    if not isinstance(counted, np.ndarray) or not counted.all():  # to ask a GPU is to wait for it
         loss = where(Tensor(counted), loss, 0.0)
     if reduction == "none":
         return loss
@@ -63,8 +63,10 @@ def optional_weight(name, weight):
 
 
 def total_weight(labels, weight, ignore_index, dtype):
-    counted = labels[labels != ignore_index]
-    return Tensor(np.asarray(counted.size, dtype)) if weight is None else getitem(weight, counted).sum()
+    counted = labels != ignore_index
+    if weight is None:
+        return Tensor(np.asarray(np.count_nonzero(counted), dtype, like=labels))
+    return where(Tensor(counted), getitem(weight, np.where(counted, labels, 0)), 0.0).sum()
 
 
 def check_classes(name, input, target, weight, ignore_index, reduction):
