@@ -45,6 +45,13 @@ def empty(shape, dtype, like=None):
     return np.asarray(_Block(_take(-(-size // _PAGE) * _PAGE + 64), tuple(shape), dtype))
 
 
+def full(shape, value, dtype, like):
+    """np.full(shape, value, dtype) as empty makes it. (np.full and np.ones pass on more than `like` than CuPy takes.)"""
+    array = empty(shape, dtype, like)
+    array.fill(value)
+    return array
+
+
 def empty_like(array):
     """np.empty_like(array): axes in the same order in memory."""
     if array.nbytes < _POOLED or type(array) is not np.ndarray:

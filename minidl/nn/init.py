@@ -96,9 +96,8 @@ def _draws(function):
 
 
 def _fill(tensor, values, what):
-    tensor.data[...] = np.asarray(
-        values, like=tensor.data
-    )  # converted to the Tensor's dtype; drawn in row-major order, whatever the layout
+    # Converted to the Tensor's dtype; drawn in row-major order, whatever the layout.
+    tensor.data[...] = np.asarray(values, like=tensor.data)
     tensor.mark_changed(what)
     return tensor
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..autograd import unbroadcast  # noqa: F401 (for the operations)
 from ..cuda import apart, is_array
+from ..kernels import full
 from ..tensor import DEFAULT_DTYPE, Tensor
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
@@ -157,7 +158,7 @@ def constant(number, like):
         OverflowError: an integer that the dtype cannot hold.
     """
     array = np.asarray(number, like.dtype)
-    return Tensor(array if isinstance(like, np.ndarray) else np.full((), array.item(), like.dtype, like=like))
+    return Tensor(array if isinstance(like, np.ndarray) else full((), array.item(), like.dtype, like))
 
 
 def grid(shape, like):

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..autograd import grad
 from ..function import Function, enable_grad, is_grad_enabled
+from ..kernels import full
 from ..kernels._layout import contiguous
 from ._common import as_real, check_numbers
 from .elementwise import rsqrt
@@ -50,7 +51,7 @@ def affine(name, input, weight, bias, shape, eps):
 
 
 def or_ones(weight, size, like):
-    return np.ones(size, like.dtype, like=like) if weight is None else contiguous(weight)
+    return full((size,), 1, like.dtype, like) if weight is None else contiguous(weight)
 
 
 def or_zeros(bias, size, like):

@@ -13,7 +13,7 @@ import numpy as np
 from ..cuda import is_array
 from ..function import Function
 from ..kernels import batch_norm as kernel
-from ..kernels import empty
+from ..kernels import empty, full
 from ..tensor import Tensor
 from ._common import as_real, check_numbers
 from ._normalization import (
@@ -38,7 +38,7 @@ class BatchNorm(Function):
         channels, rows = x.shape[1], as_rows(x).reshape(-1, x.shape[1])
         ctx.training, ctx.relu, ctx.eps = not statistics, relu, eps
         if ctx.training:
-            statistics += np.zeros(channels, like=x), np.ones(channels, like=x)
+            statistics += np.zeros(channels, like=x), full((channels,), 1, np.float64, x)
             if rows.size:
                 kernel.statistics(rows, *statistics)
         mean, var = statistics

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..function import Function
 from ..kernels import cross_entropy as kernel
-from ..kernels import empty
+from ..kernels import empty, full
 from ..kernels._layout import contiguous
 from ..tensor import Tensor
 from ._common import as_real, as_tensor, astype
@@ -118,7 +118,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     weight = None if weight is None else astype(weight, input.dtype)
     if weight is not None and weight.requires_grad:
         return _composite(input, target, weight, ignore_index, reduction, float(label_smoothing), axis)
-    ones = np.ones(input.shape[axis], input.dtype, like=input._data) if weight is None else weight._data
+    ones = full((input.shape[axis],), 1, input.dtype, input._data) if weight is None else weight._data
     labels = target._data.astype(np.int64, copy=False)
     if input.shape[axis]:
         loss = CrossEntropy.apply(input, labels, ones, int(ignore_index), float(label_smoothing))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..function import Function
 from ..kernels import dropout as kernel
-from ..kernels import empty
+from ..kernels import empty, full
 from ..kernels._layout import contiguous
 from ..random import next_call
 from ..tensor import Tensor
@@ -84,7 +84,7 @@ def dropout2d(input, p=0.5, training=True):
     if p == 1:
         return input * 0.0
     factors = np.empty(input.shape[:2], input.dtype, like=input._data)
-    _kept(np.ones(factors.size, input.dtype, like=factors), float(p), next_call(), factors.reshape(-1))
+    _kept(full((factors.size,), 1, input.dtype, factors), float(p), next_call(), factors.reshape(-1))
     return input * Tensor(factors.reshape(*factors.shape, *[1] * (input.ndim - 2)))
 
 

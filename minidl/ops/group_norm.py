@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from ..function import Function
-from ..kernels import empty
+from ..kernels import empty, full
 from ..kernels import group_norm as kernel
 from ._common import as_real, check_integer, check_numbers
 from ._normalization import (
@@ -37,7 +37,7 @@ class GroupNorm(Function):
         ctx.save_for_backward(x, weight)
         ctx.groups, ctx.eps = groups, eps
         rows = _grouped(x, groups)
-        ctx.mean, ctx.var = np.zeros((len(x), groups), like=x), np.ones((len(x), groups), like=x)
+        ctx.mean, ctx.var = np.zeros((len(x), groups), like=x), full((len(x), groups), 1, np.float64, x)
         y, shape = empty(rows.shape, x.dtype, x), rows.shape[2:]
         if x.size:
             scale, shift = or_ones(weight, x.shape[1], x), or_zeros(bias, x.shape[1], x)

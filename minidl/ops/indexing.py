@@ -4,6 +4,7 @@ import numpy as np
 
 from ..cuda import apart, device_of, is_array
 from ..function import Function, is_grad_enabled
+from ..kernels import full
 from ..tensor import Tensor
 from ._common import astype
 
@@ -99,7 +100,7 @@ def _add_in_order(y, steps, x):
         return
     order = np.argsort(places, kind="stable")
     places = places[order]
-    starts = np.flatnonzero(np.concatenate([np.ones(1, bool, like=places), places[1:] != places[:-1]]))
+    starts = np.flatnonzero(np.concatenate([full((1,), True, bool, places), places[1:] != places[:-1]]))
     y.reshape(-1)[places[starts]] = np.add.reduceat(x[order], starts)
 
 

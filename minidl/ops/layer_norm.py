@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from ..function import Function
-from ..kernels import empty
+from ..kernels import empty, full
 from ..kernels import layer_norm as kernel
 from ..kernels._layout import contiguous
 from ._common import as_real
@@ -76,7 +76,7 @@ def _rows(x, axes):
 def _columns(values, x, axes, default):
     """weight or bias as (D,), in the order of the rows' elements."""
     if values is None:
-        return np.full(math.prod(x.shape[x.ndim - axes :]), default, x.dtype, like=x)
+        return full((math.prod(x.shape[x.ndim - axes :]),), default, x.dtype, x)
     return contiguous(values.transpose(1, 2, 0) if _is_image(x.ndim, axes) else values).reshape(-1)
 
 
