@@ -285,7 +285,8 @@ def unbroadcast(gradient, shape):
     axes = tuple(range(extra)) + tuple(
         extra + i for i, n in enumerate(shape) if n == 1 and gradient.shape[extra + i] != 1
     )
-    return gradient.sum(axes).reshape(shape)
+    total = gradient.sum(axes).reshape(shape)
+    return np.asarray(total) if isinstance(total, np.generic) else total  # NumPy makes numbers of 0-d arrays
 
 
 def _as_gradient(node, number, result):

@@ -208,13 +208,11 @@ class Tensor:
             RuntimeError: "cuda", and there is no GPU. ValueError: a string that names neither device nor dtype.
             TypeError: no dtype of numbers.
         """
-        from .ops.shape import move
-
         result = self
         for target in targets:
             dtype, device = conversion(target)
             result = result if dtype is None else result.astype(dtype)
-            result = result if device is None else move(result, device)
+            result = result if device is None else result._move(device)
         return result
 
     def cpu(self):
