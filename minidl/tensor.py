@@ -426,10 +426,11 @@ def conversion(target):
 
 def _as_array(data, dtype=None):
     """data as a plain array in the machine's byte order, of `dtype` or one that fits it; a GPU library's as it is."""
-    data = _plain(data)
-    if cuda.on_gpu(data):
-        return data if dtype is None else data.astype(dtype, copy=False)
+    if type(data) is not np.ndarray:
+        data = _plain(data)
     if not isinstance(data, np.ndarray):
+        if cuda.on_gpu(data):
+            return data if dtype is None else data.astype(dtype, copy=False)
         double = dtype is not None or _holds_doubles(data)
         try:
             data = np.array(data)

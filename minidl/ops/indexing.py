@@ -129,7 +129,7 @@ def _last_writes(x, steps):
 
 def is_basic(index):
     """Whether the index selects each element at most once as a view: integers, slices, None and ... only."""
-    return not any(is_array(p) for p in index)
+    return not any(hasattr(p, "dtype") for p in index)
 
 
 def index_steps(index, x):
@@ -146,7 +146,7 @@ def index_steps(index, x):
         return (tuple(parts),)
     first, second = [], []
     for part in parts:
-        if is_array(part):
+        if hasattr(part, "dtype"):
             first += [slice(None)] * _axes_of(part)
             second.append(part)
         else:
@@ -157,7 +157,7 @@ def index_steps(index, x):
 
 def _axes_of(part):
     """How many axes of the input a part of an index stands for; an ellipsis takes what is left."""
-    if is_array(part) and part.dtype == np.bool_:
+    if hasattr(part, "dtype") and part.dtype == np.bool_:
         return part.ndim
     return 0 if part is None or part is ... else 1
 
@@ -167,6 +167,8 @@ def _part(part, like):
 
     What is no Tensor goes to the device of the array `like`.
     """
+    if type(part) is int or part is None or part is ...:
+        return part
     if isinstance(part, Tensor):
         if apart(part._data, like):
             raise RuntimeError(f"an index is on {part.device}, what it indexes on {device_of(like)}")
@@ -186,7 +188,7 @@ def _part(part, like):
             part.indices(0)
         except (TypeError, ValueError) as error:
             raise type(error)(f"an index must be a slice of integers whose step is not 0, got {part!r}") from error
-    elif not (part is None or part is ... or isinstance(part, int)):
+    elif not isinstance(part, int):
         raise TypeError(f"an index must be an integer, a slice, None, ... or an array, got {part!r}")
     return part
 
