@@ -13,6 +13,11 @@ def contiguous(array):
     return array.copy(order="C")
 
 
+def memory_order(array):
+    """The axes from the longest stride to the shortest: transposed to this order, an array lies in rows."""
+    return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+
+
 def ceil_div(a, b):
     """The least integer not below a / b."""
     return -(-a // b)

@@ -11,6 +11,8 @@ import threading
 
 import numpy as np
 
+from ._layout import memory_order
+
 _POOLED = 64 * 1024  # bytes; malloc keeps smaller blocks itself
 _PAGE = 4096
 _SLACK = 128 * 1024 * 1024  # bytes
@@ -46,7 +48,7 @@ def empty(shape, dtype, like=None):
 
 
 def full(shape, value, dtype, like):
-    """np.full(shape, value, dtype) as empty makes it. (np.full and np.ones pass on more than `like` than CuPy takes.)"""
+    """np.full(shape, value, dtype), made as by empty. (np.full with `like=` hands CuPy an argument that it lacks.)"""
     array = empty(shape, dtype, like)
     array.fill(value)
     return array
@@ -56,7 +58,7 @@ def empty_like(array):
     """np.empty_like(array): axes in the same order in memory."""
     if array.nbytes < _POOLED or type(array) is not np.ndarray:
         return np.empty_like(array)
-    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    order = memory_order(array)
     memory = empty([array.shape[axis] for axis in order], array.dtype)
     return memory.transpose(np.argsort(order))
 

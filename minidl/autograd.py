@@ -192,6 +192,8 @@ def _order(starts, wanted):
 
 def _sum(a, b):
     """What a value that is used twice receives."""
+    if cuda.on_gpu(a):
+        return np.add(a, b, out=np.empty_like(a))  # a + b would be in row-major order, which images are not
     total = a + b
     return np.asarray(total) if isinstance(total, np.generic) else total  # NumPy makes numbers of 0-d arrays
 

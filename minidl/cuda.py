@@ -20,6 +20,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from .kernels._cuda import named_errors
+from .kernels._layout import memory_order
 
 # ---- arrays --------------------------------------------------------------------------------------------------------
 
@@ -81,7 +82,7 @@ def send(array, device):
     device = full_name(device)
     if device == device_of(array):
         return array
-    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    order = memory_order(array)
     memory = array.transpose(order)
     if on_gpu(array):
         with named_errors():

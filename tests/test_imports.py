@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "checkpoint": {"function", "random", "tensor"},
     "views": {"function", "tensor", "ops"},  # ops late: how a change in place is differentiated
     "serialization": {"tensor"},
-    "gradcheck": {"autograd", "function", "tensor", "ops", "random"},
+    "gradcheck": {"autograd", "cuda", "function", "tensor", "ops", "random"},
     "ops": {"autograd", "cuda", "views", "function", "tensor", "kernels", "random"},
     "nn": {"cuda", "function", "tensor", "ops", "random"},
     "optim": {"kernels", "tensor"},

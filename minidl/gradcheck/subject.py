@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..autograd import grad
+from ..cuda import to_host
 from ..function import enable_grad, is_grad_enabled, no_grad
 from ..tensor import Tensor
 
@@ -19,6 +20,11 @@ class Variable:
 
     def __init__(self, name, array, position=None, tensor=None):
         self.name, self.array, self.position, self.tensor = name, array, position, tensor
+
+    def write(self):
+        """Let a parameter that is on a GPU have the value of the array, which is a copy on the host."""
+        if self.tensor is not None and self.tensor.data is not self.array:
+            self.tensor.data[...] = np.asarray(self.array, like=self.tensor.data)
 
     @property
     def size(self):
@@ -85,16 +91,18 @@ class Subject:
 
     def __init__(self, f, inputs, wrt=None, every_output=False):
         self.f, self.every_output, self.evaluations = f, every_output, 0
-        self.arguments = [_plain(a) for a in inputs]
-        self.device = next((a.device for a in inputs if isinstance(a, Tensor) and a.device != "cpu"), "cpu")
+        self.arguments = [plain(a) for a in inputs]
+        parameters = list(f.named_parameters()) if hasattr(f, "named_parameters") else []
+        tensors = [a for a in inputs if isinstance(a, Tensor)] + [tensor for _, tensor in parameters]
+        self.device = next((t.device for t in tensors if t.device != "cpu"), "cpu")
         self.variables = [
             Variable(f"input {p}", np.array(a, order="K"), position=p)
             for p, a in enumerate(self.arguments)
             if _is_variable(inputs[p], p, wrt)
         ]
-        for name, tensor in f.named_parameters() if hasattr(f, "named_parameters") else ():
+        for name, tensor in parameters:
             if tensor.requires_grad:
-                self.variables.append(Variable(f"parameter {name}", tensor.data, tensor=tensor))
+                self.variables.append(Variable(f"parameter {name}", to_host(tensor.data), tensor=tensor))
         self.chosen = None  # the numbers of the outputs that are differentiated
 
     def with_arrays(self, arrays):
@@ -158,6 +166,7 @@ class Subject:
     def _call(self, leaves):
         arguments = [self._tensor(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
         for variable, leaf in zip(self.variables, leaves, strict=True):
+            variable.write()
             if variable.position is not None:
                 arguments[variable.position] = leaf
         result = self.f(*arguments)
@@ -179,9 +188,10 @@ class Subject:
         finally:
             for variable, array in zip(self.variables, kept, strict=True):
                 variable.array[...] = array
+                variable.write()
 
 
-def _plain(argument):
+def plain(argument):
     """Tensors as NumPy arrays; all else as it is."""
     return argument.detach().cpu().numpy() if isinstance(argument, Tensor) else argument
 

@@ -18,10 +18,13 @@ def host(value):
     return value
 
 
-def result(value, *sources):
-    """What NumPy returned as device arrays: views of the sources where they share memory, else new ones."""
+def result(value, *sources, keep_order=False):
+    """What NumPy returned as device arrays: views of the sources where they share memory, else new ones.
+
+    CuPy makes those in row-major order, whatever the order of what went in; but for copies (keep_order).
+    """
     if isinstance(value, tuple | list):
-        return type(value)(result(v, *sources) for v in value)
+        return type(value)(result(v, *sources, keep_order=keep_order) for v in value)
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):
@@ -32,7 +35,7 @@ def result(value, *sources):
     for source in _arrays(sources):
         if _owner(source._host) is owner:
             return _wrap(value, source.base if source.base is not None else source, source._memory)
-    return _wrap(value)
+    return _wrap(value if keep_order else np.array(value, order="C"))
 
 
 def _owner(array):

@@ -13,7 +13,7 @@ _TAKES_HOST_ARRAYS = {
     "array", "asarray", "asanyarray", "asnumpy", "shape", "ndim", "size", "result_type", "can_cast", "iscomplexobj",
     "isrealobj", "isscalar", "copyto", "full", "full_like", "take",
 }  # fmt: skip
-_CREATE = {"zeros", "ones", "empty", "full", "arange", "eye", "identity", "linspace", "indices", "tri"}
+_KEEP_ORDER = {"zeros_like", "ones_like", "full_like", "copy", "astype"}
 
 
 def names(kind):
@@ -120,12 +120,23 @@ def _check_kind(arguments):
         raise ValueError(f"kind can only be None or 'stable', not {arguments['kind']!r}")
 
 
+def _check_elements(name, array):
+    """CuPy has no extremum of an array without elements, even where each of those asked for would have some."""
+    if (
+        name in ("max", "min", "amax", "amin", "argmax", "argmin", "ptp")
+        and isinstance(array, ndarray)
+        and not array.size
+    ):
+        raise ValueError(f"zero-size array to reduction operation cupy_{name} which has no identity")
+
+
 def _function(name, text):
     signature = _signature(text)
 
     def call(*args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
         runtime.require_device()
+        _check_elements(name, args[0] if args else None)
         if name not in _TAKES_HOST_ARRAYS:
             _no_host_arrays_in(args)
             _no_host_arrays_in(kwargs.values())
@@ -139,7 +150,7 @@ def _function(name, text):
             kwargs["out"]._host[...] = value
             return kwargs["out"]
         value = _without_warnings(function, *map(host, args), **{k: host(v) for k, v in kwargs.items()})
-        return result(value, *args, *kwargs.values()) if name not in _CREATE else result(value)
+        return result(value, *args, *kwargs.values(), keep_order=name in _KEEP_ORDER)
 
     call.__name__ = call.__qualname__ = name
     return call
@@ -159,6 +170,7 @@ def _method(name, text):
     def call(self, *args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
         runtime.require_device()
+        _check_elements(name, self)
         _no_host_arrays_in(args)
         _no_host_arrays_in(kwargs.values())
         if name in ("sort", "argsort"):
@@ -183,7 +195,7 @@ def _method(name, text):
         if out is not None:
             out._host[...] = value
             return out
-        return result(value, self)
+        return result(value, self, keep_order=name in _KEEP_ORDER)
 
     call.__name__ = call.__qualname__ = name
     return call
@@ -199,7 +211,7 @@ def _empty(shape, dtype=float, order="C"):
 def _empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
     like = np.empty_like(prototype._host, dtype, order, False, shape)
     like[...] = garbage(like.shape, like.dtype)
-    return result(like)
+    return result(like, keep_order=True)
 
 
 def _array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
@@ -210,7 +222,7 @@ def _array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, block
         return obj
     if isinstance(obj, np.ndarray) and order in (None, "K"):
         order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"  # of the host's layouts these two
-    return result(np.array(host(obj), dtype, order=order or "K", ndmin=ndmin))
+    return result(np.array(host(obj), dtype, order=order or "K", ndmin=ndmin), keep_order=True)
 
 
 def _asarray(a, dtype=None, order=None, *, copy=None, blocking=False):

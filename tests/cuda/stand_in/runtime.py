@@ -302,6 +302,7 @@ class RawKernel:
         from .arrays import ndarray
 
         require_device()
+        args = [np.uint64(0) if a is None else a for a in args]  # a null pointer
         for arg in args:
             if isinstance(arg, np.ndarray) or not isinstance(arg, ndarray | int | float | complex | np.generic):
                 raise TypeError(f"Unsupported type {type(arg)}")
