@@ -39,7 +39,7 @@ REFUSED = {
     "ones beside an array": (lambda c, x: np.ones(2, like=x), TypeError, "'device'"),
     "another reduction": (lambda c, x: np.maximum.reduce(x), NotImplementedError, "cupy_maximum.reduce"),
     "add.at with a tuple": (lambda c, x: np.add.at(x, (c.arange(2), 0), 1.0), TypeError, "returned NotImplemented"),
-    "a loop CuPy lacks": (lambda c, x: np.sign(x > 1), TypeError, "Wrong type"),
+    "a loop CuPy lacks": (lambda c, x: np.floor(x.astype(complex)), TypeError, "Wrong type"),
     "an unstable sort": (lambda c, x: np.argsort(x, kind="quicksort"), ValueError, "kind can only be None or 'stable'"),
     "the extremum of no element": (lambda c, x: np.max(c.zeros((0, 3)), axis=1), ValueError, "no identity"),
     "an index of floats": (lambda c, x: x[c.asarray([0.5])], IndexError, "integer or boolean type"),
@@ -73,7 +73,7 @@ def test_results_are_arrays_of_the_device_also_where_numpy_makes_numbers(cupy, x
         assert type(y) is cupy.ndarray
     assert x.sum().shape == x[0, 1].shape == ()
     x[0, 1] = 9.0
-    assert float(x[0, 1]) == x.item if False else x[0, 1].item() == 9
+    assert x[0, 1].item() == float(x[0, 1]) == 9
 
 
 def test_views_share_memory_and_name_their_base(cupy, x):
@@ -103,7 +103,7 @@ def test_kinds_of_numbers(cupy, x):
     assert (single + 1.5).dtype == np.float32 and (half + 1).dtype == np.float16  # a Python number gives way
     assert (single + np.float64(1)).dtype == (single + x).dtype == np.float64
     assert (x.astype(np.int32) / 2).dtype == np.float64 and np.floor(x.astype(np.int32)).dtype == np.int32
-    assert np.true_divide(single, 0).get().max() == np.inf  # without a warning
+    assert np.true_divide(single, 0).get()[1, 2] == np.inf  # without a warning
 
 
 def test_memory_is_counted(cupy):
@@ -123,13 +123,8 @@ def test_memory_is_counted(cupy):
 def test_a_fault_shows_where_the_host_waits(cupy, x):
     stand_in.runtime.fault(700)
     y = x + 1  # is queued
-    for wait in (
-        y.get,
-        y.item,
-        cupy.cuda.Device(0).synchronize,
-        cupy.cuda.Stream.null.synchronize,
-        lambda: bool(y[0, 0]),
-    ):
+    device, stream = cupy.cuda.Device(0), cupy.cuda.Stream.null
+    for wait in (y.get, y.item, device.synchronize, stream.synchronize, lambda: bool(y[0, 0])):
         with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="cudaErrorIllegalAddress"):
             wait()
     stand_in.runtime.recover()
@@ -151,10 +146,10 @@ def test_a_kernel_takes_arrays_of_the_device_alone(cupy, x):
     emulator = pytest.importorskip("emulator")
     if emulator.unavailable():
         pytest.skip(str(emulator.unavailable()))
-    code = 'extern "C" __global__ void twice(const double* x, double* y, int n) { int i = threadIdx.x; if (i < n) y[i] = 2 * x[i]; }'
+    code = "__global__ void twice(const double* x, double* y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }"
     kernel = cupy.RawModule(code=code, name_expressions=("twice",)).get_function("twice")
     y = cupy.empty(6)
-    kernel((1,), (32,), (x, y, np.int32(6)))
+    kernel((1,), (1,), (x, y, np.int32(6)))
     assert y.get().tolist() == [0, 2, 4, 6, 8, 10]
     with pytest.raises(TypeError, match="Unsupported type <class 'numpy.ndarray'>"):
-        kernel((1,), (32,), (np.zeros(6), y, np.int32(6)))
+        kernel((1,), (1,), (np.zeros(6), y, np.int32(6)))
