@@ -84,13 +84,14 @@ def send(array, device):
         return array
     order = memory_order(array)
     memory = array.transpose(order)
-    if on_gpu(array):
+    if device == "cpu":
         with named_errors():
             memory = memory.get()
-    if device != "cpu":
+    else:
         cupy = _cupy()
+        memory = memory if memory.flags.c_contiguous else memory.copy(order="C")
         with cupy.cuda.Device(int(device.partition(":")[2])):
-            memory = cupy.asarray(memory if memory.flags.c_contiguous else np.ascontiguousarray(memory))
+            memory = cupy.array(memory)
     return memory.transpose(np.argsort(order).tolist()) if array.ndim else memory
 
 
@@ -244,6 +245,11 @@ class Event:
         """Milliseconds from here to another Event; both are waited for, and were made with enable_timing."""
         end.synchronize()
         return _cupy().cuda.get_elapsed_time(self._event, end._event)
+
+
+def is_capturing():
+    """Whether the current stream's work is not done but recorded, as a CUDA graph: nothing can be waited for."""
+    return _cupy().cuda.get_current_stream().is_capturing()
 
 
 def current_stream():

@@ -377,7 +377,7 @@ def _check_wrt(inputs, wrt):
             raise ValueError(
                 f"gradcheck: wrt must hold numbers of inputs, from 0 to {len(inputs) - 1}, got {position!r}"
             )
-        if not is_floating(getattr(inputs[position], "_data", inputs[position])):
+        if not is_floating(plain(inputs[position])):
             raise ValueError(f"gradcheck: input {position} (in wrt) is no floating-point Tensor or array")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..autograd import unbroadcast  # noqa: F401 (for the operations)
-from ..cuda import apart, is_array
+from ..cuda import apart, device_of, is_array
 from ..kernels import full
 from ..tensor import DEFAULT_DTYPE, Tensor
 
@@ -23,7 +23,7 @@ def operands(name, a, b):
     """
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         if apart(a._data, b._data):
-            raise RuntimeError(f"{name}: input is on {a.device}, other on {b.device}; both must be on one device")
+            check_devices(name, input=a, other=b)
         if a._data.dtype is b._data.dtype:
             if a._data.shape != b._data.shape:
                 check_broadcast(name, a, b)
@@ -33,6 +33,7 @@ def operands(name, a, b):
     elif isinstance(b, Tensor) and type(a) in _NUMBERS:
         return a, _meet_number(b, a)
     a, b = _operand(name, a), _operand(name, b)
+    check_devices(name, input=a, other=b)
     check_broadcast(name, a, b)
     dtype = result_dtype(a, b)
     return astype(a, dtype), astype(b, dtype)
@@ -44,6 +45,18 @@ def _operand(name, value):
     if isinstance(value, tuple(_NUMBERS)) or is_array(value):
         return Tensor(value.item() if isinstance(value, np.generic) else value)
     raise TypeError(f"{name}: operands must be Tensors, arrays or numbers, not {type(value).__name__}")
+
+
+def check_devices(name, **arguments):
+    """Raise RuntimeError where one of an operation's arguments, Tensors or arrays, is on a GPU and another is not."""
+    arrays = {argument: getattr(value, "_data", value) for argument, value in arguments.items() if value is not None}
+    first = next(iter(arrays))
+    for argument, array in arrays.items():
+        if apart(arrays[first], array):
+            raise RuntimeError(
+                f"{name}: {first} is on {device_of(arrays[first])}, {argument} on {device_of(array)}; all must be on one "
+                "device"
+            )
 
 
 def check_broadcast(name, a, b):

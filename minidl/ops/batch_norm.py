@@ -15,7 +15,7 @@ from ..function import Function
 from ..kernels import batch_norm as kernel
 from ..kernels import empty, full
 from ..tensor import Tensor
-from ._common import as_real, check_numbers
+from ._common import as_real, check_devices, check_numbers
 from ._normalization import (
     NormBackward,
     affine,
@@ -141,6 +141,7 @@ def _apply(name, input, running_mean, running_var, weight, bias, training, momen
                 f"{residual.shape}"
             )
     running = running_statistics(name, running_mean, running_var, channels)
+    check_devices(name, input=input, running_mean=running_mean, running_var=running_var)
     if training:
         count = input.numel() // max(channels, 1)
         if count == 1:

@@ -8,7 +8,7 @@ was overwritten and gives it to the value.
 import numpy as np
 
 from ..tensor import Tensor
-from ._common import as_tensor, astype, check_broadcast, check_integer, grid, normalize_axis
+from ._common import as_tensor, astype, check_broadcast, check_devices, check_integer, grid, normalize_axis
 from .arithmetic import where
 from .indexing import AddAt, SetItem, getitem, index_steps, value_for
 from .shape import expand, reshape
@@ -61,7 +61,7 @@ def index_select(input, dim, index):
     Raises:
         IndexError: an index out of range. ValueError: index is no vector. TypeError: it is not integer.
     """
-    input, index = as_tensor("index_select", input), _indices("index_select", index)
+    input, index = as_tensor("index_select", input), _indices("index_select", index, input)
     axis = normalize_axis("index_select", dim, input.ndim)
     rows = _vector("index_select", index)
     _check_range("index_select", rows, dim, _extent(input, axis))
@@ -79,7 +79,11 @@ def index_add(input, dim, index, source, *, alpha=1):
         IndexError: an index out of range. ValueError: shapes that do not fit. TypeError: index is not integer, or
             source has another dtype.
     """
-    input, index, source = as_tensor("index_add", input), _indices("index_add", index), as_tensor("index_add", source)
+    input, index, source = (
+        as_tensor("index_add", input),
+        _indices("index_add", index, input),
+        as_tensor("index_add", source),
+    )
     axis = normalize_axis("index_add", dim, input.ndim)
     rows = _vector("index_add", index)
     _check_range("index_add", rows, dim, _extent(input, axis))
@@ -110,7 +114,7 @@ def gather(input, dim, index):
     Raises:
         IndexError: an index out of range. ValueError: shapes that do not fit. TypeError: index is not integer.
     """
-    input, index = as_tensor("gather", input), _indices("gather", index)
+    input, index = as_tensor("gather", input), _indices("gather", index, input)
     x = reshape(input, 1) if not input.ndim else input
     return reshape(getitem(x, _places("gather", x, dim, index)), index.shape)
 
@@ -137,7 +141,7 @@ def scatter_add(input, dim, index, src):
 
 def _scattered(name, input, dim, index, src):
     """input with at least one axis, the index of the places to write to, and what goes there."""
-    input, index = as_tensor(name, input), _indices(name, index)
+    input, index = as_tensor(name, input), _indices(name, index, input)
     if isinstance(src, bool | int | float | complex):
         src = expand(value_for(name, input, src), index.shape)
     src = as_tensor(name, src)
@@ -176,7 +180,7 @@ def take(input, index):
     Raises:
         IndexError: an index out of range. TypeError: index is not integer.
     """
-    input, index = as_tensor("take", input), _indices("take", index)
+    input, index = as_tensor("take", input), _indices("take", index, input)
     if index.size and not -input.numel() <= index.min() <= index.max() < input.numel():
         wrong = index.min() if index.min() < -input.numel() else index.max()
         raise IndexError(f"take: index {wrong} is out of range for the {input.numel()} elements of shape {input.shape}")
@@ -208,7 +212,7 @@ def take_along_dim(input, indices, dim=None):
             f"take_along_dim: shapes {input.shape} and {indices.shape} do not broadcast but for dim {dim}"
         ) from None
     input, indices = (expand(x, (*shape[:axis], x.shape[axis], *shape[axis + 1 :])) for x in (input, indices))
-    index = _indices("take_along_dim", indices)
+    index = _indices("take_along_dim", indices, input)
     return gather(input, dim, np.where(index < 0, index + input.shape[axis], index))
 
 
@@ -291,8 +295,10 @@ def argwhere(input):
 # ---- checks --------------------------------------------------------------------------------------------------------
 
 
-def _indices(name, index):
-    index = as_tensor(name, index)._data
+def _indices(name, index, input):
+    index = as_tensor(name, index)
+    check_devices(name, input=input, index=index)
+    index = index._data
     if index.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices must be integers, got {index.dtype}")
     return index

@@ -14,7 +14,7 @@ import numpy as np
 from ..function import Function
 from ..kernels import empty, full
 from ..kernels import group_norm as kernel
-from ._common import as_real, check_integer, check_numbers
+from ._common import as_real, check_devices, check_integer, check_numbers
 from ._normalization import (
     NormBackward,
     affine,
@@ -126,6 +126,7 @@ def instance_norm(
     channels, pixels = input.shape[1], math.prod(input.shape[2:])
     input, weight, bias = affine(name, input, weight, bias, (channels,), eps)
     running = running_statistics(name, running_mean, running_var, channels)
+    check_devices(name, input=input, running_mean=running_mean, running_var=running_var)
     if not use_input_stats:
         if not running:
             raise ValueError(f"{name}: running_mean and running_var must be given where use_input_stats is False")

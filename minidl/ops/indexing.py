@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..cuda import apart, device_of, is_array
+from ..cuda import apart, device_of, is_array, is_capturing, on_gpu
 from ..function import Function, is_grad_enabled
 from ..kernels import full
 from ..tensor import Tensor
@@ -127,6 +127,25 @@ def _last_writes(x, steps):
     return (writer[flat] == order).reshape(places.shape)
 
 
+def _check_bounds(x, steps):
+    """Raise IndexError where an array of integers in an index is out of range: on a GPU it would wrap around.
+
+    That waits for the GPU, which cannot be done while a graph is captured.
+    """
+    if not on_gpu(x) or is_basic(steps[-1]) or is_capturing():
+        return
+    x, index, axis = _take(x, steps[:-1]), steps[-1], 0
+    for part in index:
+        if part is ...:
+            axis += x.ndim - sum(map(_axes_of, index))
+        elif hasattr(part, "dtype") and part.dtype != np.bool_ and part.size:
+            extent = x.shape[axis]
+            for number in (int(part.min()), int(part.max())):
+                if not -extent <= number < extent:
+                    raise IndexError(f"index {number} is out of bounds for axis {axis} with size {extent}")
+        axis += _axes_of(part)
+
+
 def is_basic(index):
     """Whether the index selects each element at most once as a view: integers, slices, None and ... only."""
     return not any(hasattr(p, "dtype") for p in index)
@@ -169,9 +188,10 @@ def _part(part, like):
     """
     if type(part) is int or part is None or part is ...:
         return part
+    data = part._data if isinstance(part, Tensor) else part
+    if apart(data, like) and (data is not part or on_gpu(data)):
+        raise RuntimeError(f"an index is on {device_of(data)}, what it indexes on {device_of(like)}")
     if isinstance(part, Tensor):
-        if apart(part._data, like):
-            raise RuntimeError(f"an index is on {part.device}, what it indexes on {device_of(like)}")
         part = part._data
     elif isinstance(part, bool):
         part = np.array(part)  # a mask without axes
@@ -201,6 +221,7 @@ def getitem(input, index):
     """
     steps = index_steps(index, input)
     try:
+        _check_bounds(input._data, steps)
         return GetItem.apply(input, steps)
     except IndexError as error:
         raise _misfit(input, index, error) from None
@@ -220,6 +241,7 @@ def assign(name, input, index, value):
     """input[index] = value on behalf of the operation `name`; returns input."""
     steps, value = index_steps(index, input), value_for(name, input, value)
     try:
+        _check_bounds(input._data, steps)
         if is_grad_enabled() and (input.requires_grad or value.requires_grad):
             return input.replace_(SetItem.apply(input, steps, value), name)
         input.check_writable(name)

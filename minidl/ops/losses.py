@@ -16,7 +16,7 @@ import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_floating, as_real, as_tensor, check_broadcast, grid, operands
+from ._common import as_floating, as_real, as_tensor, check_broadcast, check_devices, grid, operands
 from .activation import logsigmoid
 from .arithmetic import where
 from .elementwise import abs, exp, log
@@ -71,6 +71,7 @@ def total_weight(labels, weight, ignore_index, dtype):
 
 def check_classes(name, input, target, weight, ignore_index, reduction):
     labels = as_tensor(name, target)
+    check_devices(name, input=input, target=labels, weight=weight)
     check_reduction(name, reduction)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: target must be integer class numbers, got {labels.dtype}")

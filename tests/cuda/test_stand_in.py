@@ -132,7 +132,7 @@ def test_a_fault_shows_where_the_host_waits(cupy, x):
 
 
 def test_without_a_device_every_call_fails():
-    cupy = stand_in.install(devices=0)
+    cupy = stand_in.install(devices=0, driver=0)
     assert not cupy.is_available() and cupy.cuda.runtime.driverGetVersion() == 0
     calls = (cupy.cuda.Stream, cupy.cuda.Event, lambda: cupy.zeros(3), lambda: cupy.asarray([1]),
              cupy.cuda.runtime.getDeviceCount, lambda: cupy.cuda.alloc_pinned_memory(8))  # fmt: skip

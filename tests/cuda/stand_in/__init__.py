@@ -19,10 +19,14 @@ import sys
 from . import arrays, functions, runtime
 
 
-def install(devices=1):
-    """Put the stand-in under the name cupy; returns it. `devices` is how many GPUs it has: with 0 all calls fail."""
+def install(devices=1, driver=13000):
+    """Put the stand-in under the name cupy; returns it.
+
+    Args:
+        devices: how many GPUs there are; with 0 all calls fail. driver: the version of CUDA that it is for; 0: none.
+    """
     module = functions.module()
-    module.cuda = runtime.module(devices)
+    module.cuda = runtime.module(devices, driver)
     arrays.cupy = module
     for name, part in (("cupy", module), ("cupy.cuda", module.cuda), ("cupy.cuda.runtime", module.cuda.runtime)):
         sys.modules[name] = part

@@ -117,7 +117,7 @@ class ndarray:
     nbytes = property(lambda self: self._host.nbytes)
     flags = property(lambda self: Flags(self))
     flat = property(lambda self: FlatIterator(self))
-    device = property(lambda self: runtime.Device(0))
+    device = property(lambda self: runtime.Device(self._memory.device))
     data = property(lambda self: runtime.MemoryPointer(self._memory, self._host.ctypes.data))
     T = property(lambda self: self.transpose())
     mT = property(lambda self: self.swapaxes(-1, -2))

@@ -93,7 +93,7 @@ class Memory:
     """A block of the pool, which lives as long as an array refers to it."""
 
     def __init__(self, size):
-        self.size = -(-size // 512) * 512
+        self.size, self.device = -(-size // 512) * 512, current_device()
         pool._take(self.size)
 
     def __del__(self):
@@ -149,6 +149,9 @@ class Stream:
 
     def synchronize(self):
         wait()
+
+    def is_capturing(self):
+        return False
 
     def record(self, event=None):
         event = event or Event()
@@ -215,15 +218,27 @@ def get_elapsed_time(start, end):
 # ---- devices -------------------------------------------------------------------------------------------------------
 
 
+def _devices():
+    if not hasattr(_local, "devices"):
+        _local.devices = [0]
+    return _local.devices
+
+
+def current_device():
+    require_device()
+    return _devices()[-1]
+
+
 class Device:
-    def __init__(self, device=0):
-        self.id = int(device)
+    def __init__(self, device=None):
+        self.id = current_device() if device is None else int(device)
 
     def synchronize(self):
         wait()
 
     def use(self):
         require_device()
+        _devices()[-1] = self.id
         return self
 
     @property
@@ -237,10 +252,12 @@ class Device:
         return 80 * 2**30 - pool._total, 80 * 2**30
 
     def __enter__(self):
-        return self.use()
+        require_device()
+        _devices().append(self.id)
+        return self
 
     def __exit__(self, *exception):
-        pass
+        _devices().pop()
 
     def __int__(self):
         return self.id
@@ -315,15 +332,15 @@ class CUDADriverError(RuntimeError):
     pass
 
 
-def module(devices):
-    """cupy.cuda, of a machine with so many devices."""
+def module(devices, driver):
+    """cupy.cuda, of a machine with so many devices and a driver for a version of CUDA (0: none)."""
     _state.devices, _state.fault = devices, None
     cuda = types.ModuleType("cupy.cuda")
     for part in (Device, Event, MemoryPool, MemoryPointer, PinnedMemoryPool, Stream, alloc_pinned_memory,
                  get_current_stream, get_elapsed_time):  # fmt: skip
         setattr(cuda, part.__name__, part)
     cuda.is_available = lambda: _state.devices > 0
-    cuda.get_device_id = lambda: (require_device(), 0)[1]
+    cuda.get_device_id = current_device
     cuda.memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
     cuda.driver = types.SimpleNamespace(CUDADriverError=CUDADriverError)
     cuda.runtime = types.ModuleType("cupy.cuda.runtime")
@@ -332,6 +349,6 @@ def module(devices):
     cuda.runtime.getDevice = cuda.get_device_id
     cuda.runtime.deviceSynchronize = wait
     cuda.runtime.memGetInfo = lambda: Device(0).mem_info
-    cuda.runtime.driverGetVersion = lambda: 13000 if _state.devices else 0
+    cuda.runtime.driverGetVersion = lambda: driver
     cuda.runtime.runtimeGetVersion = lambda: 13000
     return cuda
