@@ -53,10 +53,8 @@ def check_devices(name, **arguments):
     first = next(iter(arrays))
     for argument, array in arrays.items():
         if apart(arrays[first], array):
-            raise RuntimeError(
-                f"{name}: {first} is on {device_of(arrays[first])}, {argument} on {device_of(array)}; all must be on one "
-                "device"
-            )
+            places = f"{first} is on {device_of(arrays[first])}, {argument} on {device_of(array)}"
+            raise RuntimeError(f"{name}: {places}; all must be on one device")
 
 
 def check_broadcast(name, a, b):

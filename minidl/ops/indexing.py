@@ -188,6 +188,12 @@ def _part(part, like):
     """
     if type(part) is int or part is None or part is ...:
         return part
+    if isinstance(part, slice):
+        try:
+            part.indices(0)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"an index must be a slice of integers whose step is not 0, got {part!r}") from error
+        return part
     data = part._data if isinstance(part, Tensor) else part
     if apart(data, like) and (data is not part or on_gpu(data)):
         raise RuntimeError(f"an index is on {device_of(data)}, what it indexes on {device_of(like)}")
@@ -203,12 +209,7 @@ def _part(part, like):
         return (
             int(part) if part.ndim == 0 and part.dtype != np.bool_ else np.array(part, like=like)
         )  # a copy: backward needs it as it is now
-    if isinstance(part, slice):
-        try:
-            part.indices(0)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"an index must be a slice of integers whose step is not 0, got {part!r}") from error
-    elif not isinstance(part, int):
+    if not isinstance(part, int):
         raise TypeError(f"an index must be an integer, a slice, None, ... or an array, got {part!r}")
     return part
 
