@@ -296,6 +296,8 @@ def argwhere(input):
 
 
 def _indices(name, index, input):
+    if not isinstance(index, Tensor):
+        index = np.asarray(index, like=getattr(input, "_data", input))
     index = as_tensor(name, index)
     check_devices(name, input=input, index=index)
     index = index._data
