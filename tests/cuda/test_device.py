@@ -45,6 +45,16 @@ def test_the_order_of_axes_in_memory_goes_along(cupy, axes):
     assert np.array_equal(there.cpu().numpy(), array)
 
 
+def test_images_stay_channels_last_where_cupy_would_lay_them_out_in_rows(cupy):
+    def layouts(device):
+        x = dl.Tensor(normal(2, 4, 5, 3).transpose(0, 3, 1, 2)).to(device).detach().requires_grad_()
+        y = dl.ops.cat([x.relu(), x.relu()], 1)  # two terms of x's gradient
+        y.backward(dl.Tensor(normal(2, 4, 5, 6).transpose(0, 3, 1, 2)).to(device))
+        return y.data.strides, x.grad.data.strides
+
+    assert layouts("cuda") == layouts("cpu") == ((960, 8, 240, 48), (480, 8, 120, 24))
+
+
 @pytest.mark.parametrize(
     "array",
     [np.float32(3), np.zeros((0, 3)), normal(4, 3)[::-2, 1:], np.broadcast_to(normal(3), (2, 3)), np.arange(3), [True]],
