@@ -441,7 +441,9 @@ def _as_array(data, dtype=None):
     if data.dtype.kind not in "biufc":
         raise TypeError(f"data: numbers are needed, got an array of {data.dtype}")
     dtype = data.dtype if dtype is None else dtype
-    return data if data.dtype == dtype and dtype.isnative else data.astype(dtype.newbyteorder("="))
+    if data.dtype == dtype and dtype.isnative:
+        return data
+    return data.astype(dtype if dtype.isnative else dtype.newbyteorder("="))  # newbyteorder makes another object
 
 
 def _plain(data):
