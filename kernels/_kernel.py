@@ -46,7 +46,7 @@ class Kernel:
         self.nanoseconds = nanoseconds or (lambda *args: args[-1].size)
         self.workloads = workload if isinstance(workload, dict) else {"": workload} if workload else {}
         self.flops = flops or (lambda *args: 0)
-        self.traffic = traffic or (lambda *args: sum(a.nbytes for a in args if isinstance(a, np.ndarray)))
+        self.traffic = traffic or (lambda *args: sum(a.nbytes for a in args if getattr(a, "ndim", 0)))
         expected = list(inspect.signature(reference).parameters)
         for form in (cpu, gpu):
             if form is not None and list(inspect.signature(form).parameters) != expected:

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "optim": {"kernels", "tensor"},
     "models": {"nn", "ops", "random", "serialization", "tensor"},
     "trace": {"function", "tensor"},
-    "inference": {"kernels", "nn", "ops", "tensor", "trace"},
+    "inference": {"cuda", "kernels", "nn", "ops", "tensor", "trace"},
     "onnx": {"serialization", "tensor", "trace"},
 }
 KERNELS_MAY_IMPORT = {"cupy", "llvmlite", "numba", "numpy", *sys.stdlib_module_names}

@@ -321,7 +321,7 @@ class RawKernel:
         require_device()
         args = [np.uint64(0) if a is None else a for a in args]  # a null pointer
         for arg in args:
-            if isinstance(arg, np.ndarray) or not isinstance(arg, ndarray | int | float | complex | np.generic):
+            if not isinstance(arg, ndarray | int | float | complex | np.generic):
                 raise TypeError(f"Unsupported type {type(arg)}")
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
