@@ -248,8 +248,13 @@ class Event:
 
 
 def is_capturing():
-    """Whether the current stream's work is not done but recorded, as a CUDA graph: nothing can be waited for."""
+    """Whether the current stream's work is not done but recorded, as a CUDA graph."""
     return _cupy().cuda.get_current_stream().is_capturing()
+
+
+def may_look(array):
+    """Whether an array's numbers can be looked at: not those of a GPU whose work is only being recorded."""
+    return not on_gpu(array) or not is_capturing()
 
 
 def current_stream():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..cuda import apart, device_of, is_array, is_capturing, on_gpu
+from ..cuda import apart, device_of, is_array, may_look, on_gpu
 from ..function import Function, is_grad_enabled
 from ..kernels import full
 from ..tensor import Tensor
@@ -128,11 +128,8 @@ def _last_writes(x, steps):
 
 
 def _check_bounds(x, steps):
-    """Raise IndexError where an array of integers in an index is out of range: on a GPU it would wrap around.
-
-    That waits for the GPU, which cannot be done while a graph is captured.
-    """
-    if not on_gpu(x) or is_basic(steps[-1]) or is_capturing():
+    """Raise IndexError where an array of integers in an index is out of range: on a GPU it would wrap around."""
+    if not on_gpu(x) or is_basic(steps[-1]) or not may_look(x):
         return
     x, index, axis = _take(x, steps[:-1]), steps[-1], 0
     for part in index:

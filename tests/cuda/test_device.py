@@ -204,6 +204,20 @@ def test_an_index_out_of_range_is_an_error_as_on_the_cpu(cupy):
             call()
 
 
+def test_nothing_waits_while_a_graph_is_captured(cupy, monkeypatch):
+    """Checks of values are left out: what they would wait for is not computed yet."""
+    stand_in = pytest.importorskip("stand_in")
+    x, index = on("cuda", 4, 3), dl.tensor([0, 2, 1, 1], device="cuda")
+    monkeypatch.setattr(stand_in.runtime.Stream, "is_capturing", lambda self: True)
+    stand_in.runtime.fault(700)  # every wait fails
+    try:
+        results = [x[index], x.gather(1, index.reshape(4, 1)), x.index_select(0, index), dl.ops.nll_loss(x, index)]
+        results.append(dl.ops.binary_cross_entropy(x.sigmoid(), x.sigmoid()))
+        assert all(y.device == "cuda:0" for y in results)
+    finally:
+        stand_in.runtime.recover()
+
+
 def test_expanded_memory_is_not_written_to(cupy):
     with pytest.raises(RuntimeError, match="memory is read-only"):
         on("cuda", 1, 3).expand(2, 3).add_(1.0)
