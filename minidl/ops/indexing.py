@@ -4,7 +4,8 @@ import numpy as np
 
 from ..cuda import apart, device_of, is_array, may_look, on_gpu
 from ..function import Function, is_grad_enabled
-from ..kernels import full
+from ..kernels import add_at as kernel
+from ..kernels._layout import contiguous
 from ..tensor import Tensor
 from ._common import astype
 
@@ -91,17 +92,19 @@ def _put(x, steps, value):
 
 
 def _add_in_order(y, steps, x):
-    """np.add.at where every element of y adds up its own: the order of the sums is that of x, on any GPU.
-
-    CuPy's add.at would add in the order in which threads come.
-    """
-    places, x = _places(y, steps).reshape(-1), x.reshape(-1)
-    if not places.size:
-        return
-    order = np.argsort(places, kind="stable")
-    places = places[order]
-    starts = np.flatnonzero(np.concatenate([full((1,), True, bool, places), places[1:] != places[:-1]]))
-    y.reshape(-1)[places[starts]] = np.add.reduceat(x[order], starts)
+    """np.add.at on a GPU, in the order of x."""
+    places, x, total = _places(y, steps).reshape(-1), x.reshape(-1), y.reshape(-1)
+    if y.dtype.kind == "c":
+        for part in ("real", "imag"):
+            sums = np.zeros(y.size, x.real.dtype, like=y)
+            kernel.forward(places, contiguous(getattr(x, part)), sums)
+            total += sums if part == "real" else 1j * sums
+    elif y.dtype.kind == "f":
+        kernel.forward(places, contiguous(x), total)
+    else:  # the order makes no difference, and CuPy adds uint64, in which negative numbers wrap around to themselves
+        sums = np.zeros(y.size, np.uint64, like=y)
+        np.add.at(sums, places, x.astype(np.int64).view(np.uint64))
+        total += sums.view(np.int64).astype(y.dtype)
 
 
 def _sum_to(gradient, shape):

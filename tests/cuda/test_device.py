@@ -188,7 +188,13 @@ def test_of_values_that_meet_the_last_stands_and_gradients_that_meet_add_up(cupy
     w[index].backward(dl.tensor(cotangent, device="cuda"))
     expected = np.zeros((3, 2))
     np.add.at(expected, index, cotangent)
-    assert np.allclose(w.grad.cpu().numpy(), expected, rtol=1e-14)
+    assert np.array_equal(w.grad.cpu().numpy(), expected)  # to the last bit: the order is the same
+    for dtype in (np.int8, np.int64, np.complex128):
+        numbers = normal(6, 2, seed=2, dtype=dtype if dtype is np.complex128 else np.float64)
+        source = dl.Tensor((50 * numbers).astype(dtype))
+        zeros, places = dl.Tensor(np.zeros((3, 2), dtype)), dl.tensor(index)
+        there = zeros.cuda().index_add(0, places.cuda(), source.cuda())
+        assert there.tolist() == zeros.index_add(0, places, source).tolist()
 
 
 def test_an_index_out_of_range_is_an_error_as_on_the_cpu(cupy):
