@@ -210,9 +210,7 @@ class Function:
 
     def _request(self, regions, values):
         region_of = {id(a): (i, a.ctypes.data - first) for i, (first, _, arrays) in enumerate(regions) for a in arrays}
-        parts = [
-            struct.pack("Q", last - first) + ctypes.string_at(first, last - first) for first, last, _ in regions
-        ]
+        parts = [struct.pack("Q", last - first) + ctypes.string_at(first, last - first) for first, last, _ in regions]
         for value in values:
             if isinstance(value, np.ndarray):
                 parts.append(struct.pack("qQ", *region_of[id(value)]))
