@@ -6,16 +6,16 @@
         _CUDA.launch("forward", x.dtype, (x, y, x.size), threads=x.size)
 
 A kernel is a template on the type T of its arrays' elements, float, double or half. `forward` stands for `forward<T>`;
-one with more parameters is named in full, `Source("conv2d", "forward<T, 64>", "forward<T, 128>")`. NVRTC compiles a file
-for one T when that is first launched; CuPy keeps the machine code.
+one with more parameters is named in full, `Source("conv2d", "forward<T, 64>", "forward<T, 128>")`. NVRTC compiles a
+file for one T when that is first launched; CuPy keeps the machine code.
 
-**Sizes are int.** 64-bit indices cost registers, and a division by one costs dozens of instructions. So no array may have
-more than `MAX_SIZE` elements, which `launch` checks; a kernel then need not care, neither for an offset nor for the last
-step of a loop beyond the end.
+**Sizes are int.** 64-bit indices cost registers, and a division by one costs dozens of instructions. So no array may
+have more than `MAX_SIZE` elements, which `launch` checks; a kernel then need not care, neither for an offset nor for
+the last step of a loop beyond the end.
 
 **Errors come late.** A launch returns before its kernel has run, and a fault in it is raised by whatever waits for the
-device next. `named_errors` adds the names of the latest launches to it; `blocking(True)` waits after each launch, so that
-the very one is named.
+device next. `named_errors` adds the names of the latest launches to it; `blocking(True)` waits after each launch, so
+that the very one is named.
 """
 
 import numbers
@@ -34,6 +34,7 @@ MAX_SIZE = 2**31 - 2**22
 
 C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.float16): "half"}
 OPTIONS = ("-std=c++17",)
+_FOLDER = Path(__file__).parent
 
 _recent = deque(maxlen=16)  # names of the latest launches
 _blocking = False
@@ -59,14 +60,8 @@ class Source:
     @cached_property
     def code(self):
         """The file's text, with _common.cuh in it: CuPy's cache of machine code does not see what NVRTC includes."""
-        folder = Path(__file__).parent
-        common = (folder / "_common.cuh").read_text()
-        name = f"{Path(self.path).name}.cu"
-        before, include, after = (folder / f"{self.path}.cu").read_text().partition('#include "_common.cuh"\n')
-        if not include:
-            return f'#line 1 "{name}"\n{before}'
-        lines = before.count("\n") + 2
-        return f'#line 1 "{name}"\n{before}#line 1 "_common.cuh"\n{common}#line {lines} "{name}"\n{after}'
+        file = _FOLDER / f"{self.path}.cu"
+        return with_common(file.read_text(), file.name)
 
     def instances(self, dtype):
         """The kernels' full names for a type of elements: ("forward<float>", "forward<float, 64>")."""
@@ -77,8 +72,8 @@ class Source:
 
         Args:
             kernel: its name, as given to Source. dtype: of T.
-            args: arrays; None, a null pointer; and numbers, which become what kernels declare: a bool `bool`, an integer
-                `int`, an unsigned NumPy integer itself, a float `Real<T>`.
+            args: arrays; None, a null pointer; and numbers, which become what kernels declare: a bool `bool`, an
+                integer `int`, an unsigned NumPy integer itself, a float `Real<T>`.
             threads: how many elements there are, for a kernel that loops with FOR_EACH: the grid fills the device, and
                 no more. grid: else, the number of blocks, an int or a tuple. block: threads per block, likewise.
             shared_mem: bytes of dynamic shared memory.
@@ -113,6 +108,15 @@ class Source:
             names = tuple(_instance(kernel, c_type) for kernel in self.kernels)
             self._modules[key] = cupy.RawModule(code=self.code, options=OPTIONS, name_expressions=names)
         return self._modules[key]
+
+
+def with_common(text, name):
+    """CUDA C with _common.cuh in the place of its #include; errors keep the lines of the two files."""
+    before, include, after = text.partition('#include "_common.cuh"\n')
+    if not include:
+        return f'#line 1 "{name}"\n{text}'
+    common, line = (_FOLDER / "_common.cuh").read_text(), before.count("\n") + 2
+    return f'#line 1 "{name}"\n{before}#line 1 "_common.cuh"\n{common}#line {line} "{name}"\n{after}'
 
 
 def blocking(on):

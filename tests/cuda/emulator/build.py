@@ -1,4 +1,4 @@
-"""CUDA C to a library (or, for ThreadSanitizer, a program) by g++, kept in minidl's cache by a hash of all that decides it."""
+"""CUDA C to a library, or for ThreadSanitizer to a program, by g++; kept in minidl's cache by a hash of what decides it."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,10 @@ from minidl.kernels import cache_root
 HERE = Path(__file__).parent
 
 # Contraction off: whether a * b + c is rounded once or twice would depend on the CPU that compiles.
-_FLAGS = "-std=c++20 -O1 -g1 -fPIC -march=x86-64-v3 -ffp-contract=off -fno-strict-aliasing -w -Wno-psabi".split()
+# Dwarf 4: of version 5, addr2line (binutils 2.40) takes a #line for the file that it stands in.
+_FLAGS = (
+    "-std=c++20 -O1 -g1 -gdwarf-4 -fPIC -march=x86-64-v3 -ffp-contract=off -fno-strict-aliasing -w -Wno-psabi".split()
+)
 _SANITIZERS = {
     None: [],
     "undefined": [

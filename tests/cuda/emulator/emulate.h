@@ -152,6 +152,7 @@ struct Warp {
   unsigned arrived;                                // lanes that wait at a shuffle
   int source[kWarp];                               // the lane that each reads
   uint64_t given[kWarp], taken[kWarp];
+  unsigned votes[kWarp];                           // for each lane: which lanes of its mask gave something else than 0
 };
 
 // How to run; module.py has the same structures.
@@ -247,17 +248,21 @@ EMULATOR inline int barrier(int number, Place place, int predicate = 0) {  // ho
 }
 
 EMULATOR inline void complete_shuffle(Warp& warp, Fiber* lanes, unsigned mask, Place place) {
+  unsigned votes = 0;
   for (int lane = 0; lane < kWarp; lane++) {
     if (!(mask >> lane & 1)) continue;
-    const Fiber& fiber = lanes[lane];
-    if (fiber.mask != mask || fiber.place.line != place.line)
+    if (lanes[lane].mask != mask || lanes[lane].place.line != place.line)
       fail("lanes of a warp meet at different shuffles or with different masks", place);
+    if (warp.given[lane]) votes |= 1u << lane;
+  }
+  for (int lane = 0; lane < kWarp; lane++) {
+    if (!(mask >> lane & 1)) continue;
     const int source = warp.source[lane];
     if (!(mask >> source & 1)) fail("a shuffle reads a lane that its mask leaves out", place);
     warp.taken[lane] = warp.given[source];
+    warp.votes[lane] = votes;
+    lanes[lane].state = State::ready;
   }
-  for (int lane = 0; lane < kWarp; lane++)
-    if (mask >> lane & 1) lanes[lane].state = State::ready;
   warp.arrived &= ~mask;
 }
 
@@ -313,14 +318,8 @@ template <typename T> EMULATOR inline T shuffle_xor(Place p, unsigned mask, T v,
 }
 EMULATOR inline void sync_warp(Place p, unsigned mask = ~0u) { exchange(mask, 0, own_lane(), p); }
 EMULATOR inline unsigned ballot(Place p, unsigned mask, int predicate) {
-  unsigned votes = 0;
-  // 32 shuffles would be slow and right; one exchange in which every lane reads itself, then a look at all is enough.
   exchange(mask, predicate != 0, own_lane(), p);
-  const Warp& warp = warps[(current - fibers) / kWarp];
-  for (int lane = 0; lane < kWarp; lane++)
-    if (mask >> lane & 1) votes |= unsigned(warp.given[lane]) << lane;
-  exchange(mask, 0, own_lane(), p);  // nobody gives anything new before all have looked
-  return votes;
+  return warps[(current - fibers) / kWarp].votes[own_lane()];
 }
 
 }  // namespace emulator
@@ -386,20 +385,39 @@ EMULATOR inline void open_barrier(int finished) {
   generation++;
 }
 
+// The numbers below `count` as Config::order wants them.
+EMULATOR inline void put_in_order(int* turns, int count) {
+  for (int i = 0; i < count; i++) turns[i] = config.order == 1 ? count - 1 - i : i;
+  if (config.order > 1)
+    for (int i = count; i > 1; i--) std::swap(turns[i - 1], turns[random_below(unsigned(i))]);
+}
+
+// Run the lanes of a warp until each waits at a barrier or has returned, or waits for a lane that does.
+EMULATOR inline bool run_warp(int first) {
+  int turns[kWarp];
+  const int lanes = threads - first < kWarp ? threads - first : kWarp;
+  for (bool any = false, moved;; any = true) {
+    put_in_order(turns, lanes);
+    moved = false;
+    for (int i = 0; i < lanes; i++)
+      if (fibers[first + turns[i]].state == State::ready) {
+        moved = true;
+        to_fiber(fibers[first + turns[i]]);
+      }
+    if (!moved) return any;
+  }
+}
+
 EMULATOR inline void run_block() {
-  static int turn[kMaxThreads];
-  for (int i = 0; i < threads; i++) turn[i] = config.order == 1 ? threads - 1 - i : i;
+  int turns[kMaxThreads / kWarp];
+  const int count = (threads + kWarp - 1) / kWarp;
   poison();
   start_fibers();
   for (;;) {
-    if (config.order > 1)
-      for (int i = threads; i > 1; i--) std::swap(turn[i - 1], turn[random_below(unsigned(i))]);
+    // One warp as far as it comes, then the next: what hurries ahead shows what a slow warp would still have read.
+    put_in_order(turns, count);
     bool moved = false;
-    for (int i = 0; i < threads; i++)
-      if (fibers[turn[i]].state == State::ready) {
-        moved = true;
-        to_fiber(fibers[turn[i]]);
-      }
+    for (int i = 0; i < count; i++) moved |= run_warp(turns[i] * kWarp);
     int waiting = 0, finished = 0;
     for (int i = 0; i < threads; i++) {
       waiting += fibers[i].state == State::at_barrier;

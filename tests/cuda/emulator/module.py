@@ -20,11 +20,13 @@ class Execution:
 
     order: str | int = "forward"
     sanitizer: str | None = "undefined"  # or "thread", or None
-    skipped_barrier: int = -1  # the number of a __syncthreads(), in the order of the source, that does nothing
+    skipped_barrier: tuple | None = None  # (a module's code, number of a __syncthreads() in it) that does nothing
 
-    def config(self):
+    def config(self, code):
         """The fields of emulate.h's Config; blocks are ordered, except for ThreadSanitizer (see worker.h)."""
-        return {"forward": 0, "reverse": 1}.get(self.order, self.order), self.skipped_barrier, False
+        order = {"forward": 0, "reverse": 1}.get(self.order, self.order)
+        skipped = self.skipped_barrier and self.skipped_barrier[0] == code
+        return order, self.skipped_barrier[1] if skipped else -1, False
 
 
 _execution = Execution()
@@ -61,7 +63,7 @@ class RawModule:
     """CUDA C to run on the CPU. Compiled at the first launch; takes the arguments of cupy.RawModule that we use.
 
     Args:
-        code: CUDA C. options: -D and -I reach g++, others are NVRTC's. name_expressions: kernels, e.g. "forward<float>".
+        code: CUDA C. options: -D and -I reach g++, others are NVRTC's. name_expressions: kernels ("forward<float>").
         sanitizer: None: as `execution` says at the time of the launch.
     """
 
@@ -164,7 +166,7 @@ class Function:
         moved = {id(a): copy.address + a.ctypes.data - copy.first for copy, arrays in copies for a in arrays}
         held = [np.array(moved[id(v)], np.uint64) if isinstance(v, np.ndarray) else np.array(v) for v in values]
         addresses = (ctypes.c_void_p * max(1, len(held)))(*(a.ctypes.data for a in held))
-        failure, config = _Failure(), _Config(*_execution.config())
+        failure, config = _Failure(), _Config(*_execution.config(self.module.code))
         failed = getattr(library, f"launch_{self.number}")(
             (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), ctypes.c_size_t(shared_mem),
             ctypes.byref(config), ctypes.byref(failure), addresses,
@@ -201,7 +203,7 @@ class Function:
     def _run_under_thread_sanitizer(self, grid, block, shared_mem, values):
         regions = regions_of([v for v in values if isinstance(v, np.ndarray)])
         counts = self.number, len(regions), len(values)
-        head = struct.pack("6IQ3i3i", *grid, *block, shared_mem, *_execution.config(), *counts)
+        head = struct.pack("6IQ3i3i", *grid, *block, shared_mem, *_execution.config(self.module.code), *counts)
         out = _run_program(self.module.build("thread"), head + self._request(regions, values), self.name)
         for first, last, arrays in regions:
             if any(a.flags.writeable for a in arrays):
