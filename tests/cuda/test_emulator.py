@@ -96,6 +96,26 @@ def test_thread_sanitizer_finds_a_race_between_blocks():
             launch(code, "touch", 2, 64, flag)
 
 
+def test_thread_sanitizer_finds_a_race_between_blocks_that_have_barriers():
+    """And does not take the shared memory of one block for that of the next."""
+    code = """
+    template <typename T> __global__ void touch(T* flag) {
+      __shared__ T seven[64];
+      seven[threadIdx.x] = 7;
+      __syncthreads();
+      flag[PLACE] = seven[63 - threadIdx.x];
+      WAIT
+    }
+    """
+    flag = np.zeros(128, np.int32)
+    for wait in ("", "__syncthreads();"):
+        right = code.replace("PLACE", "blockIdx.x * 64 + threadIdx.x").replace("WAIT", wait)
+        with execution(sanitizer="thread"):
+            launch(right, "touch<int>", 2, 64, flag)
+            with pytest.raises(EmulationError, match=r"race(.|\n)*kernel\.cu:6"):
+                launch(right.replace("blockIdx.x * 64 + ", ""), "touch<int>", 2, 64, flag)
+
+
 def test_thread_sanitizer_finds_a_missing_barrier_that_the_order_hides():
     """Read by the thread that wrote it last, in the order of the emulator alone."""
     code = changed(TREE, "__syncthreads();\n  for", "for")
@@ -330,6 +350,20 @@ def test_launches_that_cuda_refuses():
 def test_what_gcc_does_not_take_is_shown():
     with pytest.raises(EmulationError, match=r"kernel\.cu:2.*no_such_thing"):
         launch("__global__ void f() {\n  no_such_thing();\n}", "f", 1, 1)
+
+
+def test_shared_memory_of_templates_is_nan_too():
+    code = """
+    template <typename T> __global__ void leak(T* x) {
+      __shared__ T row[32];
+      x[threadIdx.x] = row[threadIdx.x];
+      row[threadIdx.x] = 1;
+    }
+    """
+    for c_type, dtype in (("float", "f4"), ("double", "f8")):
+        x = np.zeros(32, dtype)
+        launch(code, f"leak<{c_type}>", 3, 32, x)
+        assert np.isnan(x).all()
 
 
 def test_templates_have_shared_memory_of_their_own():

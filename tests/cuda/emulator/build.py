@@ -1,4 +1,4 @@
-"""CUDA C to a library, or for ThreadSanitizer to a program, by g++; kept in minidl's cache by a hash of what decides it."""
+"""CUDA C to a library, or for ThreadSanitizer to a program, by g++; kept in the cache by a hash of what decides it."""
 
 import contextlib
 import hashlib

@@ -19,6 +19,7 @@
 #error "the emulator needs Linux on x86-64: its switch between fibers is written in assembler"
 #endif
 #include <dlfcn.h>
+#include <link.h>
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -44,7 +45,7 @@ extern "C" void AnnotateBenignRaceSized(const char* file, int line, const volati
 #define __device__
 #define __host__
 #define __constant__ static const
-#define __shared__ static __attribute__((section("emulated_shared")))  // one section: poison() finds all of it
+#define __shared__ static __thread  // thread-local variables lie in one stretch of memory: poison() finds all of them
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
@@ -124,10 +125,6 @@ emulate_switch:
   ret
 )");
 
-// The limits of the section of all __shared__ variables; the linker sets them.
-extern char __start_emulated_shared[] __attribute__((weak, visibility("hidden")));
-extern char __stop_emulated_shared[] __attribute__((weak, visibility("hidden")));
-
 #define EMULATOR __attribute__((no_sanitize("thread")))  // the emulator's own variables are no race
 
 namespace emulator {
@@ -174,18 +171,22 @@ static Fiber fibers[kMaxThreads], *current;
 static Warp warps[kMaxThreads / kWarp];
 static int threads;                                // of a block
 static void* scheduler_stack;
-static char *stacks, *dynamic_shared_pages, *dynamic_shared;
-static size_t dynamic_bytes;
+static char *stacks, *static_shared, *dynamic_shared_pages, *dynamic_shared;
+static size_t static_bytes, dynamic_bytes;
+static volatile __thread char first_shared;        // so that there is one, and its memory with the first use
 static void (*kernel)(void* arguments);
 static void* kernel_arguments;
 static sigjmp_buf abandoned;
 static uint64_t random_state;
-static unsigned generation;                        // how many barriers and blocks of this launch are over
+static unsigned generation, blocks_run;            // how many barriers and blocks of this launch there were
 static int true_predicates, true_predicates_before;
 static bool reached[kMaxBarriers];                 // barriers by number
 
 // What orders threads, for ThreadSanitizer: all that happened before a release of an address happened before what comes
 // after an acquire of it. Barriers and shuffles have an address each time, so that they order no other block.
+//
+// Of the threads of a block against each other, each is a thread for ThreadSanitizer. Of blocks against each other
+// (unordered_blocks), each block is one, as one thread sees what it does itself in order.
 constexpr unsigned kTags = 1 << 14;
 static char start_tag, end_tag, barrier_tags[kTags], shuffle_tags[kTags];
 static void *scheduler_tsan, *tsan_threads[kMaxThreads];
@@ -345,13 +346,14 @@ EMULATOR inline unsigned ballot(Place p, unsigned mask, int predicate) {
 namespace emulator {
 
 EMULATOR __attribute__((no_sanitize("undefined"))) inline void poison() {
-  for (volatile char* byte = __start_emulated_shared; byte < __stop_emulated_shared; byte++) *byte = char(0xff);
+  for (volatile char *byte = static_shared, *end = byte + static_bytes; byte < end; byte++) *byte = char(0xff);
   for (volatile char *byte = dynamic_shared, *end = byte + dynamic_bytes; byte < end; byte++) *byte = char(0xff);
 }
 
 EMULATOR inline void start_fibers() {
   memset(warps, 0, sizeof warps);
   generation++;
+  blocks_run++;
   true_predicates = 0;
   for (int i = 0; i < threads; i++) {
     Fiber& fiber = fibers[i];
@@ -362,8 +364,7 @@ EMULATOR inline void start_fibers() {
     void** top = reinterpret_cast<void**>(stacks + (i + 1) * kStack) - 2;
     *top = reinterpret_cast<void*>(fiber_main);
     fiber.stack_pointer = top - 6;
-    // Another one than in the last block: what one thread does is in order, and blocks may not be.
-    TSAN(fiber.tsan = tsan_threads[(u + generation) % unsigned(threads)];)
+    TSAN(fiber.tsan = tsan_threads[config.unordered_blocks ? (blocks_run - 1) % kMaxThreads : u];)
   }
 }
 
@@ -451,6 +452,25 @@ EMULATOR inline void on_signal(int signal, siginfo_t* info, void* context) {
        Place{"", 0}, instruction - size_t(library.dli_fbase));
 }
 
+// The thread-local variables of this library are the __shared__ ones of its kernels.
+EMULATOR inline int find_static_shared(dl_phdr_info* library, size_t, void*) {
+  first_shared = 0;
+  const size_t here = reinterpret_cast<size_t>(&run_block);
+  bool mine = false;
+  for (int i = 0; i < library->dlpi_phnum; i++) {
+    const auto& segment = library->dlpi_phdr[i];
+    const size_t start = library->dlpi_addr + segment.p_vaddr;
+    mine |= segment.p_type == PT_LOAD && start <= here && here < start + segment.p_memsz;
+  }
+  if (!mine) return 0;
+  for (int i = 0; i < library->dlpi_phnum; i++)
+    if (library->dlpi_phdr[i].p_type == PT_TLS) {
+      static_shared = static_cast<char*>(library->dlpi_tls_data);
+      static_bytes = library->dlpi_phdr[i].p_memsz;
+    }
+  return 1;
+}
+
 // Dynamic shared memory ends at a page that nobody may touch.
 EMULATOR inline void place_dynamic_shared(size_t bytes) {
   constexpr size_t usable = kMaxShared;
@@ -474,16 +494,18 @@ EMULATOR inline int run_grid(const unsigned* grid, const unsigned* block, size_t
   threads = int(block[0] * block[1] * block[2]);
   kernel = function;
   kernel_arguments = arguments;
+  dl_iterate_phdr(find_static_shared, nullptr);
   place_dynamic_shared(shared);
   if (!stacks)
     stacks = static_cast<char*>(mmap(nullptr, kMaxThreads * kStack, PROT_READ | PROT_WRITE,
                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   TSAN(scheduler_tsan = __tsan_get_current_fiber();
-       for (int i = 0; i < threads; i++) if (!tsan_threads[i]) tsan_threads[i] = __tsan_create_fiber(0);
+       const uint64_t blocks_now = uint64_t(grid[0]) * grid[1] * grid[2];
+       const int wanted = !config.unordered_blocks ? threads : blocks_now < kMaxThreads ? int(blocks_now) : kMaxThreads;
+       for (int i = 0; i < wanted; i++) if (!tsan_threads[i]) tsan_threads[i] = __tsan_create_fiber(0);
        if (config.unordered_blocks) {  // the next block takes the same stacks and shared memory
          AnnotateBenignRaceSized("", 0, stacks, kMaxThreads * kStack, "stacks");
-         AnnotateBenignRaceSized("", 0, __start_emulated_shared,
-                                 size_t(__stop_emulated_shared - __start_emulated_shared), "shared memory");
+         AnnotateBenignRaceSized("", 0, static_shared, static_bytes, "shared memory");
          AnnotateBenignRaceSized("", 0, dynamic_shared, dynamic_bytes, "shared memory");
        })
 
@@ -496,6 +518,7 @@ EMULATOR inline int run_grid(const unsigned* grid, const unsigned* block, size_t
   sigaltstack(&own, &before);
   for (int i = 0; i < 4; i++) sigaction(signals[i], &action, &actions_before[i]);
 
+  blocks_run = generation = 0;
   order_release(&start_tag);
   const int failed = sigsetjmp(abandoned, 1);
   if (!failed) {
