@@ -184,6 +184,18 @@ def _blocks_that_fill_the_device(device, threads_per_block):
     return properties["multiProcessorCount"] * per_multiprocessor
 
 
+def multiprocessors():
+    """How many the current device has: with fewer blocks, some have nothing to do."""
+    return _multiprocessors(_device())
+
+
+@cache
+def _multiprocessors(device):
+    import cupy
+
+    return cupy.cuda.runtime.getDeviceProperties(device)["multiProcessorCount"]
+
+
 def _synchronize():
     import cupy
 

@@ -18,7 +18,7 @@ import numpy as np
 from .. import relu
 from .._kernel import Kernel
 from .._tile import tile_width
-from . import direct, pointwise, reference, scatter, winograd
+from . import direct, gpu, pointwise, reference, scatter, winograd
 
 # (N, H, W, C, O, KH, KW, stride, padding, dilation, groups): pairwise distinct sizes, so that no transpose hides.
 _CASES = [
@@ -172,11 +172,33 @@ def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
         direct.weight_grad(x, gy, stride, padding, dilation, groups, gw)
 
 
-def _forward_kernel(name, reference, cpu):
+def _forward_gpu(x, w, bias, stride, padding, dilation, groups, y):
+    gpu.forward(x, w, bias, stride, padding, dilation, groups, False, y)
+
+
+def _forward_relu_gpu(x, w, bias, stride, padding, dilation, groups, y):
+    gpu.forward(x, w, bias, stride, padding, dilation, groups, True, y)
+
+
+def input_grad_onto_gpu(start, gy, w, stride, padding, dilation, groups, gx):
+    """gx = start (C,) at every pixel, nothing where it is None, plus the input's gradient."""
+    gpu.input_grad(start, gy, w, stride, padding, dilation, groups, gx)
+
+
+def _input_grad_gpu(gy, w, stride, padding, dilation, groups, gx):
+    input_grad_onto_gpu(None, gy, w, stride, padding, dilation, groups, gx)
+
+
+def _weight_grad_gpu(x, gy, stride, padding, dilation, groups, gw):
+    gpu.weight_grad(x, gy, stride, padding, dilation, groups, gw)
+
+
+def _forward_kernel(name, reference, cpu, gpu):
     return Kernel(
         name,
         reference=reference,
         cpu=cpu,
+        gpu=gpu,
         samples=_forward_samples,
         nanoseconds=lambda x, w, bias, stride, padding, dilation, groups, y: _nanoseconds(w, y),
         workload=_workloads(_forward_samples),
@@ -184,12 +206,13 @@ def _forward_kernel(name, reference, cpu):
     )
 
 
-forward = _forward_kernel("conv2d.forward", reference.forward, _forward)
-forward_relu = _forward_kernel("conv2d.forward_relu", _forward_relu_reference, _forward_relu)
+forward = _forward_kernel("conv2d.forward", reference.forward, _forward, _forward_gpu)
+forward_relu = _forward_kernel("conv2d.forward_relu", _forward_relu_reference, _forward_relu, _forward_relu_gpu)
 input_grad = Kernel(
     "conv2d.input_grad",
     reference=reference.input_grad,
     cpu=_input_grad,
+    gpu=_input_grad_gpu,
     samples=_input_grad_samples,
     nanoseconds=lambda gy, w, stride, padding, dilation, groups, gx: _nanoseconds(w, gy),
     workload=_workloads(_input_grad_samples),
@@ -199,6 +222,7 @@ weight_grad = Kernel(
     "conv2d.weight_grad",
     reference=reference.weight_grad,
     cpu=_weight_grad,
+    gpu=_weight_grad_gpu,
     samples=_weight_grad_samples,
     nanoseconds=lambda x, gy, stride, padding, dilation, groups, gw: _nanoseconds(gw, gy),
     workload=_workloads(_weight_grad_samples),
