@@ -26,6 +26,9 @@
 #include "_common.cuh"
 
 constexpr int kThreads = 256, kDeep = 8;
+// Blocks that a multiprocessor is to hold at a time, so that one computes while the other waits at its barrier. The
+// compiler then gives a thread 128 registers at most; of 64 sums in double it needs twice as many.
+template <typename T> constexpr int kBlocks = sizeof(T) == 8 ? 1 : 2;
 
 struct Pair { int rows, columns; };
 
@@ -190,16 +193,29 @@ template <int S, typename R, typename A, typename B> __device__ void multiply(A 
       a.fetch(next_a);
       b.fetch(next_b);
     }
-    #pragma unroll
+    #pragma unroll 1  // unrolled, it would take more than 128 registers
     for (int k = 0; k < kDeep; k++) {
-      R of_a[S], of_b[S];
+      R of_a[S];
       #pragma unroll
-      for (int i = 0; i < S; i++) of_a[i] = left[k][row_in_tile(i)], of_b[i] = right[k][column_in_tile(i)];
+      for (int i = 0; i < S; i++) of_a[i] = left[k][row_in_tile(i)];
       #pragma unroll
-      for (int i = 0; i < S; i++)
+      for (int j = 0; j < S; j++) {
+        const R of_b = right[k][column_in_tile(j)];
         #pragma unroll
-        for (int j = 0; j < S; j++) sums[i][j] += of_a[i] * of_b[j];
+        for (int i = 0; i < S; i++) sums[i][j] += of_a[i] * of_b;
+      }
     }
+  }
+}
+
+// sums[i][j] = start[column j], or 0 where start is null.
+template <int S, typename T> __device__ void begin(Real<T> (&sums)[S][S], const T* start, int columns) {
+  #pragma unroll
+  for (int j = 0; j < S; j++) {
+    const int column = blockIdx.y * 16 * S + column_in_tile(j);
+    const Real<T> value = start && column < columns ? load(start + column) : 0;
+    #pragma unroll
+    for (int i = 0; i < S; i++) sums[i][j] = value;
   }
 }
 
@@ -211,7 +227,7 @@ template <int S, typename R, typename A, typename B> __device__ void multiply(A 
 //
 // Roofline: 4 (x + w + y) bytes for float, 2 KH KW C/groups operations per element of y.
 template <typename T, int S>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks<T>)
 forward(const T* x, const T* w, const T* bias, T* y, bool relu, int batch, int height, int width, int c, int out_height,
         int out_width, int o, int kh, int kw, int stride_h, int stride_w, int padding_h, int padding_w, int dilation_h,
         int dilation_w, int groups) {
@@ -219,17 +235,24 @@ forward(const T* x, const T* w, const T* bias, T* y, bool relu, int batch, int h
   const Patches<T, S> patches(x + group * in, batch, {height, width}, c, in, {out_height, out_width}, {stride_h, stride_w},
                               {-padding_h, -padding_w}, {dilation_h, dilation_w}, {kh, kw});
   const Matrix<T, S> weights(w + group * out, o, out, 0, kh * kw * in);
-  Real<T> sums[S][S] = {};
+  Real<T> sums[S][S];
+  begin(sums, bias + group * out, out);
   multiply(patches, weights, kh * kw * in, sums);
+  if (relu)  // apart from the stores: together they take 20 registers more
+    #pragma unroll
+    for (int i = 0; i < S; i++)
+      #pragma unroll
+      for (int j = 0; j < S; j++) sums[i][j] = sums[i][j] <= 0 ? 0 : sums[i][j];
   #pragma unroll
-  for (int i = 0; i < S; i++)
+  for (int i = 0; i < S; i++) {
+    const int row = blockIdx.x * 16 * S + row_in_tile(i);
     #pragma unroll
     for (int j = 0; j < S; j++) {
-      const int row = blockIdx.x * 16 * S + row_in_tile(i), column = blockIdx.y * 16 * S + column_in_tile(j);
-      if (row >= pixels || column >= out) continue;
-      const Real<T> value = sums[i][j] + load(bias + group * out + column);
-      store(y + row * o + group * out + column, relu && value <= 0 ? 0 : value);
+      const int column = blockIdx.y * 16 * S + column_in_tile(j);
+      if (row < pixels && column < out)
+        store(y + row * o + group * out + column, sums[i][j]);
     }
+  }
 }
 
 // The pixels of one residue class of gx along an axis, and the taps that they meet. Pixel i receives from output q by tap u
@@ -253,7 +276,7 @@ struct Class {
 //
 // Roofline: 4 (gy + w + gx) bytes for float, 2 KH KW C/groups operations per element of gy.
 template <typename T, int S>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks<T>)
 input_grad(const T* start, const T* gy, const T* w, T* gx, int batch, int height, int width, int c, int out_height,
            int out_width, int o, int kh, int kw, int stride_h, int stride_w, int padding_h, int padding_w, int dilation_h,
            int dilation_w, int every_h, int every_w, int groups) {
@@ -264,7 +287,8 @@ input_grad(const T* start, const T* gy, const T* w, T* gx, int batch, int height
   if (int(blockIdx.x) * 16 * S >= pixels) return;  // the grid is for the largest class
   const Pair grid = {rows.pixels, columns.pixels}, taps = {rows.taps, columns.taps};
   const Pair step = {-dilation_h * every_h / stride_h, -dilation_w * every_w / stride_w};
-  Real<T> sums[S][S] = {};
+  Real<T> sums[S][S];
+  begin(sums, start ? start + group * in : nullptr, in);
   if (rows.taps > 0 && columns.taps > 0)
     multiply(Patches<T, S>(gy + group * out, batch, {out_height, out_width}, o, out, grid, {1, 1},
                            {rows.origin, columns.origin}, step, taps),
@@ -277,8 +301,8 @@ input_grad(const T* start, const T* gy, const T* w, T* gx, int batch, int height
       const int row = blockIdx.x * 16 * S + row_in_tile(i), column = blockIdx.y * 16 * S + column_in_tile(j);
       if (row >= pixels || column >= in) continue;
       const int n = row / (grid.rows * grid.columns), p = rows.first + row / grid.columns % grid.rows * stride_h;
-      const int r = columns.first + row % grid.columns * stride_w, channel = group * in + column;
-      store(gx + ((n * height + p) * width + r) * c + channel, sums[i][j] + (start ? load(start + channel) : 0));
+      const int r = columns.first + row % grid.columns * stride_w;
+      store(gx + ((n * height + p) * width + r) * c + group * in + column, sums[i][j]);
     }
 }
 
@@ -289,7 +313,7 @@ input_grad(const T* start, const T* gy, const T* w, T* gx, int batch, int height
 //
 // Roofline: 4 (x + gy + parts * gw) bytes for float, 2 pixels operations per element of gw.
 template <typename T, int S>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks<T>)
 weight_grad(const T* x, const T* gy, Real<T>* parts, int pixels_per_part, int batch, int height, int width, int c,
             int out_height, int out_width, int o, int kh, int kw, int stride_h, int stride_w, int padding_h, int padding_w,
             int dilation_h, int dilation_w, int groups) {
