@@ -35,10 +35,11 @@ struct Max {  // a NaN wins, as in NumPy
   template <typename R> static __device__ R of(R a, R b) { return a > b || a != a ? a : b; }
 };
 
-// Reduce over the 32 threads of a warp; all of them get the result. In step s, lanes that differ in bit s alone exchange
-// what they have: five steps, no shared memory, and the same tree of additions in every lane.
-template <typename Op, typename R> __device__ R warp_reduce(R value) {
-  for (int bit = 16; bit > 0; bit /= 2) value = Op::of(value, __shfl_xor_sync(0xffffffffu, value, bit));
+// Reduce over the 32 threads of a warp, or over each `width` of them side by side, a power of two; all of them get the
+// result. In step s, lanes that differ in bit s alone exchange what they have: five steps, no shared memory, and the same
+// tree of additions in every lane. All lanes of the warp must come here.
+template <typename Op, typename R> __device__ R warp_reduce(R value, int width = 32) {
+  for (int bit = width / 2; bit > 0; bit /= 2) value = Op::of(value, __shfl_xor_sync(0xffffffffu, value, bit));
   return value;
 }
 
@@ -53,4 +54,24 @@ template <typename Op, typename R> __device__ R block_reduce(R value) {
   __syncthreads();
   value = lane < blockDim.x / 32 ? partial[lane] : Op::template identity<R>();
   return warp_reduce<Op>(value);
+}
+
+// ---- sums over the columns of a block -----------------------------------------------------------------------------
+
+// The block is blockDim.x columns times blockDim.y rows of threads, at most 256 in all. Add up each column; all of its
+// threads get the sum. In each step the upper rows take what the lower ones have, so half of them are left; neighbouring
+// threads are in neighbouring banks of shared memory, whatever the width.
+template <typename R> __device__ R column_sum(R value) {
+  __shared__ R sums[256];
+  const int width = blockDim.x, at = threadIdx.y * width + threadIdx.x;
+  __syncthreads();  // the last call's results have been read
+  sums[at] = value;
+  for (int rows = blockDim.y; rows > 1;) {
+    const int upper = (rows + 1) / 2;
+    __syncthreads();
+    if (int(threadIdx.y) + upper < rows) sums[at] += sums[at + upper * width];
+    rows = upper;
+  }
+  __syncthreads();
+  return sums[threadIdx.x];
 }

@@ -41,6 +41,13 @@ def _forward_cpu(x, weight, bias, eps, y, mean, var):
     _channels.normalize(channels, mean, rstd, weight.reshape(-1), bias.reshape(-1), x[:0], False, y)
 
 
+def _forward_gpu(x, weight, bias, eps, y, mean, var):
+    n, p, g, k = x.shape
+    channels = x.reshape(n, p, g * k)
+    _channels.moments_gpu(channels, k, mean, var)
+    _channels.normalize_gpu(channels, k, mean, 1 / np.sqrt(var + eps), weight, bias, None, False, y)
+
+
 # ---- backward ------------------------------------------------------------------------------------------------------
 
 
@@ -73,6 +80,12 @@ def _backward_cpu(gy, x, weight, mean, var, eps, gx, gw, gb):
     _channels.input_gradient(
         gy.reshape(shape), x.reshape(shape), nothing, False, wide_mean, scale, slope, offset, gx, nothing
     )
+
+
+def _backward_gpu(gy, x, weight, mean, var, eps, gx, gw, gb):
+    n, p, g, k = x.shape
+    rstd = 1 / np.sqrt(var + eps)
+    _channels.gradients_gpu(gy, x.reshape(n, p, g * k), None, k, mean, rstd, weight, True, gx, gw, gb, None)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
@@ -116,6 +129,7 @@ forward = Kernel(
     "group_norm.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: x.size,
     outputs=3,
@@ -125,6 +139,7 @@ backward = Kernel(
     "group_norm.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=lambda gy, *rest: gy.size,
     outputs=3,

@@ -26,6 +26,14 @@ template <typename T> __global__ void sums(const T* x, Real<T>* y, int size) {
 template <typename T> __global__ void greatest(const T* x, Real<T>* y, int size) {
   y[threadIdx.x] = block_reduce<Max>(threadIdx.x < size ? load(x + threadIdx.x) : Max::identity<Real<T>>());
 }
+template <typename T> __global__ void column_sums(const T* x, Real<T>* y) {
+  const int i = threadIdx.y * blockDim.x + threadIdx.x;
+  const Real<T> first = column_sum(load(x + i));
+  y[i] = column_sum(load(x + i) + first);
+}
+template <typename T> __global__ void parts(const T* x, Real<T>* y, int width) {
+  y[threadIdx.x] = warp_reduce<Sum>(load(x + threadIdx.x), width);
+}
 template <typename T> __global__ void copy(const T* x, T* y, int size) {
   FOR_EACH(i, size) store(y + i, load(x + i));
 }
@@ -34,19 +42,26 @@ template <typename T> __global__ void copy(const T* x, T* y, int size) {
 )
 
 
-def run(kernel, x, y, grid=1, block=256):
-    names = tuple(f"{name}<{C_TYPES[x.dtype]}>" for name in ("sums", "greatest", "copy"))
+def run(kernel, x, y, *numbers, grid=1, block=256):
+    names = tuple(f"{name}<{C_TYPES[x.dtype]}>" for name in ("sums", "greatest", "column_sums", "parts", "copy"))
     function = RawModule(CODE, name_expressions=names).get_function(f"{kernel}<{C_TYPES[x.dtype]}>")
-    function((grid,), (block,), (x, y, np.int32(x.size)))
+    function((grid,), np.atleast_1d(block).tolist(), (x, y, *map(np.int32, numbers)))
     return y
 
 
 def sums_are_right(dtype, block):
     """Integers, so that every order of adding them gives the same."""
     x = np.random.default_rng(0).integers(-4, 5, 777).astype(dtype)
-    y = run("sums", x, np.full(block, np.nan, LIKE.get(dtype, dtype)), block=block)
+    y = run("sums", x, np.full(block, np.nan, LIKE.get(dtype, dtype)), x.size, block=block)
     total = x.astype(np.float64).sum()
     return (y == total + block * total).all()
+
+
+def column_sums_are_right(dtype, columns, rows):
+    x = np.random.default_rng(0).integers(-4, 5, (rows, columns)).astype(dtype)
+    y = run("column_sums", x, np.full(x.shape, np.nan, LIKE.get(dtype, dtype)), block=(columns, rows))
+    total = x.astype(np.float64).sum(axis=0)
+    return (y == total + rows * total).all()
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -57,9 +72,25 @@ def test_every_thread_gets_the_sum(dtype, block, order):
         assert sums_are_right(dtype, block)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("columns", "rows"), [(1, 1), (3, 7), (32, 8), (1, 256), (85, 3), (4, 64)])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_every_thread_gets_its_columns_sum(dtype, columns, rows, order):
+    with execution(order=order):
+        assert column_sums_are_right(dtype, columns, rows)
+
+
+@pytest.mark.parametrize("width", [1, 2, 8, 32])
+def test_threads_side_by_side_get_their_sum(width):
+    x = np.random.default_rng(0).integers(-4, 5, 64).astype(np.float32)
+    y = run("parts", x, np.empty_like(x), width, block=64)
+    np.testing.assert_array_equal(y, np.repeat(x.reshape(-1, width).sum(axis=1), width))
+
+
 def test_reductions_have_no_races():
     with execution(sanitizer="thread"):
         assert sums_are_right("float32", 64)
+        assert column_sums_are_right("float32", 5, 13)
 
 
 @pytest.mark.parametrize(("number", "place"), list(enumerate(barriers(CODE))))
@@ -68,21 +99,22 @@ def test_without_a_barrier_they_are_wrong(number, place):
         right = []
         for order in ORDERS:
             with execution(order=order):
-                right.append(sums_are_right("float32", 256))
+                right.append(sums_are_right("float32", 256) and column_sums_are_right("float32", 8, 32))
         with execution(sanitizer="thread"), pytest.raises(EmulationError, match="race"):
             sums_are_right("float32", 64)
+            column_sums_are_right("float32", 5, 13)
     assert not all(right), place
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_greatest(dtype):
     x = np.random.default_rng(0).standard_normal(200).astype(dtype)
-    y = run("greatest", x, np.empty(256, LIKE.get(dtype, dtype)))
+    y = run("greatest", x, np.empty(256, LIKE.get(dtype, dtype)), x.size)
     np.testing.assert_array_equal(y, x.max())
     x[::] = -np.inf
-    np.testing.assert_array_equal(run("greatest", x, y), -np.inf)
+    np.testing.assert_array_equal(run("greatest", x, y, x.size), -np.inf)
     x[123] = np.nan
-    assert np.isnan(run("greatest", x, y)).all()
+    assert np.isnan(run("greatest", x, y, x.size)).all()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -90,4 +122,4 @@ def test_greatest(dtype):
 def test_for_each_comes_to_each_element_and_half_keeps_its_bits(dtype, grid, block):
     x = np.random.default_rng(0).standard_normal(1003).astype(dtype)
     x[:4] = [np.inf, -0.0, 6e-8, np.nan]
-    np.testing.assert_array_equal(run("copy", x, np.full_like(x, 7), grid, block), x)
+    np.testing.assert_array_equal(run("copy", x, np.full_like(x, 7), x.size, grid=grid, block=block), x)
