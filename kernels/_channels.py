@@ -295,9 +295,11 @@ _TILE_ROWS = 16  # that a thread takes: ROWS in _channels.cu
 
 
 def tile(height, channels):
-    """How a GPU's threads cut a set: (threads of a block: channels, rows; rows of a block; blocks along the rows; tiles)
+    """How a GPU's blocks cut a set.
 
-    256 threads, or as many as there is work for. Tiles are blocks along the channels.
+    Returns:
+        (threads of a block (along the channels, along the rows), 256 in all or as many as there is work for; rows of a
+        block; blocks along the rows; blocks along the channels)
     """
     width = max(1, min(32, channels))
     lanes = max(1, min(256 // width, ceil_div(height, _TILE_ROWS)))
@@ -306,7 +308,7 @@ def tile(height, channels):
 
 
 def _small_sums(count, parts):
-    """For `count` small sums of so many parts: how many threads share one, a power of two; a launch's grid and block."""
+    """For `count` small sums of so many parts: how many threads share one, a power of two; the launch's sizes."""
     width = min(32, 1 << max(parts - 1, 0).bit_length())
     return width, {"grid": ceil_div(count * width, 256), "block": min(256, 32 * ceil_div(count * width, 32))}
 
@@ -321,7 +323,7 @@ def sums_gpu(x, divisor, y):
 
 
 def totals_gpu(partial, divisor, y):
-    """y (N, C): the sum of each row of partial (N, C, blocks), float64, divided."""
+    """y (*): the sum of each row of partial (*, blocks), float64, divided."""
     parts = partial.shape[-1]
     width, launch = _small_sums(y.size, parts)
     _CUDA.launch("totals<T, T>", y.dtype, (partial, y, y.size, parts, width, divisor), **launch)

@@ -16,6 +16,11 @@ template <> __device__ float load(const half* address) { return __half2float(*ad
 template <typename T> __device__ void store(T* address, Real<T> value) { *address = value; }
 template <> __device__ void store(half* address, float value) { *address = __float2half_rn(value); }
 
+// a * b rounded on its own. A compiler may make one instruction of a * b - c, which rounds once; then a * b less the same
+// product that was rounded before is not 0.
+__device__ inline float rounded_product(float a, float b) { return __fmul_rn(a, b); }
+__device__ inline double rounded_product(double a, double b) { return __dmul_rn(a, b); }
+
 // ---- elementwise loops --------------------------------------------------------------------------------------------
 //
 // The grid steps over the elements together: thread t of all takes elements t, t + threads, ... Neighbouring threads take
