@@ -6,8 +6,9 @@
     y     (N, OH, OW, O)            written, OH = (H - 1)*stride - 2*padding + dilation*(KH-1) + output_padding + 1
 
 stride, padding and dilation are pairs (rows, columns); output_padding shows in y's size alone and is less than stride.
-That is the gradient that conv2d sends to its input, so the numba and CUDA forms are conv2d's, started from the bias; and its own
-gradients are conv2d.forward (of the input) and conv2d.weight_grad with image and gradient exchanged (of the weights).
+That is the gradient that conv2d sends to its input, so the numba and CUDA forms are conv2d's, started from the bias;
+and its own gradients are conv2d.forward (of the input) and conv2d.weight_grad with image and gradient exchanged (of the
+weights).
 """
 
 import numpy as np

@@ -10,9 +10,9 @@ layers) read the matrix once, where it lies: packed first, 8 rows times 25088 ×
 60. Why not BLAS: it brings threads of its own, which numba's must wait for,
 and its sums depend on their number.
 
-On a GPU cuBLAS has no such faults, and no CUDA C of ours comes near it: it has a kernel for each shape and each generation
-of GPUs, on tensor cores for half. It sums in float32 what is stored in half. CuPy does not let it round float32 to TF32
-unless the environment variable CUPY_TF32 is 1.
+On a GPU it is cuBLAS, by CuPy, and there is no CUDA C of ours: cuBLAS has a kernel for each shape and each generation
+of GPUs, for half on tensor cores, and its threads are in nobody's way. What is stored in half is summed in float32.
+float32 is rounded to TF32 first only where the environment variable CUPY_TF32 is 1.
 """
 
 import numpy as np
