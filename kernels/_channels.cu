@@ -22,33 +22,35 @@
 
 constexpr int ROWS = 16;  // that a thread takes; _channels.py knows
 
-// The thread's part of the block's tile.
+// The thread's part of the block's tile: `own` rows of a set, from `first` in steps of `stride`, in one channel.
 struct Tile {
   int set, block, channel;
-  int channels, first, end;  // row r of the set is the thread's for r = first, first + blockDim.y, ... below end
-  int count;                 // the block's rows
-  int start;                 // the index of the set's row 0 in the thread's channel
+  int channels, first, stride, own;
+  int count;  // rows of the block
+  int start;  // the index of the set's row 0 in the thread's channel
 
-  __device__ Tile(int height, int all_channels, int blocks) : channels(all_channels) {
-    const int tiles = (channels + blockDim.x - 1) / blockDim.x, rows = ROWS * blockDim.y;
+  __device__ Tile(int height, int all_channels, int blocks) : channels(all_channels), stride(blockDim.y) {
+    const int tiles = (channels + blockDim.x - 1) / blockDim.x, rows = ROWS * stride;
     channel = blockIdx.x % tiles * blockDim.x + threadIdx.x;
     block = blockIdx.x / tiles % blocks;
     set = blockIdx.x / tiles / blocks;
-    end = min(height, (block + 1) * rows);
-    count = end - block * rows;
-    first = exists() ? block * rows + threadIdx.y : end;
+    first = block * rows + threadIdx.y;
+    count = min(rows, height - block * rows);
+    own = exists() ? (count - int(threadIdx.y) + stride - 1) / stride : 0;
     start = set * height * channels + channel;
   }
   __device__ bool exists() const { return channel < channels; }  // the last tile may reach beyond
-  __device__ int row(int i) const { return first + i * int(blockDim.y); }
-  __device__ bool has(int i) const { return row(i) < end; }
-  __device__ int index(int row) const { return start + row * channels; }
+  __device__ int index(int i) const { return start + (first + i * stride) * channels; }
   // Where the block's number is written, and by whom. A channel's lie side by side, a group's too.
   __device__ bool writes() const { return exists() && threadIdx.y == 0; }
   __device__ int partial(int blocks) const { return (set * channels + channel) * blocks + block; }
 };
 
-#define FOR_EACH_ROW(r, tile) for (int r = tile.first; r < tile.end; r += blockDim.y)
+// For the index of each of the thread's elements. Unrolled, so that it asks for four and then waits: a load takes hundreds
+// of cycles. What is written is __restrict__ for the same reason: else it might be what is read next, and the next load
+// would have to wait for it.
+#define FOR_EACH_ELEMENT(at, tile) \
+  _Pragma("unroll 4") for (int row = 0, at = tile.index(0); row < tile.own; row++, at += tile.stride * tile.channels)
 
 // Small sums: `width` threads of a warp side by side, a power of two, have one item. Shuffles want all lanes of a warp, so
 // those beyond the last item work on it again, and write nothing.
@@ -70,7 +72,7 @@ template <typename T>
 __global__ void sums(const T* x, double* partial, int height, int channels, int blocks) {
   const Tile tile(height, channels, blocks);
   Real<T> total = 0;
-  FOR_EACH_ROW(r, tile) total += load(x + tile.index(r));
+  FOR_EACH_ELEMENT(i, tile) total += load(x + i);
   total = column_sum(total);
   if (tile.writes()) partial[tile.partial(blocks)] = total;
 }
@@ -97,13 +99,13 @@ __global__ void moments(const T* x, double* means, double* vars, int height, int
   Real<T> values[ROWS], about = 0, total = 0, squares = 0;
   #pragma unroll
   for (int i = 0; i < ROWS; i++) {
-    values[i] = tile.has(i) ? load(x + tile.index(tile.row(i))) : 0;
+    values[i] = i < tile.own ? load(x + tile.index(i)) : 0;
     about += values[i] * share;
   }
   about = column_sum(about);
   #pragma unroll
   for (int i = 0; i < ROWS; i++) {
-    const Real<T> d = tile.has(i) ? values[i] - about : 0;
+    const Real<T> d = i < tile.own ? values[i] - about : 0;
     total += d;
     squares += d * d;
   }
@@ -142,15 +144,15 @@ __global__ void combine_moments(const double* means, const double* vars, double*
 // A float near 10,000 has steps of 0.001, too coarse for the mean of such numbers. So x - mean is (x - high) - low with
 // high + low = mean: the first difference is exact for x near the mean, the second goes into a constant of the channel.
 template <typename T>
-__global__ void normalize(const T* x, const double* mean, const double* rstd, const T* weight, const T* bias,
-                          const T* residual, T* y, int height, int channels, int blocks, int size, bool relu) {
+__global__ void normalize(const T* __restrict__ x, const double* mean, const double* rstd, const T* weight, const T* bias,
+                          const T* __restrict__ residual, T* __restrict__ y, int height, int channels, int blocks, int size,
+                          bool relu) {
   const Tile tile(height, channels, blocks);
   if (!tile.exists()) return;
   const int group = (tile.set * channels + tile.channel) / size;
   const Real<T> high = mean[group], scale = rstd[group] * load(weight + tile.channel);
   const Real<T> shift = load(bias + tile.channel) - (mean[group] - high) * rstd[group] * load(weight + tile.channel);
-  FOR_EACH_ROW(r, tile) {
-    const int i = tile.index(r);
+  FOR_EACH_ELEMENT(i, tile) {
     Real<T> value = (load(x + i) - high) * scale + shift;
     if (residual) value += load(residual + i);
     store(y + i, relu && value <= 0 ? 0 : value);
@@ -171,8 +173,7 @@ __global__ void gradient_sums(const T* gy, const T* x, const T* y, const double*
   const Tile tile(height, channels, blocks);
   const Real<T> high = tile.exists() ? mean[(tile.set * channels + tile.channel) / size] : 0;
   Real<T> total = 0, products = 0;
-  FOR_EACH_ROW(r, tile) {
-    const int i = tile.index(r);
+  FOR_EACH_ELEMENT(i, tile) {
     const Real<T> g = gradient(gy, y, i);
     total += g;
     products += g * (load(x + i) - high);
@@ -227,17 +228,17 @@ __global__ void parameter_gradients(const double* sum_g, const double* sum_gd, c
 
 // gx = rstd * weight * g - (x - mean) * slope - offset, the latter two where x moves the statistics; gresidual = g
 template <typename T>
-__global__ void input_gradient(const T* gy, const T* x, const T* y, const double* mean, const double* rstd,
-                               const T* weight, const double* slope, const double* offset, T* gx, T* gresidual,
-                               int height, int channels, int blocks, int size) {
+__global__ void input_gradient(const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ y,
+                               const double* mean, const double* rstd, const T* weight, const double* slope,
+                               const double* offset, T* __restrict__ gx, T* __restrict__ gresidual, int height,
+                               int channels, int blocks, int size) {
   const Tile tile(height, channels, blocks);
   if (!tile.exists()) return;
   const int group = (tile.set * channels + tile.channel) / size;
   const Real<T> high = mean[group], scale = rstd[group] * load(weight + tile.channel);
   const Real<T> a = slope ? slope[group] : 0;
   const Real<T> b = slope ? offset[group] - (mean[group] - high) * slope[group] : 0;
-  FOR_EACH_ROW(r, tile) {
-    const int i = tile.index(r);
+  FOR_EACH_ELEMENT(i, tile) {
     const Real<T> g = gradient(gy, y, i);
     store(gx + i, slope ? scale * g - ((load(x + i) - high) * a + b) : scale * g);
     if (gresidual) store(gresidual + i, g);

@@ -98,7 +98,8 @@ def _forward_samples(rng, dtype):
     x = rng.standard_normal((3, 50, 2, 3))
     images += [(x + 1e4).astype(dtype), (1e-4 * x + 1).astype(dtype), np.ones((2, 9, 3, 2), dtype)]
     x[0, 3, 0, 0], x[0, 4, 1, 1], x[2, 4, 1, 1], x[2, 5, 1, 1] = np.nan, np.inf, np.inf, -np.inf
-    images += [x.astype(dtype), np.empty((0, 5, 2, 3), dtype)]
+    many_channels = np.sin(np.arange(700.0)).reshape(2, 5, 1, 70)
+    images += [x.astype(dtype), np.empty((0, 5, 2, 3), dtype), many_channels.astype(dtype)]
     for x in images:
         weight, bias = rng.standard_normal((2, *x.shape[2:])).astype(dtype)
         yield x, weight, bias, 1e-5, np.empty_like(x), np.empty(x.shape[::2][:2]), np.empty(x.shape[::2][:2])
