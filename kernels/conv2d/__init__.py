@@ -178,12 +178,11 @@ def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
 # On a GPU what follows is derived, not measured: from the bytes and operations of an H100 and a T4 (docs/gpu.md).
 
 
-def _pointwise_gpu(w, stride, padding, groups, epilogue):
-    """1×1: cuBLAS comes nearer to the device's limits, and multiplies half on tensor cores.
-
-    epilogue: a bias is to be added, in a pass of its own: only many channels make up for it.
+def _pointwise_gpu(w, stride, padding, groups):
+    """1×1: cuBLAS comes nearer to the device's limits, and multiplies half on tensor cores. But what it gives has to be
+    read and written once more for the bias, and only many channels make up for that.
     """
-    least = 0 if not epilogue else 32 if w.dtype == np.float16 else 256
+    least = 32 if w.dtype == np.float16 else 256
     return pointwise.fits(w, stride, padding, groups) and w.shape[2] >= least
 
 
@@ -206,7 +205,7 @@ def _forward_relu_gpu(x, w, bias, stride, padding, dilation, groups, y):
 
 
 def _forward_finished_gpu(x, w, bias, stride, padding, dilation, groups, relu, y):
-    if _pointwise_gpu(w, stride, padding, groups, True):
+    if _pointwise_gpu(w, stride, padding, groups):
         gpu.pointwise_forward(x, w, bias, relu, y)
     elif _winograd_gpu(w, y, stride, dilation, groups):
         gpu.winograd_forward(x, w, bias, padding, relu, y)
@@ -216,9 +215,9 @@ def _forward_finished_gpu(x, w, bias, stride, padding, dilation, groups, relu, y
 
 def input_grad_onto_gpu(start, gy, w, stride, padding, dilation, groups, gx):
     """gx = start (C,) at every pixel, nothing where it is None, plus the input's gradient."""
-    if _pointwise_gpu(w, stride, padding, groups, start is not None):
-        gpu.pointwise_input_grad(start, gy, w, gx)
-    elif _winograd_gpu(w, gx, stride, dilation, groups) and max(padding) < 3:
+    if start is None and pointwise.fits(w, stride, padding, groups):
+        gpu.pointwise_input_grad(gy, w, gx)
+    elif _winograd_gpu(w, gx, stride, dilation, groups):
         gpu.winograd_input_grad(start, gy, w, padding, gx)
     else:
         gpu.input_grad(start, gy, w, stride, padding, dilation, groups, gx)
@@ -229,7 +228,7 @@ def _input_grad_gpu(gy, w, stride, padding, dilation, groups, gx):
 
 
 def _weight_grad_gpu(x, gy, stride, padding, dilation, groups, gw):
-    if _pointwise_gpu(gw, stride, padding, groups, False):
+    if pointwise.fits(gw, stride, padding, groups):
         gpu.pointwise_weight_grad(x, gy, gw)
     elif _winograd_gpu(gw, gy, stride, dilation, groups):
         gpu.winograd_weight_grad(x, gy, padding, gw)

@@ -5,7 +5,7 @@ import pytest
 from checks import assert_close
 from emulator import execution
 
-from minidl.kernels import _cuda, conv2d, exact_convolution
+from minidl.kernels import _cuda, conv2d, conv_transpose2d, exact_convolution
 from minidl.kernels.conv2d import gpu, reference
 
 GEOMETRY = (2, 1), (1, 2), (1, 2), 2  # stride, padding, dilation, groups
@@ -87,6 +87,22 @@ def test_winograds_algorithm_in_several_runs_of_tiles(cupy, monkeypatch, directi
     assert names.count("winograd.pixels") == 3
     wide = [a.astype("float32") if dtype == "float16" else a for a in case]
     assert_close([got], [run(direction, *wide, WINOGRAD, cupy, "reference")], dtype, "")
+
+
+@pytest.mark.parametrize("padding", [(0, 1), (3, 4)])
+def test_a_transposed_convolution_by_winograds_algorithm(cupy, padding):
+    """It begins with the bias; a padding beyond the window takes pixels away from the border."""
+    rng = np.random.default_rng(0)
+    shapes = (1, 34, 36, 96), (3, 3, 97, 96), (97,), (1, 36 - 2 * padding[0], 38 - 2 * padding[1], 97)
+    x, w, bias, y = (rng.standard_normal(shape) for shape in shapes)
+    geometry = (1, 1), padding, (1, 1), 1
+    expected = np.empty_like(y)
+    conv_transpose2d.forward.reference(x, w, bias, *geometry, expected)
+    _cuda._recent.clear()
+    on_device = [cupy.asarray(a) for a in (x, w, bias)]
+    conv_transpose2d.forward.gpu(*on_device, *geometry, got := cupy.asarray(y))
+    assert "winograd" in " ".join(_cuda._recent)
+    assert_close([got.get()], [expected], "float64", "")
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
