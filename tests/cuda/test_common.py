@@ -37,13 +37,16 @@ template <typename T> __global__ void parts(const T* x, Real<T>* y, int width) {
 template <typename T> __global__ void copy(const T* x, T* y, int size) {
   FOR_EACH(i, size) store(y + i, load(x + i));
 }
+template <typename T> __global__ void add(const T* x, T* y, int size) {
+  FOR_EACH(i, size) store(y + i, load(y + i) + load(x + i));
+}
 """,
     "test.cu",
 )
 
 
 def run(kernel, x, y, *numbers, grid=1, block=256):
-    names = tuple(f"{name}<{C_TYPES[x.dtype]}>" for name in ("sums", "greatest", "column_sums", "parts", "copy"))
+    names = tuple(f"{name}<{C_TYPES[x.dtype]}>" for name in ("sums", "greatest", "column_sums", "parts", "copy", "add"))
     function = RawModule(CODE, name_expressions=names).get_function(f"{kernel}<{C_TYPES[x.dtype]}>")
     function((grid,), np.atleast_1d(block).tolist(), (x, y, *map(np.int32, numbers)))
     return y
@@ -119,7 +122,9 @@ def test_greatest(dtype):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize(("grid", "block"), [(1, 32), (3, 64), (40, 256)])
-def test_for_each_comes_to_each_element_and_half_keeps_its_bits(dtype, grid, block):
+def test_for_each_comes_to_each_element_once_and_half_keeps_its_bits(dtype, grid, block):
     x = np.random.default_rng(0).standard_normal(1003).astype(dtype)
     x[:4] = [np.inf, -0.0, 6e-8, np.nan]
     np.testing.assert_array_equal(run("copy", x, np.full_like(x, 7), x.size, grid=grid, block=block), x)
+    ones = np.ones_like(x)
+    np.testing.assert_array_equal(run("add", ones, ones.copy(), x.size, grid=grid, block=block), 2)

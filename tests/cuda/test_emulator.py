@@ -162,9 +162,14 @@ def test_a_read_from_the_gap_is_nan():
 
 
 def test_arrays_that_overlap_stay_one():
-    x = np.arange(512, dtype=np.float32)
-    launch(COPY.replace("READ", "0").replace("WRITE", "0"), "copy", 1, 256, x[:256], x[256:], np.int32(256))
-    np.testing.assert_array_equal(x, np.tile(np.arange(256), 2))
+    """Each thread moves its element one up: with the last thread first, every element moves once."""
+    x = np.arange(257, dtype=np.float32)
+    with execution(order="reverse"):
+        launch(COPY.replace("READ", "0").replace("WRITE", "0"), "copy", 1, 256, x[:256], x[1:], np.int32(256))
+    np.testing.assert_array_equal(x, [0, *range(256)])
+    with execution(order="forward"):
+        launch(COPY.replace("READ", "0").replace("WRITE", "0"), "copy", 1, 256, x[:256], x[1:], np.int32(256))
+    np.testing.assert_array_equal(x, np.zeros(257))
 
 
 def test_an_index_beyond_a_shared_array_is_named():
