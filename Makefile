@@ -10,17 +10,23 @@ sound := $(shell .venv/bin/python -I -c 'import sys, pip; sys.exit(sys.version_i
 	test ! -e .venv/unfinished && { test ! -e .venv/home || test "`cat .venv/home`" = "`pwd -P`"; } && echo yes)
 
 .NOTPARALLEL:
-.PHONY: help demo test lint format clean anew
+.PHONY: help demo test gpu-emulate gpu-table lint format clean anew
 unexport PYTHONHOME PYTHONPATH
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/train.stamp ## Train LeNet-5 on handwritten digits, into runs/demo
 	@.venv/bin/minidl train lenet --data digits --out runs/demo
 
 test: .venv/dev.stamp ## Run the tests
 	@.venv/bin/python -m pytest
+
+gpu-emulate: .venv/gpu-emulate.stamp ## Run the CUDA kernels on the CPU, and compile them, without a GPU
+	@.venv/bin/python -m pytest tests/cuda
+
+gpu-table: .venv/gpu-emulate.stamp ## Write the table of registers and shared memory, tests/cuda/resources.json, again
+	@PYTHONPATH=. .venv/bin/python tests/cuda/nvrtc.py
 
 lint: .venv/dev.stamp ## Check the style of the sources
 	@.venv/bin/ruff check .
@@ -34,10 +40,11 @@ clean: ## Remove all that can be made again; runs/ stays
 	rm -rf .venv build dist minidl.egg-info .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp says that an installation was finished; dev's holds all of train's.
+# A stamp says that an installation was finished; each holds all of the one before.
 .venv/train.stamp: extras = train
 .venv/dev.stamp: extras = train,dev
-.venv/train.stamp .venv/dev.stamp: setup.cfg pyproject.toml
+.venv/gpu-emulate.stamp: extras = train,dev,gpu-emulate
+.venv/train.stamp .venv/dev.stamp .venv/gpu-emulate.stamp: setup.cfg pyproject.toml
 	@echo "Setting up .venv (once, about a minute) ..."
 	@touch .venv/unfinished && pwd -P > .venv/home
 	@$(PIP) install 'pip>=21.3' && $(PIP) install --editable '.[$(extras)]' || { rm .venv/unfinished; \
@@ -45,7 +52,7 @@ clean: ## Remove all that can be made again; runs/ stays
 	@rm .venv/unfinished && touch .venv/train.stamp $@
 
 ifneq ($(sound),yes)
-.venv/train.stamp .venv/dev.stamp: anew
+.venv/train.stamp .venv/dev.stamp .venv/gpu-emulate.stamp: anew
 endif
 
 anew:

@@ -6,6 +6,7 @@ if __name__ != "minidl.kernels":
 from . import (
     adam,
     adaptive_avg_pool2d,
+    add_at,
     avg_pool2d,
     batch_norm,
     channel_sum,
@@ -29,14 +30,14 @@ from . import (
 from ._cache_root import cache_root
 from ._jit import is_cold
 from ._kernel import KERNELS, Kernel, use_kernels
-from ._pool import empty, empty_cache, empty_like
+from ._pool import empty, empty_cache, empty_like, full
 from ._threads import get_num_threads, set_num_threads
 from .conv2d import exact_convolution
 
 __all__ = [
-    "KERNELS", "Kernel", "adam", "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "cache_root", "channel_sum",
-    "conv2d", "conv_transpose2d", "cross_entropy", "dropout", "empty", "empty_cache", "empty_like", "erf",
-    "exact_convolution", "get_num_threads", "global_avg_pool2d", "group_norm", "is_cold", "layer_norm",
+    "KERNELS", "Kernel", "adam", "adaptive_avg_pool2d", "add_at", "avg_pool2d", "batch_norm", "cache_root",
+    "channel_sum", "conv2d", "conv_transpose2d", "cross_entropy", "dropout", "empty", "empty_cache", "empty_like",
+    "erf", "exact_convolution", "full", "get_num_threads", "global_avg_pool2d", "group_norm", "is_cold", "layer_norm",
     "local_response_norm", "log_softmax", "matmul", "max_pool2d", "relu", "scan", "set_num_threads", "sgd", "softmax",
     "use_kernels",
 ]  # fmt: skip

@@ -16,8 +16,10 @@ constants per channel.
 
 import numpy as np
 
+from ._cuda import Source
 from ._jit import helper, inline, jit, prange
 from ._layout import ceil_div
+from ._pool import empty
 
 _BLOCK = 32768  # elements
 _LANES = 512  # a wide row has more than half so many: an inner loop's entry costs about as much as 64 of them
@@ -281,3 +283,98 @@ def _gradient_block(gy, x, y, high, scale, slope, offset, relu, keep, first, las
             gxs[k] = scale[k] * g - ((xs[k] - high[k]) * slope[k] + offset[k])
             if keep:
                 kept[k] = g
+
+
+# ---- on a GPU ------------------------------------------------------------------------------------------------------
+
+_CUDA = Source(
+    "_channels", "sums", "totals<T, T>", "totals<T, double>", "moments", "combine_moments", "normalize",
+    "gradient_sums", "group_gradients", "parameter_gradients", "input_gradient",
+)  # fmt: skip
+_TILE_ROWS = 16  # that a thread takes: ROWS in _channels.cu
+
+
+def tile(height, channels):
+    """How a GPU's blocks cut a set.
+
+    Returns:
+        (threads of a block (along the channels, along the rows), 256 in all or as many as there is work for; rows of a
+        block; blocks along the rows; blocks along the channels)
+    """
+    width = max(1, min(32, channels))
+    lanes = max(1, min(256 // width, ceil_div(height, _TILE_ROWS)))
+    rows = lanes * _TILE_ROWS
+    return (width, lanes), rows, ceil_div(height, rows), ceil_div(channels, width)
+
+
+def _small_sums(count, parts):
+    """For `count` small sums of so many parts: how many threads share one, a power of two; the launch's sizes."""
+    width = min(32, 1 << max(parts - 1, 0).bit_length())
+    return width, {"grid": ceil_div(count * width, 256), "block": min(256, 32 * ceil_div(count * width, 32))}
+
+
+def sums_gpu(x, divisor, y):
+    """y (N, C): the sum over the rows of each set of x (N, P, C), divided."""
+    n, height, channels = x.shape
+    block, _, blocks, tiles = tile(height, channels)
+    partial = empty((n, channels, blocks), np.float64, x)
+    _CUDA.launch("sums", x.dtype, (x, partial, height, channels, blocks), grid=n * blocks * tiles, block=block)
+    totals_gpu(partial, divisor, y)
+
+
+def totals_gpu(partial, divisor, y):
+    """y (*): the sum of each row of partial (*, blocks), float64, divided."""
+    parts = partial.shape[-1]
+    width, launch = _small_sums(y.size, parts)
+    _CUDA.launch("totals<T, T>", y.dtype, (partial, y, y.size, parts, width, divisor), **launch)
+
+
+def moments_gpu(x, size, mean, var):
+    """The mean and the mean squared deviation (N, C / size) of groups of channels in each set; x has a row at least."""
+    n, height, channels = x.shape
+    block, rows, blocks, tiles = tile(height, channels)
+    partial = empty((2, n, channels, blocks), np.float64, x)
+    _CUDA.launch("moments", x.dtype, (x, *partial, height, channels, blocks), grid=n * blocks * tiles, block=block)
+    of_channels = (mean, var) if size == 1 else empty((2, n, channels), np.float64, x)
+    _combine_gpu(x.dtype, *partial, *of_channels, blocks, rows, height)
+    if size > 1:
+        _combine_gpu(x.dtype, *of_channels, mean, var, size, height, height * size)
+
+
+def _combine_gpu(dtype, means, vars, mean, var, parts, rows, height):
+    width, launch = _small_sums(mean.size, parts)
+    _CUDA.launch("combine_moments", dtype, (means, vars, mean, var, mean.size, parts, width, rows, height), **launch)
+
+
+def normalize_gpu(x, size, mean, rstd, weight, bias, residual, relu, y):
+    """As normalize; mean and rstd are (N, C / size), residual may be None."""
+    n, height, channels = x.shape
+    block, _, blocks, tiles = tile(height, channels)
+    args = x, mean, rstd, weight, bias, residual, y, height, channels, blocks, size, bool(relu)
+    _CUDA.launch("normalize", x.dtype, args, grid=n * blocks * tiles, block=block)
+
+
+def gradients_gpu(gy, x, y, size, mean, rstd, weight, moves, gx, gw, gb, gresidual):
+    """The gradients of x (N, P, C), weight and bias (C,) and, where it is not None, the residual.
+
+    mean, rstd: (N, C / size). moves: x moves them. y: what a ReLU came last to, or None.
+    """
+    n, height, channels = x.shape
+    block, _, blocks, tiles = tile(height, channels)
+    cut = {"grid": n * blocks * tiles, "block": block}
+    sizes = height, channels, blocks, size
+    partial = empty((2, n, channels, blocks), np.float64, x)
+    _CUDA.launch("gradient_sums", x.dtype, (gy, x, y, mean, *partial, *sizes), **cut)
+    sums = empty((2, n, channels), np.float64, x)
+    width, launch = _small_sums(sums.size, blocks)
+    _CUDA.launch("totals<T, double>", x.dtype, (partial, sums, sums.size, blocks, width, 1), **launch)
+    args = *sums, mean, rstd, gw, gb, n, channels, size
+    _CUDA.launch("parameter_gradients", x.dtype, args, threads=channels)
+    slope = offset = None
+    if moves:
+        slope, offset = empty((2, mean.size), np.float64, x)
+        width, launch = _small_sums(mean.size, size)
+        args = *sums, mean, rstd, weight, slope, offset, mean.size, size, width, height, channels
+        _CUDA.launch("group_gradients", x.dtype, args, **launch)
+    args = gy, x, y, mean, rstd, weight, slope, offset, gx, gresidual, *sizes
+    _CUDA.launch("input_gradient", x.dtype, args, **cut)

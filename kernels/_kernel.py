@@ -46,7 +46,7 @@ class Kernel:
         self.nanoseconds = nanoseconds or (lambda *args: args[-1].size)
         self.workloads = workload if isinstance(workload, dict) else {"": workload} if workload else {}
         self.flops = flops or (lambda *args: 0)
-        self.traffic = traffic or (lambda *args: sum(a.nbytes for a in args if isinstance(a, np.ndarray)))
+        self.traffic = traffic or (lambda *args: sum(a.nbytes for a in args if getattr(a, "ndim", 0)))
         expected = list(inspect.signature(reference).parameters)
         for form in (cpu, gpu):
             if form is not None and list(inspect.signature(form).parameters) != expected:
@@ -63,8 +63,10 @@ class Kernel:
                 return self.reference(*args) if _form == "reference" else None
             with _one_at_a_time:
                 return _threads.run(self.cpu, self.nanoseconds(*args), args)
+        if _form == "none":
+            return None
         if self.gpu is None:
-            raise TypeError(f"{self.name} has no form for {type(args[0]).__name__} arrays")
+            raise NotImplementedError(f"{self.name} has no form for the GPU yet")
         return self.gpu(*args)
 
     def __repr__(self):

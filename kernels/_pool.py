@@ -17,6 +17,8 @@ from collections import deque
 
 import numpy as np
 
+from ._layout import memory_order
+
 _POOLED = 64 * 1024  # bytes; malloc keeps smaller blocks itself
 _LINE = 64  # bytes of a cache line
 _SEGMENT = 1 << 30  # bytes of addresses; only pages that were written to take memory
@@ -43,8 +45,10 @@ class _Block:
         _returned.append(self)
 
 
-def empty(shape, dtype):
-    """np.empty(shape, dtype): C-contiguous, with arbitrary content."""
+def empty(shape, dtype, like=None):
+    """np.empty(shape, dtype): C-contiguous, with arbitrary content; on the GPU where the array `like` is there."""
+    if like is not None and type(like) is not np.ndarray:
+        return np.empty(shape, dtype, like=like)  # CuPy has a pool of its own
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < _POOLED:
@@ -52,11 +56,18 @@ def empty(shape, dtype):
     return np.asarray(_Block(*_take(size), tuple(shape), dtype))
 
 
+def full(shape, value, dtype, like):
+    """np.full(shape, value, dtype), made as by empty. (np.full with `like=` hands CuPy an argument that it lacks.)"""
+    array = empty(shape, dtype, like)
+    array.fill(value)
+    return array
+
+
 def empty_like(array):
     """np.empty_like(array): axes in the same order in memory."""
-    if array.nbytes < _POOLED:
+    if array.nbytes < _POOLED or type(array) is not np.ndarray:
         return np.empty_like(array)
-    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    order = memory_order(array)
     memory = empty([array.shape[axis] for axis in order], array.dtype)
     return memory.transpose(np.argsort(order))
 

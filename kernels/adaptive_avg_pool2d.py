@@ -12,7 +12,10 @@ windows cover the image, overlap by a pixel where the division has a remainder, 
 import numpy as np
 
 from . import _windows
+from ._cuda import Source
 from ._kernel import Kernel
+
+_CUDA = Source("adaptive_avg_pool2d", "forward", "backward")
 
 # ---- forward -------------------------------------------------------------------------------------------------------
 
@@ -42,6 +45,24 @@ def _forward_cpu(x, y):
     _windows.means(x, *map(_table, y.shape[1:3], x.shape[1:3]), y)
 
 
+def _forward_gpu(x, y):
+    _CUDA.launch("forward", x.dtype, (x, y, y.size, *_sizes(x, y)), threads=y.size)
+
+
+def _sizes(x, y):
+    """What a kernel is told of both.
+
+    Raises:
+        ValueError: axes whose product does not fit in an int, in which the kernel computes it.
+    """
+    for size, count in zip(x.shape[1:3], y.shape[1:3], strict=True):
+        if (size + 1) * (count + 1) >= 2**31:
+            raise ValueError(
+                f"adaptive_avg_pool2d: {size} pixels to {count}: on a GPU their product must be below {2**31}"
+            )
+    return *x.shape[1:], *y.shape[1:3]
+
+
 # ---- backward ------------------------------------------------------------------------------------------------------
 
 
@@ -55,6 +76,10 @@ def _backward_reference(gy, gx):
 
 def _backward_cpu(gy, gx):
     _windows.spread(gy, *map(_table, gy.shape[1:3], gx.shape[1:3]), gx)
+
+
+def _backward_gpu(gy, gx):
+    _CUDA.launch("backward", gy.dtype, (gy, gx, gx.size, *_sizes(gx, gy)), threads=gx.size)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
@@ -98,6 +123,7 @@ forward = Kernel(
     "adaptive_avg_pool2d.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=lambda x, y: max(x.size // 3, y.size),
     workload=_forward_workload,
@@ -106,6 +132,7 @@ backward = Kernel(
     "adaptive_avg_pool2d.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=lambda gy, gx: max(gy.size, gx.size // 2),
     workload=_backward_workload,

@@ -13,7 +13,10 @@ is not 0; else the number of pixels of the window, with (count_include_pad) or w
 import numpy as np
 
 from . import _windows
+from ._cuda import Source
 from ._kernel import Kernel
+
+_CUDA = Source("avg_pool2d", "forward", "backward")
 
 # ---- forward -------------------------------------------------------------------------------------------------------
 
@@ -59,6 +62,11 @@ def _forward_cpu(x, kernel_size, stride, padding, count_include_pad, divisor, y)
     _windows.means(x, *_tables(x.shape[1:3], y.shape[1:3], kernel_size, stride, padding, count_include_pad, divisor), y)
 
 
+def _forward_gpu(x, kernel_size, stride, padding, count_include_pad, divisor, y):
+    sizes = *x.shape[1:], *y.shape[1:3], *kernel_size, *stride, *padding, bool(count_include_pad), divisor
+    _CUDA.launch("forward", x.dtype, (x, y, y.size, *sizes), threads=y.size)
+
+
 # ---- backward ------------------------------------------------------------------------------------------------------
 
 
@@ -72,6 +80,11 @@ def _backward_reference(gy, kernel_size, stride, padding, count_include_pad, div
 def _backward_cpu(gy, kernel_size, stride, padding, count_include_pad, divisor, gx):
     tables = _tables(gx.shape[1:3], gy.shape[1:3], kernel_size, stride, padding, count_include_pad, divisor)
     _windows.spread(gy, *tables, gx)
+
+
+def _backward_gpu(gy, kernel_size, stride, padding, count_include_pad, divisor, gx):
+    sizes = *gx.shape[1:], *gy.shape[1:3], *kernel_size, *stride, *padding, bool(count_include_pad), divisor
+    _CUDA.launch("backward", gy.dtype, (gy, gx, gx.size, *sizes), threads=gx.size)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
@@ -116,6 +129,7 @@ forward = Kernel(
     "avg_pool2d.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: x.size // 3,
     workload=_forward_workload,
@@ -124,6 +138,7 @@ backward = Kernel(
     "avg_pool2d.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=lambda *args: args[-1].size // 2,
     workload=_backward_workload,

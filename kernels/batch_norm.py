@@ -33,6 +33,10 @@ def _statistics_cpu(x, mean, var):
     _channels.moments(x[None], mean[None], var[None])
 
 
+def _statistics_gpu(x, mean, var):
+    _channels.moments_gpu(x[None], 1, mean, var)
+
+
 # ---- forward -------------------------------------------------------------------------------------------------------
 
 
@@ -46,6 +50,10 @@ def _forward_reference(x, mean, rstd, weight, bias, residual, relu, y):
 
 def _forward_cpu(x, mean, rstd, weight, bias, residual, relu, y):
     _channels.normalize(x[None], mean[None], rstd[None], weight, bias, residual, relu, y)
+
+
+def _forward_gpu(x, mean, rstd, weight, bias, residual, relu, y):
+    _channels.normalize_gpu(x[None], 1, mean, rstd, weight, bias, residual if residual.size else None, relu, y)
 
 
 # ---- backward ------------------------------------------------------------------------------------------------------
@@ -72,6 +80,11 @@ def _backward_cpu(gy, x, y, mean, rstd, weight, training, relu, gx, gw, gb, gres
     if training:
         slope, offset = scale * rstd**2 * sum_gd / max(len(x), 1), scale * sum_g / max(len(x), 1)
     _channels.input_gradient(gy[None], x[None], y, relu, mean[None], scale, slope, offset, gx, gresidual)
+
+
+def _backward_gpu(gy, x, y, mean, rstd, weight, training, relu, gx, gw, gb, gresidual):
+    output, kept = y if relu else None, gresidual if gresidual.size else None
+    _channels.gradients_gpu(gy, x[None], output, 1, mean, rstd, weight, training, gx, gw, gb, kept)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
@@ -138,6 +151,7 @@ statistics = Kernel(
     "batch_norm.statistics",
     reference=_statistics_reference,
     cpu=_statistics_cpu,
+    gpu=_statistics_gpu,
     samples=_statistics_samples,
     nanoseconds=lambda x, mean, var: x.size // 3,
     outputs=2,
@@ -147,6 +161,7 @@ forward = Kernel(
     "batch_norm.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: x.size // 3,
     workload=_forward_workload,
@@ -155,6 +170,7 @@ backward = Kernel(
     "batch_norm.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=lambda gy, *rest: gy.size,
     outputs=4,

@@ -6,8 +6,9 @@
     y     (N, OH, OW, O)            written, OH = (H - 1)*stride - 2*padding + dilation*(KH-1) + output_padding + 1
 
 stride, padding and dilation are pairs (rows, columns); output_padding shows in y's size alone and is less than stride.
-That is the gradient that conv2d sends to its input, so the numba form is conv2d's, started from the bias; and its own
-gradients are conv2d.forward (of the input) and conv2d.weight_grad with image and gradient exchanged (of the weights).
+That is the gradient that conv2d sends to its input, so the numba and CUDA forms are conv2d's, started from the bias;
+and its own gradients are conv2d.forward (of the input) and conv2d.weight_grad with image and gradient exchanged (of the
+weights).
 """
 
 import numpy as np
@@ -32,6 +33,10 @@ def _forward_reference(x, w, bias, stride, padding, dilation, groups, y):
 
 def _forward_cpu(x, w, bias, stride, padding, dilation, groups, y):
     conv2d.input_grad_onto(bias, x, w, stride, padding, dilation, groups, y)
+
+
+def _forward_gpu(x, w, bias, stride, padding, dilation, groups, y):
+    conv2d.input_grad_onto_gpu(bias, x, w, stride, padding, dilation, groups, y)
 
 
 # (N, H, W, C, O, KH, KW, stride, padding, dilation, output_padding, groups)
@@ -70,6 +75,7 @@ forward = Kernel(
     "conv_transpose2d.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_samples,
     nanoseconds=lambda x, w, *rest: x.size * w.size // max(1, w.shape[3]) // 20,
     workload=_workload,

@@ -11,9 +11,13 @@ are 1 on average, one after the other, is off in the fourth digit. The blocks ar
 
 import numpy as np
 
+from . import _channels
+from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
+
+_CUDA = Source("global_avg_pool2d", "backward")
 
 _PIXELS = 32  # per block, at most: fixed, so that the sum does not depend on the number of threads
 _WIDE = 64  # elements that are summed side by side, from several pixels where there are few channels
@@ -59,6 +63,11 @@ def _means(x, sums, totals, y):
             mean[c] = total[c] / pixels
 
 
+def _forward_gpu(x, y):
+    n, h, w, channels = x.shape
+    _channels.sums_gpu(x.reshape(n, h * w, channels), h * w, y.reshape(n, channels))
+
+
 # ---- backward ------------------------------------------------------------------------------------------------------
 
 
@@ -77,6 +86,11 @@ def _backward_cpu(gy, gx):
             pixel = gx[image, r, q]
             for c in range(channels):
                 pixel[c] = share[c]
+
+
+def _backward_gpu(gy, gx):
+    _, h, w, channels = gx.shape
+    _CUDA.launch("backward", gy.dtype, (gy, gx, gx.size, h * w, channels), threads=gx.size)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
@@ -109,6 +123,7 @@ forward = Kernel(
     "global_avg_pool2d.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=lambda x, y: x.size // 4,
     workload=_forward_workload,
@@ -117,6 +132,7 @@ backward = Kernel(
     "global_avg_pool2d.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=lambda gy, gx: gx.size // 4,
     workload=_backward_workload,

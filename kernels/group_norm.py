@@ -41,6 +41,13 @@ def _forward_cpu(x, weight, bias, eps, y, mean, var):
     _channels.normalize(channels, mean, rstd, weight.reshape(-1), bias.reshape(-1), x[:0], False, y)
 
 
+def _forward_gpu(x, weight, bias, eps, y, mean, var):
+    n, p, g, k = x.shape
+    channels = x.reshape(n, p, g * k)
+    _channels.moments_gpu(channels, k, mean, var)
+    _channels.normalize_gpu(channels, k, mean, 1 / np.sqrt(var + eps), weight, bias, None, False, y)
+
+
 # ---- backward ------------------------------------------------------------------------------------------------------
 
 
@@ -75,6 +82,12 @@ def _backward_cpu(gy, x, weight, mean, var, eps, gx, gw, gb):
     )
 
 
+def _backward_gpu(gy, x, weight, mean, var, eps, gx, gw, gb):
+    n, p, g, k = x.shape
+    rstd = 1 / np.sqrt(var + eps)
+    _channels.gradients_gpu(gy, x.reshape(n, p, g * k), None, k, mean, rstd, weight, True, gx, gw, gb, None)
+
+
 # ---- samples and registration --------------------------------------------------------------------------------------
 
 _SHAPES = [(2, 7, 3, 2), (1, 1, 2, 5), (3, 900, 4, 1), (2, 1200, 1, 6), (4, 49, 32, 4), (1, 6000, 2, 32)]
@@ -85,7 +98,8 @@ def _forward_samples(rng, dtype):
     x = rng.standard_normal((3, 50, 2, 3))
     images += [(x + 1e4).astype(dtype), (1e-4 * x + 1).astype(dtype), np.ones((2, 9, 3, 2), dtype)]
     x[0, 3, 0, 0], x[0, 4, 1, 1], x[2, 4, 1, 1], x[2, 5, 1, 1] = np.nan, np.inf, np.inf, -np.inf
-    images += [x.astype(dtype), np.empty((0, 5, 2, 3), dtype)]
+    many_channels = np.sin(np.arange(700.0)).reshape(2, 5, 1, 70)
+    images += [x.astype(dtype), np.empty((0, 5, 2, 3), dtype), many_channels.astype(dtype)]
     for x in images:
         weight, bias = rng.standard_normal((2, *x.shape[2:])).astype(dtype)
         yield x, weight, bias, 1e-5, np.empty_like(x), np.empty(x.shape[::2][:2]), np.empty(x.shape[::2][:2])
@@ -116,6 +130,7 @@ forward = Kernel(
     "group_norm.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: x.size,
     outputs=3,
@@ -125,6 +140,7 @@ backward = Kernel(
     "group_norm.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=lambda gy, *rest: gy.size,
     outputs=3,

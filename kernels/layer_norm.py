@@ -12,9 +12,14 @@ Ba, Kiros & Hinton 2016, equations 3 and 4. A row stays in cache while it is rea
 
 import numpy as np
 
+from . import _channels
+from ._cuda import Source
 from ._jit import helper, inline_rounded, inline_sum, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
+from ._pool import empty
+
+_CUDA = Source("layer_norm", "forward", "backward", "parameter_sums")
 
 
 @inline_sum
@@ -77,6 +82,16 @@ def _forward_cpu(x, weight, bias, eps, y, mean, rstd):
             y[row, k] = (y[row, k] * scale - shift) * weight[k] + bias[k]
 
 
+def _forward_gpu(x, weight, bias, eps, y, mean, rstd):
+    rows, d = x.shape
+    _CUDA.launch("forward", x.dtype, (x, weight, bias, y, mean, rstd, d, eps), grid=rows, block=_threads(d))
+
+
+def _threads(d):
+    """Of a row: whole warps, of which each thread has four elements or more."""
+    return 32 * max(1, min(8, d // 128))
+
+
 # ---- backward ------------------------------------------------------------------------------------------------------
 
 
@@ -127,6 +142,17 @@ def _row(gy, x, weight, mean, rstd, sum_gxhat, sum_g, gx):
         gx[k] = scale * (_centred(gy[k], weight[k], a) - xhat * b)
 
 
+def _backward_gpu(gy, x, weight, mean, rstd, gx, gw, gb):
+    rows, d = x.shape
+    _CUDA.launch("backward", x.dtype, (gy, x, weight, mean, rstd, gx, d), grid=rows, block=_threads(d))
+    block, rows_of_block, blocks, tiles = _channels.tile(rows, d)
+    partial = empty((2, d, blocks), np.float64, x)
+    args = gy, x, mean, rstd, *partial, rows, d, blocks, rows_of_block
+    _CUDA.launch("parameter_sums", x.dtype, args, grid=blocks * tiles, block=block)
+    for sums, y in zip(partial, (gw, gb), strict=True):
+        _channels.totals_gpu(sums, 1, y)
+
+
 # ---- samples and registration --------------------------------------------------------------------------------------
 
 _SHAPES = [(7, 3), (2, 1), (1, 500), (131, 6), (1000, 67), (65, 1030), (2, 33000), (0, 3)]
@@ -167,6 +193,7 @@ forward = Kernel(
     "layer_norm.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: x.size // 2,
     outputs=3,
@@ -176,6 +203,7 @@ backward = Kernel(
     "layer_norm.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=lambda gy, *rest: gy.size,
     outputs=3,

@@ -11,11 +11,14 @@ sum as it stands; PyTorch's is alpha / size. Krizhevsky et al. 2012, section 3.3
 
 import numpy as np
 
+from ._cuda import Source
 from ._jit import inline, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
 
+_CUDA = Source("local_response_norm", "forward", "backward")
 _BLOCK = 16384  # elements of a task
+_THREADS = 256  # of a block on a GPU: BLOCK in local_response_norm.cu
 
 
 def _window(c, channels, size):
@@ -82,6 +85,17 @@ def _rows(x):
     return ceil_div(_BLOCK, max(x.shape[1], 1))
 
 
+def _forward_gpu(x, size, alpha, beta, k, y, scale):
+    sizes = x.size, x.shape[1], *_reach(size, x.shape[1])
+    args = x, y, scale, *sizes, float(alpha), float(beta), float(k)
+    _CUDA.launch("forward", x.dtype, args, grid=ceil_div(x.size, _THREADS), block=_THREADS)
+
+
+def _reach(size, channels):
+    """How many channels before and after its own a window has, at most."""
+    return min(size // 2, channels - 1), min((size - 1) // 2, channels - 1)
+
+
 # ---- backward ------------------------------------------------------------------------------------------------------
 
 
@@ -116,6 +130,12 @@ def _backward_cpu(gy, x, scale, size, alpha, beta, gx):
     _backward_blocks(gy, x, scale, size, float(alpha), float(beta), _rows(x), gx)
 
 
+def _backward_gpu(gy, x, scale, size, alpha, beta, gx):
+    sizes = x.size, x.shape[1], *reversed(_reach(size, x.shape[1]))
+    args = gy, x, scale, gx, *sizes, float(alpha), float(beta)
+    _CUDA.launch("backward", x.dtype, args, grid=ceil_div(x.size, _THREADS), block=_THREADS)
+
+
 # ---- samples and registration --------------------------------------------------------------------------------------
 
 # (M, C, size, alpha, beta, k)
@@ -125,6 +145,7 @@ _CASES = [
     (5, 67, 4, 0.5, 0.6, 1.0),  # an even window reaches one channel further back
     (4, 3, 8, 0.5, 1.0, 1.0),  # wider than the channels
     (3, 2, 20, 0.5, 0.5, 1.0),
+    (2, 300, 290, 0.01, 0.75, 1.0),
     (6, 5, 1, 0.5, 0.75, 1.0),
     (6, 1, 3, 0.5, 0.75, 1.0),
     (0, 4, 3, 0.5, 0.75, 1.0),
@@ -162,6 +183,7 @@ forward = Kernel(
     "local_response_norm.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=lambda x, *rest: 3 * x.size,
     outputs=2,
@@ -171,6 +193,7 @@ backward = Kernel(
     "local_response_norm.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=lambda gy, *rest: 4 * gy.size,
     workload=_backward_workload,

@@ -12,9 +12,12 @@ most half a window, so every window sees the image. With ceil_mode the last wind
 
 import numpy as np
 
+from ._cuda import Source
 from ._jit import helper, inline, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
+
+_CUDA = Source("max_pool2d", "forward", "backward")
 
 # Of the backward pass, all in terms of sizes: how it is cut does not change a bit of the result.
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
@@ -78,6 +81,11 @@ def _greatest(x, top, left, rows, columns, dh, dw, y, where):
                 best = value if wins else best
                 at = np.int32((top + u * dh) * w + left + v * dw) if wins else at
         y[c], where[c] = best, at
+
+
+def _forward_gpu(x, kernel_size, stride, padding, dilation, y, where):
+    sizes = *x.shape[1:], *y.shape[1:3], *kernel_size, *stride, *padding, *dilation
+    _CUDA.launch("forward", x.dtype, (x, y, where, y.size, *sizes), threads=y.size)
 
 
 # ---- backward ------------------------------------------------------------------------------------------------------
@@ -150,6 +158,11 @@ def _add_to_bands(gy, where, reach, stride, padding, bands, gx):
                         pixels[at if mine else top * w, c] += gy[image, i, j, c] if mine else 0
 
 
+def _backward_gpu(gy, where, kernel_size, stride, padding, dilation, gx):
+    sizes = *gx.shape[1:], *gy.shape[1:3], *kernel_size, *stride, *padding, *dilation
+    _CUDA.launch("backward", gy.dtype, (gy, where, gx, gx.size, *sizes), threads=gx.size)
+
+
 # ---- samples and registration --------------------------------------------------------------------------------------
 
 # (N, H, W, C, kernel_size, stride, padding, dilation, OH, OW)
@@ -195,6 +208,7 @@ forward = Kernel(
     "max_pool2d.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=lambda x, kernel_size, *rest: rest[-1].size * kernel_size[0] * kernel_size[1] // 4,
     outputs=2,
@@ -204,6 +218,7 @@ backward = Kernel(
     "max_pool2d.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     workload=_backward_workload,
 )

@@ -9,9 +9,12 @@ Flat C-contiguous arrays: any layout, seen in the order of its memory. The last 
 
 import numpy as np
 
+from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
 from ._workload import LARGE
+
+_CUDA = Source("relu", "forward", "add_forward", "backward")
 
 
 def _forward_reference(x, y):
@@ -22,6 +25,10 @@ def _forward_reference(x, y):
 def _forward_cpu(x, y):
     for i in prange(x.size):
         y[i] = x.dtype.type(0) if x[i] <= 0 else x[i]
+
+
+def _forward_gpu(x, y):
+    _CUDA.launch("forward", x.dtype, (x, y, x.size), threads=x.size)
 
 
 def _add_forward_reference(a, b, y):
@@ -36,6 +43,10 @@ def _add_forward_cpu(a, b, y):
         y[i] = a.dtype.type(0) if total <= 0 else total
 
 
+def _add_forward_gpu(a, b, y):
+    _CUDA.launch("add_forward", a.dtype, (a, b, y, a.size), threads=a.size)
+
+
 def _backward_reference(gy, y, gx):
     gx[...] = np.where(y <= 0, 0, gy)
 
@@ -44,6 +55,10 @@ def _backward_reference(gy, y, gx):
 def _backward_cpu(gy, y, gx):
     for i in prange(gy.size):
         gx[i] = gy.dtype.type(0) if y[i] <= 0 else gy[i]
+
+
+def _backward_gpu(gy, y, gx):
+    _CUDA.launch("backward", gy.dtype, (gy, y, gx, gy.size), threads=gy.size)
 
 
 def _forward_samples(rng, dtype):
@@ -87,6 +102,7 @@ forward = Kernel(
     "relu.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=_nanoseconds,
     workload=_forward_workload,
@@ -95,6 +111,7 @@ add_forward = Kernel(
     "relu.add_forward",
     reference=_add_forward_reference,
     cpu=_add_forward_cpu,
+    gpu=_add_forward_gpu,
     samples=_add_forward_samples,
     nanoseconds=_nanoseconds,
     workload=_add_forward_workload,
@@ -103,6 +120,7 @@ backward = Kernel(
     "relu.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=_nanoseconds,
     workload=_backward_workload,

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from . import cuda
 from . import tensor as _tensor
 from .checkpoint import borrow
 from .function import AFTER_ACCUMULATION, Function, _modes, _next_sequence, check_gradient, keep_trace, set_grad_enabled
@@ -75,12 +76,12 @@ def _roots(name, tensors, gradients):
             gradient = np.ones_like(tensor._data)
         if not isinstance(gradient, _tensor.Tensor):
             try:
-                gradient = _tensor.Tensor(np.asarray(gradient, tensor.dtype))
+                gradient = _tensor.Tensor(np.asarray(gradient, tensor.dtype, like=tensor._data))
             except (TypeError, ValueError):
                 raise TypeError(
                     f"{name}: the gradient of the output must be a Tensor or an array, got {gradient!r}"
                 ) from None
-        check_gradient(f"{name}: the gradient of the output", gradient, tensor.shape, tensor.dtype)
+        check_gradient(f"{name}: the gradient of the output", gradient, tensor.shape, tensor.dtype, tensor._data)
         checked.append(gradient)
     return tensors, checked
 
@@ -191,6 +192,8 @@ def _order(starts, wanted):
 
 def _sum(a, b):
     """What a value that is used twice receives."""
+    if cuda.on_gpu(a):
+        return np.add(a, b, out=np.empty_like(a))  # a + b would be in row-major order, which images are not
     total = a + b
     return np.asarray(total) if isinstance(total, np.generic) else total  # NumPy makes numbers of 0-d arrays
 
@@ -216,7 +219,7 @@ def _run_hooks(target, grads):
             gradient = _as_tensor(grads[index])
             result = function(gradient)
             if result is not None:
-                check_gradient("what a hook returned", result, gradient.shape, gradient.dtype)
+                check_gradient("what a hook returned", result, gradient.shape, gradient.dtype, gradient._data)
                 grads[index] = result if _modes.grad else result._data
     for index, reference in (target._retained or {}).items():
         tensor = reference()
@@ -227,9 +230,11 @@ def _run_hooks(target, grads):
 def _differentiate(node, ctx, grads, recording):
     """The gradients of the node's inputs, checked; outputs without a gradient count as zero."""
     if len(grads) > 1 and ctx._materialize:
+        like = next(g for g in grads if g is not None)
+        like = like._data if recording else like
         for index, (shape, dtype) in enumerate(node._outputs):
             if grads[index] is None:
-                zeros = np.zeros(shape, dtype)
+                zeros = np.zeros(shape, dtype, like=like)
                 grads[index] = _tensor.wrap(zeros, None, 0) if recording else zeros
     results = node.backward(ctx, *(grads if recording or node.on_arrays else map(_as_tensor, grads)))
     if type(results) is not tuple:
@@ -260,8 +265,8 @@ def _differentiate(node, ctx, grads, recording):
             if node.elementwise and _was_repeated(shape, array.shape):
                 result = unbroadcast(result, shape)
             what = f"{node.name}.backward: the gradient of input number {len(checked)}"
-            check_gradient(what, _as_tensor(result), shape, dtype)
             array = result._data if isinstance(result, _tensor.Tensor) else result
+            check_gradient(what, _as_tensor(result), shape, dtype, array)
         checked.append(result if recording else array)
     return checked
 
@@ -282,12 +287,15 @@ def unbroadcast(gradient, shape):
     axes = tuple(range(extra)) + tuple(
         extra + i for i, n in enumerate(shape) if n == 1 and gradient.shape[extra + i] != 1
     )
-    return gradient.sum(axes).reshape(shape)
+    total = gradient.sum(axes).reshape(shape)
+    return np.asarray(total) if isinstance(total, np.generic) else total  # NumPy makes numbers of 0-d arrays
 
 
 def _as_gradient(node, number, result):
     if isinstance(result, np.ndarray | np.generic):
         return np.asarray(result)
+    if cuda.on_gpu(result):
+        return result
     raise TypeError(
         f"{node.name}.backward returned {type(result).__name__} as gradient of input number {number}; "
         "it must be a Tensor, an array or None"
@@ -329,8 +337,8 @@ def _own(result, ctx, grads, results):
     others += vars(ctx).values()  # constants kept as attributes of ctx
     arrays = [o._data if isinstance(o, _tensor.Tensor) else o for o in others]
     array = result._data if isinstance(result, _tensor.Tensor) else result
-    shared = sum(r is result for r in results) > 1 or not array.flags.writeable
-    if not shared and not any(isinstance(a, np.ndarray) and np.may_share_memory(a, array) for a in arrays):
+    shared = sum(r is result for r in results) > 1 or not cuda.writable(array)
+    if not shared and not any(isinstance(a, type(array)) and np.may_share_memory(a, array) for a in arrays):
         return result
     return _copy(result)
 

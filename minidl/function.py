@@ -13,6 +13,7 @@ from contextlib import ContextDecorator
 
 import numpy as np
 
+from . import cuda
 from . import tensor as _tensor  # the one circular import of the house: each needs the other's class
 
 # ---- modes ---------------------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class Function:
                 restored.append(value)
             elif index is not None:
                 restored.append(_tensor.wrap(value, self, index, counter))
-            elif not isinstance(value, np.ndarray | np.generic):
+            elif not cuda.is_array(value):
                 restored.append(value)
             elif recording and value.dtype.kind in "fc":
                 raise RuntimeError(
@@ -195,7 +196,7 @@ class Function:
                     "keep a constant as attribute of ctx."
                 )
             else:
-                restored.append(_tensor.wrap(np.asarray(value), None, 0))
+                restored.append(_tensor.wrap(_as_array(self, value), None, 0))
             if counter is not None and counter.value != version:
                 self.raise_changed(len(restored) - 1, value.shape, counter)
         return tuple(restored)
@@ -340,7 +341,7 @@ def _tell_apart(arrays):
     """Let no array stand for two Tensors, as x and x.detach(): of what forward saves it must be known which it was."""
     seen = set()
     for position, array in enumerate(arrays):
-        if isinstance(array, np.ndarray) and id(array) in seen:
+        if id(array) in seen and cuda.is_array(array):
             arrays[position] = array.view()
         seen.add(id(array))
 
@@ -359,7 +360,7 @@ def _check_devices(node, args):
 def _as_array(node, output):
     if isinstance(output, np.generic | np.ndarray):
         return np.asarray(output)
-    if hasattr(output, "__cuda_array_interface__"):
+    if cuda.on_gpu(output):
         return output
     raise TypeError(f"{node.name}.forward must return arrays, got {type(output).__name__}")
 
@@ -394,10 +395,13 @@ class Handle:
         self._hooks.pop(self._key, None)
 
 
-def check_gradient(what, gradient, shape, dtype):
+def check_gradient(what, gradient, shape, dtype, like):
+    """Raise an error of use where it is no Tensor of this shape and dtype on the device of the array `like`."""
     if not isinstance(gradient, _tensor.Tensor):
         raise TypeError(f"{what} must be a Tensor, not {type(gradient).__name__}")
     if gradient.shape != shape:
         raise ValueError(f"{what} has shape {gradient.shape}, it must be {shape}")
     if gradient.dtype != dtype:
         raise TypeError(f"{what} has dtype {gradient.dtype}, it must be {dtype}")
+    if cuda.apart(gradient._data, like):
+        raise RuntimeError(f"{what} is on {gradient.device}, it must be on {cuda.device_of(like)}")

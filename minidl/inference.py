@@ -9,6 +9,7 @@ import copy
 import numpy as np
 
 from . import nn, ops
+from .cuda import send
 from .kernels import use_kernels
 from .tensor import Tensor
 from .trace import place, trace
@@ -97,7 +98,8 @@ def _traced(net, input_shape):
     for c, h, w in shapes:
         try:
             with use_kernels("none"), np.errstate(all="ignore"):
-                return trace(net, np.zeros((1, h, w, c), dtype).transpose(0, 3, 1, 2))
+                image = np.zeros((1, h, w, c), dtype).transpose(0, 3, 1, 2)
+                return trace(net, image if parameter is None else send(image, parameter.device))
         except ValueError as error:
             reason = reason or error
     raise ValueError(f"optimize_for_inference: say which input_shape (C, H, W) the net takes: {reason}")
@@ -107,7 +109,7 @@ def _fold(net, source, name, call):
     """Put the batch norm `name` into the convolution `source`."""
     conv, norm = net.get_submodule(source), net.get_submodule(name)
     residual, relu = call.args[3], call.args[6]
-    mean, var = (np.asarray(t.data, np.float64) for t in (norm.running_mean, norm.running_var))
+    mean, var = (t.data.astype(np.float64) for t in (norm.running_mean, norm.running_var))
     scale = (1.0 if norm.weight is None else norm.weight.data) / np.sqrt(var + norm.eps)
     shift = (0.0 if norm.bias is None else norm.bias.data) - mean * scale
     bias = shift if conv.bias is None else shift + conv.bias.data * scale

@@ -63,7 +63,7 @@ def save(state, path, metadata=None):
 
     arrays = {}
     for name, value in state.items():
-        array = value.data if isinstance(value, Tensor) else value
+        array = value.detach().cpu().data if isinstance(value, Tensor) else value
         if not isinstance(name, str) or not isinstance(array, np.ndarray | np.generic):
             raise TypeError(
                 f"save: {name!r} must be a string naming a Tensor or array, it names {type(value).__name__}"

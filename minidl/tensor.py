@@ -7,7 +7,7 @@ import copy
 
 import numpy as np
 
-from . import function
+from . import cuda, function
 
 DEFAULT_DTYPE = np.dtype(np.float32)  # of Python floats, as in PyTorch
 _SINGLE = {np.dtype(np.float64): DEFAULT_DTYPE, np.dtype(np.complex128): np.dtype(np.complex64)}
@@ -74,7 +74,7 @@ class Tensor:
     @grad.setter
     def grad(self, value):
         if value is not None:
-            function.check_gradient("grad", value, self.shape, self.dtype)
+            function.check_gradient("grad", value, self.shape, self.dtype, self._data)
         self._grad = value
 
     @property
@@ -99,8 +99,8 @@ class Tensor:
 
     @property
     def device(self):
-        """ "cpu", or "cuda" where the array is a GPU library's."""
-        return "cpu" if isinstance(self._data, np.ndarray) else "cuda"
+        """ "cpu", or "cuda:0" on the first GPU."""
+        return cuda.device_of(self._data)
 
     @property
     def is_leaf(self):
@@ -134,9 +134,11 @@ class Tensor:
         return len(self._data)
 
     def __repr__(self):
-        text = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=1000, precision=4)
+        text = np.array2string(cuda.to_host(self._data), separator=", ", prefix="tensor(", threshold=1000, precision=4)
         if self.dtype not in (DEFAULT_DTYPE, np.int64, np.bool_):
             text += f", dtype={self.dtype}"
+        if self.device != "cpu":
+            text += f", device='{self.device}'"
         if self._node is not None:
             text += f", grad_fn={self._node!r}"
         elif self.requires_grad:
@@ -154,8 +156,10 @@ class Tensor:
 
         Raises:
             RuntimeError: it requires a gradient: changing the array would make the recorded graph wrong. Use
-                detach().numpy().
+                detach().numpy(). TypeError: it is on a GPU; use cpu().numpy().
         """
+        if cuda.on_gpu(self._data):
+            raise TypeError(f"numpy(): this Tensor is on {self.device}; call .cpu() first")
         if self.requires_grad:
             raise RuntimeError("numpy(): this Tensor requires a gradient; call detach().numpy()")
         return self._data
@@ -171,11 +175,11 @@ class Tensor:
         """
         if self._data.size != 1:
             raise ValueError(f"item(): the Tensor must have one element, its shape is {self.shape}")
-        return self._data.item()
+        return cuda.to_host(self._data).item()
 
     def tolist(self):
         """Nested lists of Python numbers."""
-        return self._data.tolist()
+        return cuda.to_host(self._data).tolist()
 
     def __float__(self):
         return float(self.item())
@@ -193,24 +197,31 @@ class Tensor:
     def __bool__(self):
         if self._data.size != 1:
             raise ValueError(f"the truth value of a Tensor of shape {self.shape} is ambiguous: use .any() or .all()")
-        return bool(self._data.item())
+        return bool(self.item())
 
     def to(self, *targets):
-        """Converted to a dtype, to a device ("cpu"), or to the dtype of another Tensor; itself where nothing changes.
+        """Converted to a dtype, moved to a device ("cpu", "cuda", "cuda:1"), or both as another Tensor has them.
+
+        The gradient comes back the same way. Itself where nothing changes.
 
         Raises:
-            RuntimeError: "cuda": there is no GPU backend. ValueError: a string that names neither device nor dtype.
+            RuntimeError: "cuda", and there is no GPU. ValueError: a string that names neither device nor dtype.
             TypeError: no dtype of numbers.
         """
         result = self
         for target in targets:
-            dtype = target_dtype(target, self.device)
+            dtype, device = conversion(target)
             result = result if dtype is None else result.astype(dtype)
+            result = result if device is None else result._move(device)
         return result
 
     def cpu(self):
         """to("cpu")."""
         return self.to("cpu")
+
+    def cuda(self, device=None):
+        """to("cuda"), or to the GPU of a number."""
+        return self.to("cuda" if device is None else f"cuda:{device}")
 
     def type_as(self, other):
         """Converted to the dtype of another Tensor."""
@@ -332,7 +343,7 @@ class Tensor:
 
     def check_writable(self, what):
         """Raise RuntimeError where the memory cannot be changed: it repeats elements (expand) or was given so."""
-        if not self._data.flags.writeable:
+        if not cuda.writable(self._data):
             raise RuntimeError(f"{what}: the Tensor's memory is read-only; change a clone()")
 
     def share_counter(self, other):
@@ -343,8 +354,8 @@ class Tensor:
         """Write `result` (computed from this Tensor by a recorded operation) into this Tensor's memory and place.
 
         Raises:
-            RuntimeError: memory that is read-only; while the graph is recorded, a leaf that requires a gradient, or a
-                view that cannot be followed (see views.py).
+            RuntimeError: another device; memory that is read-only; while the graph is recorded, a leaf that requires a
+                gradient, or a view that cannot be followed (see views.py).
             ValueError, TypeError: the result has another shape, or a dtype that cannot be stored.
         """
         if result.shape != self.shape:
@@ -353,6 +364,8 @@ class Tensor:
             )
         if not np.can_cast(result.dtype, self.dtype, "same_kind"):
             raise TypeError(f"{what}: {result.dtype} cannot be stored in a Tensor of {self.dtype}")
+        if cuda.apart(result._data, self._data):
+            raise RuntimeError(f"{what}: the result is on {result.device}, the Tensor changed on {self.device}")
         self.check_writable(what)
         if function.is_grad_enabled() and (self.requires_grad or result.requires_grad):
             from . import views
@@ -364,13 +377,21 @@ class Tensor:
         return self
 
 
-def tensor(data, requires_grad=False, dtype=None):
-    """A Tensor with a copy of `data`: an array, a Tensor or numbers in nested lists (Python floats become float32)."""
+def tensor(data, requires_grad=False, dtype=None, device=None):
+    """A Tensor with a copy of `data`: an array, a Tensor or numbers in nested lists (Python floats become float32).
+
+    Args:
+        dtype: by default that of the data. device: "cpu", "cuda", "cuda:1"; by default the one the data is on.
+    """
     try:
         dtype = None if dtype is None else np.dtype(dtype)
     except TypeError:
         raise TypeError(f"tensor: dtype {dtype!r} is not understood") from None
-    return Tensor(np.array(_as_array(data, dtype), order="K"), requires_grad)
+    array = _as_array(data, dtype)
+    if device is not None and not cuda.is_device(device):
+        raise ValueError(f"tensor: device must be 'cpu', 'cuda' or 'cuda:' and a number, got {device!r}")
+    moved = array if device is None else cuda.send(array, device)
+    return Tensor(moved.copy(order="K") if moved is array else moved, requires_grad)
 
 
 def wrap(array, node, index, counter=None):
@@ -385,30 +406,31 @@ def wrap(array, node, index, counter=None):
     return result
 
 
-def target_dtype(target, device):
-    """The dtype that an argument of `to` asks for; None where it names the device that the data is on.
+def conversion(target):
+    """(dtype, device) that an argument of `to` asks for, None for what it leaves.
 
     Raises:
-        RuntimeError: another device. TypeError, ValueError: no dtype, device or Tensor.
+        TypeError, ValueError: no dtype, device or Tensor.
     """
-    if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
-        if target != device:
-            raise RuntimeError(f"to: {target!r}: no GPU backend is available; Tensors stay on {device!r}")
-        return None
+    if isinstance(target, Tensor):
+        return target.dtype, target.device
+    if cuda.is_device(target):
+        return None, target
     try:
-        return target.dtype if isinstance(target, Tensor) else np.dtype(target)
+        return np.dtype(target), None
     except TypeError:
         if not isinstance(target, str):
             raise TypeError(f"to: a dtype, a device or a Tensor is needed, got {target!r}") from None
-        raise ValueError(f"to: {target!r} is neither a device ('cpu') nor a dtype") from None
+        raise ValueError(f"to: {target!r} is neither a device ('cpu', 'cuda', 'cuda:1') nor a dtype") from None
 
 
 def _as_array(data, dtype=None):
     """data as a plain array in the machine's byte order, of `dtype` or one that fits it; a GPU library's as it is."""
-    if hasattr(data, "__cuda_array_interface__"):
-        return data
-    data = _plain(data)
+    if type(data) is not np.ndarray:
+        data = _plain(data)
     if not isinstance(data, np.ndarray):
+        if cuda.on_gpu(data):
+            return data if dtype is None else data.astype(dtype, copy=False)
         double = dtype is not None or _holds_doubles(data)
         try:
             data = np.array(data)
@@ -419,14 +441,18 @@ def _as_array(data, dtype=None):
     if data.dtype.kind not in "biufc":
         raise TypeError(f"data: numbers are needed, got an array of {data.dtype}")
     dtype = data.dtype if dtype is None else dtype
-    return data if data.dtype == dtype and dtype.isnative else data.astype(dtype.newbyteorder("="))
+    if data.dtype == dtype and dtype.isnative:
+        return data
+    return data.astype(dtype if dtype.isnative else dtype.newbyteorder("="))  # newbyteorder makes another object
 
 
 def _plain(data):
     """Tensors, NumPy's numbers and subclasses, and the arrays of other libraries as plain arrays; also within lists."""
     if isinstance(data, list | tuple):
         return [_plain(d) for d in data]
-    return data._data if isinstance(data, Tensor) else np.asarray(data) if hasattr(data, "__array__") else data
+    if isinstance(data, Tensor):
+        return data._data
+    return np.asarray(data) if hasattr(data, "__array__") and not cuda.on_gpu(data) else data
 
 
 def _holds_doubles(data):

@@ -372,9 +372,6 @@ def test_to_cpu_and_type_as():
     assert x.to(dl.tensor([1, 2])).dtype == np.int64 and x.type_as(leaf(1.0)).dtype == np.float64
     x.to(np.float64).sum().backward()
     assert x.grad.tolist() == [1, 1] and x.grad.dtype == np.float32
-    for device in ("cuda", "cuda:0"):
-        with pytest.raises(RuntimeError, match=f"to: '{device}': no GPU backend is available"):
-            x.to(device)
     with pytest.raises(ValueError, match="to: 'tpu' is neither a device"):
         x.to("tpu")
     with pytest.raises(TypeError, match="to: a dtype, a device or a Tensor is needed, got 3"):

@@ -8,7 +8,8 @@
 
 stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous and of one dtype. The last argument is
 written. reference.py has the formula; direct.py is the numba form, winograd.py one of fewer multiplications for 3×3 and
-5×5 kernels, pointwise.py one for 1×1 kernels, scatter.py one of input_grad where there are few channels.
+5×5 kernels, pointwise.py one for 1×1 kernels, scatter.py one of input_grad where there are few channels. gpu.py is the
+CUDA form: it launches conv2d.cu, the formula, and winograd.cu, the same for 3×3 kernels in fewer multiplications.
 """
 
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import numpy as np
 from .. import relu
 from .._kernel import Kernel
 from .._tile import tile_width
-from . import direct, pointwise, reference, scatter, winograd
+from . import direct, gpu, pointwise, reference, scatter, winograd
 
 # (N, H, W, C, O, KH, KW, stride, padding, dilation, groups): pairwise distinct sizes, so that no transpose hides.
 _CASES = [
@@ -37,6 +38,8 @@ _CASES = [
     (2, 9, 11, 8, 7, 3, 5, (1, 2), (1, 3), (1, 1), 1),  # a kernel's row of few channels, yet wider than a tile
     (1, 7, 12, 4, 5, 2, 7, (2, 1), (0, 2), (1, 1), 1),
     (1, 40, 41, 3, 4, 5, 5, (1, 1), (2, 0), (1, 1), 1),  # more products than the scratch of a block of rows holds
+    (2, 3, 5, 256, 7, 1, 1, (1, 1), (0, 0), (1, 1), 1),  # a GPU's choice: a matrix product
+    (4, 13, 15, 96, 99, 3, 3, (1, 1), (1, 1), (1, 1), 1),  # a GPU's choice: Winograd's algorithm
 ]
 
 
@@ -172,11 +175,73 @@ def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
         direct.weight_grad(x, gy, stride, padding, dilation, groups, gw)
 
 
-def _forward_kernel(name, reference, cpu):
+# On a GPU what follows is derived, not measured: from the bytes and operations of an H100 and a T4 (docs/gpu.md).
+
+
+def _pointwise_gpu(w, stride, padding, groups):
+    """1×1: cuBLAS comes nearer to the device's limits, and multiplies half on tensor cores. But what it gives has to be
+    read and written once more for the bias, and only many channels make up for that.
+    """
+    least = 32 if w.dtype == np.float16 else 256
+    return pointwise.fits(w, stride, padding, groups) and w.shape[2] >= least
+
+
+def _winograd_gpu(w, y, stride, dilation, groups):
+    """3×3: V and M move 44 bytes per pixel and channel of float32, which pays from 33 (A100) or 65 (H100) to 82 (T4)
+    channels on; the transformed weights do from 30 tiles on; tiles that lie half beyond the image leave no gain.
+    """
+    if _exact or w.shape[:2] != (3, 3) or stride != (1, 1) or dilation != (1, 1) or groups != 1:
+        return False
+    tiles, pixels = gpu.tiles_of(y), y.shape[0] * y.shape[1] * y.shape[2]
+    return min(w.shape[2:]) >= 96 and tiles >= 64 and pixels >= 8 * tiles
+
+
+def _forward_gpu(x, w, bias, stride, padding, dilation, groups, y):
+    _forward_finished_gpu(x, w, bias, stride, padding, dilation, groups, False, y)
+
+
+def _forward_relu_gpu(x, w, bias, stride, padding, dilation, groups, y):
+    _forward_finished_gpu(x, w, bias, stride, padding, dilation, groups, True, y)
+
+
+def _forward_finished_gpu(x, w, bias, stride, padding, dilation, groups, relu, y):
+    if _pointwise_gpu(w, stride, padding, groups):
+        gpu.pointwise_forward(x, w, bias, relu, y)
+    elif _winograd_gpu(w, y, stride, dilation, groups):
+        gpu.winograd_forward(x, w, bias, padding, relu, y)
+    else:
+        gpu.forward(x, w, bias, stride, padding, dilation, groups, relu, y)
+
+
+def input_grad_onto_gpu(start, gy, w, stride, padding, dilation, groups, gx):
+    """gx = start (C,) at every pixel, nothing where it is None, plus the input's gradient."""
+    if start is None and pointwise.fits(w, stride, padding, groups):
+        gpu.pointwise_input_grad(gy, w, gx)
+    elif _winograd_gpu(w, gx, stride, dilation, groups):
+        gpu.winograd_input_grad(start, gy, w, padding, gx)
+    else:
+        gpu.input_grad(start, gy, w, stride, padding, dilation, groups, gx)
+
+
+def _input_grad_gpu(gy, w, stride, padding, dilation, groups, gx):
+    input_grad_onto_gpu(None, gy, w, stride, padding, dilation, groups, gx)
+
+
+def _weight_grad_gpu(x, gy, stride, padding, dilation, groups, gw):
+    if pointwise.fits(gw, stride, padding, groups):
+        gpu.pointwise_weight_grad(x, gy, gw)
+    elif _winograd_gpu(gw, gy, stride, dilation, groups):
+        gpu.winograd_weight_grad(x, gy, padding, gw)
+    else:
+        gpu.weight_grad(x, gy, stride, padding, dilation, groups, gw)
+
+
+def _forward_kernel(name, reference, cpu, gpu):
     return Kernel(
         name,
         reference=reference,
         cpu=cpu,
+        gpu=gpu,
         samples=_forward_samples,
         nanoseconds=lambda x, w, bias, stride, padding, dilation, groups, y: _nanoseconds(w, y),
         workload=_workloads(_forward_samples),
@@ -184,12 +249,13 @@ def _forward_kernel(name, reference, cpu):
     )
 
 
-forward = _forward_kernel("conv2d.forward", reference.forward, _forward)
-forward_relu = _forward_kernel("conv2d.forward_relu", _forward_relu_reference, _forward_relu)
+forward = _forward_kernel("conv2d.forward", reference.forward, _forward, _forward_gpu)
+forward_relu = _forward_kernel("conv2d.forward_relu", _forward_relu_reference, _forward_relu, _forward_relu_gpu)
 input_grad = Kernel(
     "conv2d.input_grad",
     reference=reference.input_grad,
     cpu=_input_grad,
+    gpu=_input_grad_gpu,
     samples=_input_grad_samples,
     nanoseconds=lambda gy, w, stride, padding, dilation, groups, gx: _nanoseconds(w, gy),
     workload=_workloads(_input_grad_samples),
@@ -199,6 +265,7 @@ weight_grad = Kernel(
     "conv2d.weight_grad",
     reference=reference.weight_grad,
     cpu=_weight_grad,
+    gpu=_weight_grad_gpu,
     samples=_weight_grad_samples,
     nanoseconds=lambda x, gy, stride, padding, dilation, groups, gw: _nanoseconds(gw, gy),
     workload=_workloads(_weight_grad_samples),

@@ -12,7 +12,7 @@ import numpy as np
 from . import consistency, explain, kinks
 from .numeric import Derivative, Problem, complex_step, differentiate
 from .report import Comparison, Curve, Finding, GradcheckError, GradcheckWarning, Report
-from .subject import Subject, first_gradients, flat, is_floating, unflatten
+from .subject import Subject, first_gradients, flat, is_floating, plain, unflatten
 
 _RTOL = {4: 1e-3, 8: 1e-6}  # by bytes of a real number
 _NOISY = 0.02  # a numerical derivative that may be off by more than this share of the gradient says nothing
@@ -99,10 +99,10 @@ def examine_second(f, inputs, grad_outputs=None, *, wrt=None, seed=0, **options)
     count = len(inputs)
     if grad_outputs is None:
         outputs = [y for y in run.outputs if y.requires_grad]
-        arrays = [y.detach().numpy() for y in outputs]
+        arrays = [y.detach().cpu().numpy() for y in outputs]
         grad_outputs = unflatten(_cotangent(np.random.default_rng([seed, 1]), flat(arrays).size), arrays)
     else:
-        grad_outputs = [getattr(g, "data", g) for g in _as_inputs(grad_outputs)]
+        grad_outputs = [plain(g) for g in _as_inputs(grad_outputs)]
     positions = [v.position for v in subject.variables if v.position is not None]
     second = first_gradients(f, count, positions)
     arguments = [*inputs, *(np.array(g) for g in grad_outputs)]
@@ -377,7 +377,7 @@ def _check_wrt(inputs, wrt):
             raise ValueError(
                 f"gradcheck: wrt must hold numbers of inputs, from 0 to {len(inputs) - 1}, got {position!r}"
             )
-        if not is_floating(getattr(inputs[position], "_data", inputs[position])):
+        if not is_floating(plain(inputs[position])):
             raise ValueError(f"gradcheck: input {position} (in wrt) is no floating-point Tensor or array")
 
 

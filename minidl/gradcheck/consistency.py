@@ -73,7 +73,7 @@ def forward(subject, nondet_tol):
     """(findings, outputs): f gives the same twice, with and without a graph, and leaves its inputs alone."""
     before = [v.array.copy() for v in subject.variables]
     run = subject.record()
-    outputs = [y.detach().numpy().copy() for y in run.outputs]
+    outputs = [y.detach().cpu().numpy().copy() for y in run.outputs]
     findings = _changed(subject, before, "the function")
     if findings:
         return findings, outputs
@@ -275,7 +275,7 @@ def layouts(backward, cotangent, gradients):
             what = f"{variable.name} is {name}"
             try:
                 run = other.subject.record()
-                values = flat([y.detach().numpy() for y in run.outputs])
+                values = flat([y.detach().cpu().numpy() for y in run.outputs])
                 found = other(cotangent, run)
             except Exception as error:
                 return [_raised(error, f" where {what}")]
@@ -366,7 +366,7 @@ def empty_batch(subject):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of the mean of nothing
                 run = other.record()
-            outputs = [y.detach().numpy() for y in run.outputs]
+            outputs = [y.detach().cpu().numpy() for y in run.outputs]
         except Exception:  # f takes no such batch, or only another combination
             continue
         if sum(y.size for y in outputs) and not np.isfinite(flat(outputs)).all():

@@ -78,6 +78,11 @@ def complex_(*shape):
     return lambda rng: rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
 
 
+def beside(x, values):
+    """A Tensor of these values on the device of x."""
+    return Tensor(np.array(values)).to(x.device)
+
+
 def seeded(f):
     """f with the same random numbers at each call, and without effect on those that are drawn elsewhere."""
 
@@ -193,10 +198,10 @@ for _name, _call in {
     "unbind": lambda x: ops.unbind(x, 1), "narrow": lambda x: ops.narrow(x, 2, 1, 2),
     "select": lambda x: ops.select(x, 1, 2), "diagonal": lambda x: ops.diagonal(x, 1, 0, 2),
     "tril": lambda x: ops.tril(x, 1), "triu": lambda x: ops.triu(x, -1), "diag_embed": ops.diag_embed,
-    "index_select": lambda x: ops.index_select(x, 2, Tensor(np.array([3, 0, 3]))),
-    "take": lambda x: ops.take(x, Tensor(np.array([5, 0, 5, 23]))),
-    "masked_fill": lambda x: ops.masked_fill(x, Tensor(np.arange(4) % 2 == 0), 0.5),
-    "masked_select": lambda x: ops.masked_select(x, Tensor(np.arange(24).reshape(2, 3, 4) % 3 == 0)),
+    "index_select": lambda x: ops.index_select(x, 2, beside(x, [3, 0, 3])),
+    "take": lambda x: ops.take(x, beside(x, [5, 0, 5, 23])),
+    "masked_fill": lambda x: ops.masked_fill(x, beside(x, np.arange(4) % 2 == 0), 0.5),
+    "masked_select": lambda x: ops.masked_select(x, beside(x, np.arange(24).reshape(2, 3, 4) % 3 == 0)),
 }.items():  # fmt: skip
     _sample(_name, normal(2, 3, 4), f=_call)
 _sample("t", normal(2, 3))
@@ -269,9 +274,9 @@ _sample("conv_transpose2d", normal(2, 3, 3, 4), normal(3, 4, 3, 2), normal(4),
 _sample("conv_transpose2d", normal(1, 4, 2, 3), normal(4, 3, 2, 3), normal(6),
         f=lambda x, w, b: ops.conv_transpose2d(x, w, b, 1, 1, (1, 0), 2, 2), label="dilation, groups")  # fmt: skip
 _sample("cross_entropy", normal(5, 4), classes(4, 5))
-_WEIGHTS = np.array([0.5, 2.0, 1.0, 1.5])
+_WEIGHTS = [0.5, 2.0, 1.0, 1.5]
 _sample("cross_entropy", normal(5, 4), fixed([0, 3, -100, 1, 1]),
-        f=lambda x, t: ops.cross_entropy(x, t, Tensor(_WEIGHTS), label_smoothing=0.2), label="weights")  # fmt: skip
+        f=lambda x, t: ops.cross_entropy(x, t, beside(x, _WEIGHTS), label_smoothing=0.2), label="weights")  # fmt: skip
 _sample("cross_entropy", normal(2, 4, 3), classes(4, 2, 3),
         f=lambda x, t: ops.cross_entropy(x, t, reduction="none", ignore_index=2), label="per pixel")  # fmt: skip
 _sample("cross_entropy", normal(4), classes(4), f=lambda x, t: ops.cross_entropy(x, t, reduction="sum"), label="one")
@@ -302,9 +307,9 @@ _sample("binary_cross_entropy_with_logits", normal(2, 3), within(0.0, 1.0, 2, 3)
 # ---- normalization ---------------------------------------------------------------------------------------------------
 
 
-def _running(count):
+def _running(x, count):
     """Fresh running statistics: those of a call in training are changed in place."""
-    return np.linspace(-0.5, 0.5, count), np.linspace(0.5, 2.0, count)
+    return beside(x, np.linspace(-0.5, 0.5, count)), beside(x, np.linspace(0.5, 2.0, count))
 
 
 for _name in ("batch_norm", "batch_norm_relu"):
@@ -312,7 +317,7 @@ for _name in ("batch_norm", "batch_norm_relu"):
     _sample(_name, normal(6, 3), f=lambda x, f=_f: f(x, None, None, training=True), label="no weights")
     for _training in (True, False):
         _sample(_name, normal(2, 3, 2, 4), normal(3), normal(3), label=f"training {_training}",
-                f=lambda x, w, b, f=_f, t=_training: f(x, *_running(3), w, b, t))  # fmt: skip
+                f=lambda x, w, b, f=_f, t=_training: f(x, *_running(x, 3), w, b, t))  # fmt: skip
 _sample("batch_norm_relu", normal(2, 3, 2, 4), normal(3), normal(3), normal(2, 3, 2, 4), label="residual",
         f=lambda x, w, b, r: ops.batch_norm_relu(x, None, None, w, b, True, residual=r))  # fmt: skip
 _sample("layer_norm", normal(2, 3, 5), normal(5), normal(5), f=lambda x, w, b: ops.layer_norm(x, 5, w, b))
@@ -323,7 +328,7 @@ _sample("group_norm", normal(2, 6, 2, 3), normal(6), normal(6), f=lambda x, w, b
 _sample("group_norm", normal(2, 6), f=lambda x: ops.group_norm(x, 2), label="no pixels")
 _sample("instance_norm", normal(2, 3, 2, 4), normal(3), normal(3),
         f=lambda x, w, b: ops.instance_norm(x, None, None, w, b))  # fmt: skip
-_sample("instance_norm", normal(2, 3, 5), f=lambda x: ops.instance_norm(x, *_running(3), use_input_stats=False),
+_sample("instance_norm", normal(2, 3, 5), f=lambda x: ops.instance_norm(x, *_running(x, 3), use_input_stats=False),
         label="running statistics")  # fmt: skip
 _sample("local_response_norm", normal(2, 7, 2, 3), f=lambda x: ops.local_response_norm(x, 5, 0.8, 0.75, 1.5))
 _sample("local_response_norm", normal(2, 5, 3), label="even size",

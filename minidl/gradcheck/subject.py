@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..autograd import grad
+from ..cuda import to_host
 from ..function import enable_grad, is_grad_enabled, no_grad
 from ..tensor import Tensor
 
@@ -19,6 +20,11 @@ class Variable:
 
     def __init__(self, name, array, position=None, tensor=None):
         self.name, self.array, self.position, self.tensor = name, array, position, tensor
+
+    def write(self):
+        """Let a parameter that is on a GPU have the value of the array, which is a copy on the host."""
+        if self.tensor is not None and self.tensor.data is not self.array:
+            self.tensor.data[...] = np.asarray(self.array, like=self.tensor.data)
 
     @property
     def size(self):
@@ -64,9 +70,13 @@ class Run:
             return [None] * len(self.leaves)
         outputs, cotangents = zip(*pairs, strict=True)
         results = grad(
-            list(outputs), self.leaves, [Tensor(c) for c in cotangents], retain_graph=retain_graph, allow_unused=True
+            list(outputs),
+            self.leaves,
+            [Tensor(c).to(y.device) for c, y in zip(cotangents, outputs, strict=True)],
+            retain_graph=retain_graph,
+            allow_unused=True,
         )
-        return [None if g is None else g.detach().numpy() for g in results]
+        return [None if g is None else g.detach().cpu().numpy() for g in results]
 
 
 class Subject:
@@ -81,15 +91,18 @@ class Subject:
 
     def __init__(self, f, inputs, wrt=None, every_output=False):
         self.f, self.every_output, self.evaluations = f, every_output, 0
-        self.arguments = [_plain(a) for a in inputs]
+        self.arguments = [plain(a) for a in inputs]
+        parameters = list(f.named_parameters()) if hasattr(f, "named_parameters") else []
+        tensors = [a for a in inputs if isinstance(a, Tensor)] + [tensor for _, tensor in parameters]
+        self.device = next((t.device for t in tensors if t.device != "cpu"), "cpu")
         self.variables = [
             Variable(f"input {p}", np.array(a, order="K"), position=p)
             for p, a in enumerate(self.arguments)
             if _is_variable(inputs[p], p, wrt)
         ]
-        for name, tensor in f.named_parameters() if hasattr(f, "named_parameters") else ():
+        for name, tensor in parameters:
             if tensor.requires_grad:
-                self.variables.append(Variable(f"parameter {name}", tensor.data, tensor=tensor))
+                self.variables.append(Variable(f"parameter {name}", to_host(tensor.data), tensor=tensor))
         self.chosen = None  # the numbers of the outputs that are differentiated
 
     def with_arrays(self, arrays):
@@ -125,7 +138,9 @@ class Subject:
     def record(self):
         """Evaluate f and record its graph."""
         with enable_grad():
-            leaves = [v.tensor if v.tensor is not None else Tensor(v.array, requires_grad=True) for v in self.variables]
+            leaves = [v.tensor if v.tensor is not None else self._tensor(v.array) for v in self.variables]
+            for leaf in leaves:
+                leaf.requires_grad_()
             outputs = self._call(leaves)
         if self.chosen is None:
             floating = [i for i, y in enumerate(outputs) if y.dtype.kind in "fc"]
@@ -137,16 +152,21 @@ class Subject:
         """The differentiated outputs as arrays, without a graph."""
         self.evaluations += 1
         with no_grad(), np.errstate(all="ignore"):
-            outputs = self._call([None if v.tensor is not None else Tensor(v.array) for v in self.variables])
-        return [outputs[i].detach().numpy() for i in self.chosen]
+            outputs = self._call([None if v.tensor is not None else self._tensor(v.array) for v in self.variables])
+        return [outputs[i].detach().cpu().numpy() for i in self.chosen]
 
     def values(self):
         """All differentiated outputs as one vector."""
         return flat(self.arrays_of_outputs())
 
+    def _tensor(self, array):
+        """A Tensor of an argument, which is kept on the host: its memory there, or a copy on the subject's device."""
+        return Tensor(array).to(self.device)
+
     def _call(self, leaves):
-        arguments = [Tensor(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
+        arguments = [self._tensor(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
         for variable, leaf in zip(self.variables, leaves, strict=True):
+            variable.write()
             if variable.position is not None:
                 arguments[variable.position] = leaf
         result = self.f(*arguments)
@@ -168,11 +188,12 @@ class Subject:
         finally:
             for variable, array in zip(self.variables, kept, strict=True):
                 variable.array[...] = array
+                variable.write()
 
 
-def _plain(argument):
-    """Tensors as arrays; all else as it is."""
-    return argument.detach().numpy() if isinstance(argument, Tensor) else argument
+def plain(argument):
+    """Tensors as NumPy arrays; all else as it is."""
+    return argument.detach().cpu().numpy() if isinstance(argument, Tensor) else argument
 
 
 def _is_variable(argument, position, wrt):
@@ -228,7 +249,10 @@ def first_gradients(f, count, wrt):
             found = grad(
                 [y for y in outputs if y.requires_grad], leaves, cotangents, create_graph=recording, allow_unused=True
             )
-        return tuple(Tensor(np.zeros(x.shape, x.dtype)) if g is None else g for g, x in zip(found, leaves, strict=True))
+        return tuple(
+            Tensor(np.zeros(x.shape, x.dtype, like=x.data)) if g is None else g
+            for g, x in zip(found, leaves, strict=True)
+        )
 
     if parameters:
         gradients.named_parameters = f.named_parameters

@@ -46,7 +46,7 @@ def load_matching(net, state):
     if not isinstance(state, Mapping):
         raise TypeError(f"load_matching: state must be a dictionary, got {type(state).__name__}")
     own = net.state_dict()
-    arrays = {name: np.asarray(value.data if isinstance(value, Tensor) else value) for name, value in state.items()}
+    arrays = {name: v.data if isinstance(v, Tensor) else np.asarray(v) for name, v in state.items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf":
             raise TypeError(f"load_matching: {name} must hold numbers, its dtype is {array.dtype}")

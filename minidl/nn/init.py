@@ -96,7 +96,8 @@ def _draws(function):
 
 
 def _fill(tensor, values, what):
-    tensor.data[...] = values  # converted to the Tensor's dtype; drawn in row-major order, whatever the layout
+    # Converted to the Tensor's dtype; drawn in row-major order, whatever the layout.
+    tensor.data[...] = np.asarray(values, like=tensor.data)
     tensor.mark_changed(what)
     return tensor
 
@@ -110,7 +111,7 @@ def _draw(tensor, draw, what):
     step = max(1, (1 << 20) * rows // data.size)
     for start in range(0, rows, step):
         part = data[start : start + step]
-        part[...] = draw(part.shape)
+        part[...] = np.asarray(draw(part.shape), like=data)
     tensor.mark_changed(what)
     return tensor
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..tensor import Tensor, target_dtype
+from .. import cuda
+from ..tensor import Tensor, conversion
 from . import hooks
 
 _MISSING = object()
@@ -300,29 +301,38 @@ class Module:
                 parameter.grad = Tensor(np.zeros_like(parameter.grad.data))
 
     def to(self, *targets):
-        """Convert floating-point parameters and buffers to a dtype, or that of a Tensor, in place; returns the module.
+        """Convert floating-point parameters and buffers to a dtype, move all of them to a device ("cpu", "cuda",
+        "cuda:1"), or both as a Tensor has them: in place; returns the module.
 
-        "cpu" is taken and changes nothing.
+        The Parameters stay the same objects. Gradients move with them; a new dtype forgets them. An optimizer made
+        before keeps its state where it was: make it afterwards.
 
         Raises:
-            TypeError: a dtype that is not floating-point. RuntimeError: "cuda": there is no GPU backend.
+            TypeError: a dtype that is not floating-point. RuntimeError: "cuda", and there is no GPU.
             ValueError: a string that names neither device nor dtype.
         """
         for target in targets:
-            dtype = target_dtype(target, "cpu")
-            if dtype is None:
-                continue
-            if dtype.kind != "f":
+            dtype, device = conversion(target)
+            if dtype is not None and dtype.kind != "f":
                 raise TypeError(f"to: dtype must be floating-point, got {dtype}")
+            device = None if device is None else cuda.full_name(device)
             for tensor in (*self.parameters(), *self.buffers()):
-                if tensor.dtype.kind == "f" and tensor.dtype != dtype:
+                if dtype is not None and tensor.dtype.kind == "f" and tensor.dtype != dtype:
                     tensor.data = tensor.data.astype(dtype)
                     tensor.grad = None
+                if device is not None and tensor.device != device:
+                    gradient, tensor.grad = tensor.grad, None
+                    tensor.data = cuda.send(tensor.data, device)
+                    tensor.grad = None if gradient is None else gradient.to(device)
         return self
 
     def cpu(self):
         """to("cpu")."""
         return self.to("cpu")
+
+    def cuda(self, device=None):
+        """to("cuda"), or to the GPU of a number."""
+        return self.to("cuda" if device is None else f"cuda:{device}")
 
     def double(self):
         """to(float64)."""
@@ -371,7 +381,7 @@ class Module:
                 f"load_state_dict of {type(self).__name__}: missing {', '.join(missing) or 'nothing'}; "
                 f"unknown {', '.join(unknown) or 'nothing'}"
             )
-        arrays = {name: np.asarray(value.data if isinstance(value, Tensor) else value) for name, value in state.items()}
+        arrays = {name: v.data if isinstance(v, Tensor) else np.asarray(v) for name, v in state.items()}
         wrong = [
             f"{name} is {arrays[name].shape}, must be {own[name].shape}"
             for name in own
@@ -382,7 +392,7 @@ class Module:
             raise ValueError(f"load_state_dict of {type(self).__name__}: {'; '.join(wrong)}")
         for name, tensor in own.items():
             if name in arrays:
-                tensor.data[...] = arrays[name]
+                tensor.data[...] = cuda.send(arrays[name], tensor.device)
                 tensor.mark_changed("load_state_dict")
         return LoadReport(missing, unknown)
 

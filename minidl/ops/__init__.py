@@ -127,6 +127,7 @@ from .shape import (
     expand,
     expand_as,
     flatten,
+    move,
     moveaxis,
     movedim,
     permute,
@@ -190,6 +191,7 @@ _METHODS = [
 for _method in _METHODS:
     setattr(Tensor, _method.__name__, _method)
 Tensor.view = reshape
+Tensor._move = move  # behind Tensor.to
 Tensor.clip = clamp
 Tensor.where = lambda self, condition, other: where(condition, self, other)
 

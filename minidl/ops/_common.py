@@ -3,6 +3,8 @@
 import numpy as np
 
 from ..autograd import unbroadcast  # noqa: F401 (for the operations)
+from ..cuda import apart, device_of, is_array
+from ..kernels import full
 from ..tensor import DEFAULT_DTYPE, Tensor
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
@@ -17,8 +19,11 @@ def operands(name, a, b):
 
     Raises:
         TypeError: an operand is neither Tensor, array nor number. ValueError: the shapes do not broadcast.
+        RuntimeError: they are on two devices.
     """
     if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if apart(a._data, b._data):
+            check_devices(name, input=a, other=b)
         if a._data.dtype is b._data.dtype:
             if a._data.shape != b._data.shape:
                 check_broadcast(name, a, b)
@@ -28,6 +33,7 @@ def operands(name, a, b):
     elif isinstance(b, Tensor) and type(a) in _NUMBERS:
         return a, _meet_number(b, a)
     a, b = _operand(name, a), _operand(name, b)
+    check_devices(name, input=a, other=b)
     check_broadcast(name, a, b)
     dtype = result_dtype(a, b)
     return astype(a, dtype), astype(b, dtype)
@@ -36,9 +42,19 @@ def operands(name, a, b):
 def _operand(name, value):
     if isinstance(value, Tensor):
         return value
-    if isinstance(value, (*_NUMBERS, np.ndarray, np.generic)):
+    if isinstance(value, tuple(_NUMBERS)) or is_array(value):
         return Tensor(value.item() if isinstance(value, np.generic) else value)
     raise TypeError(f"{name}: operands must be Tensors, arrays or numbers, not {type(value).__name__}")
+
+
+def check_devices(name, **arguments):
+    """Raise RuntimeError where one of an operation's arguments, Tensors or arrays, is on a GPU and another is not."""
+    arrays = {argument: getattr(value, "_data", value) for argument, value in arguments.items() if value is not None}
+    first = next(iter(arrays))
+    for argument, array in arrays.items():
+        if apart(arrays[first], array):
+            places = f"{first} is on {device_of(arrays[first])}, {argument} on {device_of(array)}"
+            raise RuntimeError(f"{name}: {places}; all must be on one device")
 
 
 def check_broadcast(name, a, b):
@@ -144,6 +160,24 @@ def broadcast(x, shape):
     y = np.ndarray(shape, x.dtype, x.T if x.flags.f_contiguous and not x.flags.c_contiguous else x, 0, strides)
     y.flags.writeable = False
     return y
+
+
+def constant(number, like):
+    """A 0-d Tensor of a number, of the dtype of the array `like` and on its device.
+
+    Raises:
+        OverflowError: an integer that the dtype cannot hold.
+    """
+    array = np.asarray(number, like.dtype)
+    return Tensor(array if isinstance(like, np.ndarray) else full((), array.item(), like.dtype, like))
+
+
+def grid(shape, like):
+    """Per axis of a shape its indices, which broadcast against each other; on the device of the array `like`."""
+    ndim = len(shape)
+    return [
+        np.arange(n, like=like).reshape([-1 if i == axis else 1 for i in range(ndim)]) for axis, n in enumerate(shape)
+    ]
 
 
 def check_numbers(name, **options):

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..autograd import grad
 from ..function import Function, enable_grad, is_grad_enabled
+from ..kernels import full
 from ..kernels._layout import contiguous
-from ..tensor import Tensor
 from ._common import as_real, check_numbers
 from .elementwise import rsqrt
 from .reduction import mean
@@ -50,16 +50,12 @@ def affine(name, input, weight, bias, shape, eps):
     return input, *checked
 
 
-def or_ones(weight, size, dtype):
-    return np.ones(size, dtype) if weight is None else contiguous(weight)
+def or_ones(weight, size, like):
+    return full((size,), 1, like.dtype, like) if weight is None else contiguous(weight)
 
 
-def or_zeros(bias, size, dtype):
-    return np.zeros(size, dtype) if bias is None else contiguous(bias)
-
-
-def constant(array, dtype):
-    return Tensor(np.asarray(array, dtype))
+def or_zeros(bias, size, like):
+    return np.zeros(size, like.dtype, like=like) if bias is None else contiguous(bias)
 
 
 def normalized(x, axes, eps):

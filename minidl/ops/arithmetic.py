@@ -6,11 +6,11 @@ import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_floating, as_tensor, astype, check_broadcast, operands, unbroadcast
+from ._common import as_floating, as_tensor, astype, check_broadcast, constant, operands, unbroadcast
 
 
 def _shape(operand):
-    return operand.shape if isinstance(operand, np.ndarray) else ()
+    return getattr(operand, "shape", ())
 
 
 class Add(Function):
@@ -297,8 +297,8 @@ def where(condition, input, other):
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input, other = as_tensor("where", input), as_tensor("where", other)
     a, b = operands("where", input, other)
-    dtype = (a if isinstance(a, Tensor) else b).dtype
-    a, b = (x if isinstance(x, Tensor) else Tensor(held("where", np.asarray, x, dtype)) for x in (a, b))
+    like = (a if isinstance(a, Tensor) else b)._data
+    a, b = (x if isinstance(x, Tensor) else held("where", constant, x, like) for x in (a, b))
     check_broadcast("where", condition, a)
     check_broadcast("where", condition, b)
     return Where.apply(condition, a, b)
@@ -307,7 +307,7 @@ def where(condition, input, other):
 def _comparison(name, ufunc, symbol):
     def compare(input, other):
         a, b = operands(name, input, other)
-        return Tensor(np.asarray(ufunc(*(x._data if isinstance(x, Tensor) else x for x in (a, b)))))
+        return Tensor(ufunc(*(x._data if isinstance(x, Tensor) else x for x in (a, b))))
 
     compare.__name__ = compare.__qualname__ = name
     compare.__doc__ = f"input {symbol} other, elementwise, broadcasting: a bool Tensor without gradient."
@@ -321,7 +321,7 @@ def _bitwise(name, ufunc, symbol):
             if isinstance(x, Tensor) and x.dtype.kind not in "biu":
                 raise TypeError(f"{name}: {symbol} needs bools or integers, got {x.dtype}")
         arrays = (x._data if isinstance(x, Tensor) else x for x in inputs)
-        return Tensor(np.asarray(held(name, ufunc, *arrays)))
+        return Tensor(held(name, ufunc, *arrays))
 
     operate.__name__ = operate.__qualname__ = name
     operate.__doc__ = f"{symbol} on bools, or bit by bit on integers; broadcasting."
@@ -345,7 +345,7 @@ logical_or = _comparison("logical_or", np.logical_or, "or")
 
 def logical_not(input):
     """Not input, elementwise: a bool Tensor without gradient."""
-    return Tensor(np.asarray(np.logical_not(as_tensor("logical_not", input)._data)))
+    return Tensor(np.logical_not(as_tensor("logical_not", input)._data))
 
 
 def _in_place(name, operation):

@@ -16,7 +16,7 @@ class AvgPool2d(Function):
     @staticmethod
     def forward(ctx, x, geometry, size):
         ctx.geometry, ctx.size = geometry, x.shape[2:]
-        y = empty((len(x), *size, x.shape[1]), x.dtype)
+        y = empty((len(x), *size, x.shape[1]), x.dtype, x)
         kernel.forward(nhwc(x), *geometry, y)
         return nchw(y)
 
@@ -31,7 +31,7 @@ class AvgPool2dBackward(Function):
     @staticmethod
     def forward(ctx, grad, geometry, size):
         ctx.geometry, ctx.size = geometry, grad.shape[2:]
-        gx = empty((len(grad), *size, grad.shape[1]), grad.dtype)
+        gx = empty((len(grad), *size, grad.shape[1]), grad.dtype, grad)
         kernel.backward(nhwc(grad), *geometry, gx)
         return nchw(gx)
 

@@ -10,16 +10,16 @@ from functools import partial
 
 import numpy as np
 
+from ..cuda import is_array
 from ..function import Function
 from ..kernels import batch_norm as kernel
-from ..kernels import empty
+from ..kernels import empty, full
 from ..tensor import Tensor
-from ._common import as_real, check_numbers
+from ._common import as_real, check_devices, check_numbers
 from ._normalization import (
     NormBackward,
     affine,
     as_rows,
-    constant,
     from_rows,
     input_gradient,
     normalized,
@@ -38,14 +38,14 @@ class BatchNorm(Function):
         channels, rows = x.shape[1], as_rows(x).reshape(-1, x.shape[1])
         ctx.training, ctx.relu, ctx.eps = not statistics, relu, eps
         if ctx.training:
-            statistics += np.zeros(channels), np.ones(channels)
+            statistics += np.zeros(channels, like=x), full((channels,), 1, np.float64, x)
             if rows.size:
                 kernel.statistics(rows, *statistics)
         mean, var = statistics
         ctx.mean, ctx.rstd = mean, 1 / np.sqrt(var + eps)
         added = rows[:0] if residual is None else as_rows(residual).reshape(-1, channels)
-        y = empty(rows.shape, x.dtype)
-        scale, shift = or_ones(weight, channels, x.dtype), or_zeros(bias, channels, x.dtype)
+        y = empty(rows.shape, x.dtype, x)
+        scale, shift = or_ones(weight, channels, x), or_zeros(bias, channels, x)
         if rows.size:
             kernel.forward(rows, mean, ctx.rstd, scale, shift, added, relu, y)
         y = from_rows(y, x.shape)
@@ -70,10 +70,11 @@ def _gradients(y, mean, rstd, training, need_residual, grad, x, weight):
     channels = x.shape[1]
     gy, rows = (as_rows(a).reshape(-1, channels) for a in (grad, x))
     outputs = rows[:0] if y is None else as_rows(y).reshape(-1, channels)
-    gx, gw, gb = empty(rows.shape, x.dtype), np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
-    gresidual = empty(rows.shape if need_residual else (0, channels), x.dtype)
+    gx = empty(rows.shape, x.dtype, x)
+    gw, gb = np.zeros(channels, x.dtype, like=x), np.zeros(channels, x.dtype, like=x)
+    gresidual = empty(rows.shape if need_residual else (0, channels), x.dtype, x)
     if rows.size:
-        scale = or_ones(weight, channels, x.dtype)
+        scale = or_ones(weight, channels, x)
         kernel.backward(gy, rows, outputs, mean, rstd, scale, training, y is not None, gx, gw, gb, gresidual)
     gradients = from_rows(gx, x.shape), gw, gb
     return (*gradients, from_rows(gresidual, x.shape)) if need_residual else gradients
@@ -87,7 +88,7 @@ def _formula(y, mean, rstd, training, eps, need_residual, grad, x, weight):
     if training:
         xhat, rstd = normalized(x, axes, eps)
     else:
-        mean, rstd = (per_channel(constant(a, x.dtype), x.ndim) for a in (mean, rstd))
+        mean, rstd = (per_channel(Tensor(a.astype(x.dtype, copy=False)), x.ndim) for a in (mean, rstd))
         xhat = (x - mean) * rstd
     scaled = grad if weight is None else grad * per_channel(weight, x.ndim)
     gx = input_gradient(scaled, xhat, rstd, axes) if training else scaled * rstd
@@ -140,6 +141,7 @@ def _apply(name, input, running_mean, running_var, weight, bias, training, momen
                 f"{residual.shape}"
             )
     running = running_statistics(name, running_mean, running_var, channels)
+    check_devices(name, input=input, running_mean=running_mean, running_var=running_var)
     if training:
         count = input.numel() // max(channels, 1)
         if count == 1:
@@ -153,7 +155,7 @@ def _apply(name, input, running_mean, running_var, weight, bias, training, momen
         return y
     if not running:
         raise ValueError(f"{name}: running_mean and running_var must be given where training is False")
-    statistics = [np.array(array_of(r), np.float64) for r in running]  # copies: later changes do not reach backward
+    statistics = [array_of(r).astype(np.float64) for r in running]  # copies: later changes do not reach backward
     return BatchNorm.apply(input, weight, bias, residual, statistics, float(eps), relu)
 
 
@@ -172,7 +174,7 @@ def running_statistics(name, running_mean, running_var, channels):
     for argument, value in (("running_mean", running_mean), ("running_var", running_var)):
         if value is None:
             raise ValueError(f"{name}: {argument} is None; running_mean and running_var go together")
-        if not isinstance(value, Tensor | np.ndarray) or value.dtype.kind != "f":
+        if not isinstance(value, Tensor) and not is_array(value) or value.dtype.kind != "f":
             raise TypeError(f"{name}: {argument} must be a floating-point Tensor or array, got {value!r}")
         if value.shape != (channels,):
             raise ValueError(f"{name}: {argument} must have shape {(channels,)}, got {value.shape}")

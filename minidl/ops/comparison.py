@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..tensor import Tensor
-from ._common import as_tensor, check_numbers, operands
+from ._common import as_tensor, check_devices, check_numbers, operands
 
 
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
@@ -14,7 +14,7 @@ def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     Raises:
         ValueError: rtol or atol is negative. TypeError: it is no number.
     """
-    return Tensor(np.asarray(_close("isclose", input, other, rtol, atol, equal_nan)))
+    return Tensor(_close("isclose", input, other, rtol, atol, equal_nan))
 
 
 def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
@@ -38,4 +38,5 @@ def _close(name, input, other, rtol, atol, equal_nan):
 def equal(input, other):
     """Whether both have the same shape and equal elements: a bool. NaN equals nothing."""
     a, b = as_tensor("equal", input), as_tensor("equal", other)
+    check_devices("equal", input=a, other=b)
     return bool(np.array_equal(a._data, b._data))

@@ -66,8 +66,8 @@ def _output(ctx, forward, x, w, bias, geometry):
     ctx.shapes, ctx.geometry = (x.shape, w.shape), geometry
     stride, padding, dilation, _ = geometry
     size = _output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
-    y = empty((len(x), *size, len(w)), x.dtype)
-    bias = np.zeros(len(w), x.dtype) if bias is None else contiguous(bias)
+    y = empty((len(x), *size, len(w)), x.dtype, x)
+    bias = np.zeros(len(w), x.dtype, like=x) if bias is None else contiguous(bias)
     forward(nhwc(x), hwio(w), bias, *geometry, y)
     return nchw(y)
 
@@ -89,7 +89,7 @@ class Conv2dInputGrad(Function):
         ctx.save_for_backward(grad, w)
         ctx.geometry = geometry
         n, c, h, wd = shape
-        gx = empty((n, h, wd, c), grad.dtype)
+        gx = empty((n, h, wd, c), grad.dtype, grad)
         kernel.input_grad(nhwc(grad), hwio(w), *geometry, gx)
         return nchw(gx)
 
@@ -111,7 +111,7 @@ class Conv2dWeightGrad(Function):
         ctx.save_for_backward(x, grad)
         ctx.geometry = geometry
         o, c, kh, kw = shape
-        gw = empty((kh, kw, c, o), x.dtype)
+        gw = empty((kh, kw, c, o), x.dtype, x)
         kernel.weight_grad(nhwc(x), nhwc(grad), *geometry, gw)
         return gw.transpose(3, 2, 0, 1)
 
@@ -131,7 +131,7 @@ class ChannelSum(Function):
     @staticmethod
     def forward(ctx, grad):
         ctx.shape = grad.shape
-        y = np.empty(grad.shape[1], grad.dtype)
+        y = np.empty(grad.shape[1], grad.dtype, like=grad)
         channel_sum.forward(nhwc(grad).reshape(-1, grad.shape[1]), y)
         return y
 
@@ -236,5 +236,5 @@ def _named_padding(input, kernel_size, padding, stride, dilation):
 
         for axis, extra in ((2, total[0] % 2), (3, total[1] % 2)):
             shape = [extra if a == axis else n for a, n in enumerate(input.shape)]
-            input = cat([input, as_tensor("conv2d", np.zeros(shape, input.dtype))], axis)
+            input = cat([input, as_tensor("conv2d", np.zeros(shape, input.dtype, like=input._data))], axis)
     return input, tuple(t // 2 for t in total)

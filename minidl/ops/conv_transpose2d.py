@@ -24,8 +24,8 @@ class ConvTranspose2d(Function):
         ctx.save_for_backward(x if need_w else None, w if need_x else None)
         ctx.shape, ctx.geometry = w.shape, geometry
         channels = w.shape[1] * geometry[3]
-        y = empty((len(x), *size, channels), x.dtype)
-        bias = np.zeros(channels, x.dtype) if bias is None else contiguous(bias)
+        y = empty((len(x), *size, channels), x.dtype, x)
+        bias = np.zeros(channels, x.dtype, like=x) if bias is None else contiguous(bias)
         kernel.forward(nhwc(x), hwio(w), bias, *geometry, y)
         return nchw(y)
 

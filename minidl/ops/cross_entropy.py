@@ -11,7 +11,7 @@ import numpy as np
 
 from ..function import Function
 from ..kernels import cross_entropy as kernel
-from ..kernels import empty
+from ..kernels import empty, full
 from ..kernels._layout import contiguous
 from ..tensor import Tensor
 from ._common import as_real, as_tensor, astype
@@ -28,7 +28,7 @@ class CrossEntropy(Function):
     def forward(ctx, x, target, weight, ignore_index, smoothing):
         ctx.save_for_backward(x)
         ctx.options = contiguous(target).reshape(-1), contiguous(weight), ignore_index, smoothing
-        loss, ctx.lse = np.empty(target.size, x.dtype), np.empty((target.size, 2), x.dtype)
+        loss, ctx.lse = np.empty(target.size, x.dtype, like=x), np.empty((target.size, 2), x.dtype, like=x)
         kernel.forward(_rows(x), *ctx.options, loss, ctx.lse)
         return loss.reshape(target.shape)
 
@@ -49,7 +49,7 @@ class CrossEntropyBackward(Function):
         ctx.save_for_backward(grad, x)
         ctx.options = options
         rows = _rows(x)
-        gx = empty(rows.shape, rows.dtype)
+        gx = empty(rows.shape, rows.dtype, x)
         kernel.backward(rows, *options, lse, contiguous(grad).reshape(-1), gx)
         return _from_rows(gx, x.shape)
 
@@ -58,7 +58,7 @@ class CrossEntropyBackward(Function):
         grad, x = ctx.saved_tensors
         target, weight, ignore_index, smoothing = ctx.options
         axis, classes = 0 if x.ndim == 1 else 1, len(weight)
-        qw = ((1 - smoothing) * (np.arange(classes) == target[:, None]) + smoothing / classes) * weight
+        qw = ((1 - smoothing) * (np.arange(classes, like=target) == target[:, None]) + smoothing / classes) * weight
         totals = np.broadcast_to(qw.sum(1, keepdims=True), qw.shape)
         qw, totals = (Tensor(_from_rows(a, x.shape).astype(x.dtype, copy=False)) for a in (qw, totals))
         ignored = np.broadcast_to((target == ignore_index)[:, None], (len(target), classes))
@@ -118,7 +118,7 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     weight = None if weight is None else astype(weight, input.dtype)
     if weight is not None and weight.requires_grad:
         return _composite(input, target, weight, ignore_index, reduction, float(label_smoothing), axis)
-    ones = np.ones(input.shape[axis], input.dtype) if weight is None else weight._data
+    ones = full((input.shape[axis],), 1, input.dtype, input._data) if weight is None else weight._data
     labels = target._data.astype(np.int64, copy=False)
     if input.shape[axis]:
         loss = CrossEntropy.apply(input, labels, ones, int(ignore_index), float(label_smoothing))

@@ -30,7 +30,7 @@ class DiagonalEmbed(Function):
     @staticmethod
     def forward(ctx, x, offset, dim1, dim2, shape):
         ctx.place = offset, dim1, dim2
-        y = np.zeros(shape, x.dtype)
+        y = np.zeros(shape, x.dtype, like=x)
         _diagonal(y, *ctx.place)[...] = x
         return y
 
@@ -41,7 +41,7 @@ class DiagonalEmbed(Function):
 
 def _diagonal(x, offset, dim1, dim2):
     y = np.diagonal(x, offset, dim1, dim2)
-    if x.flags.writeable:
+    if isinstance(x, np.ndarray) and x.flags.writeable:
         y.flags.writeable = True  # NumPy hands out a view that is read-only
     return y
 

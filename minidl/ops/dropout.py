@@ -13,7 +13,7 @@ import numpy as np
 
 from ..function import Function
 from ..kernels import dropout as kernel
-from ..kernels import empty
+from ..kernels import empty, full
 from ..kernels._layout import contiguous
 from ..random import next_call
 from ..tensor import Tensor
@@ -28,7 +28,7 @@ class Dropout(Function):
     def forward(ctx, x, p, key):
         ctx.p, ctx.key = p, key
         x = nhwc(x) if x.ndim == 4 else contiguous(x)
-        y = empty(x.shape, x.dtype)
+        y = empty(x.shape, x.dtype, x)
         _kept(x.reshape(-1), p, key, y.reshape(-1))
         return nchw(y) if x.ndim == 4 else y
 
@@ -83,8 +83,8 @@ def dropout2d(input, p=0.5, training=True):
         return input
     if p == 1:
         return input * 0.0
-    factors = np.empty(input.shape[:2], input.dtype)
-    _kept(np.ones(factors.size, input.dtype), float(p), next_call(), factors.reshape(-1))
+    factors = np.empty(input.shape[:2], input.dtype, like=input._data)
+    _kept(full((factors.size,), 1, input.dtype, factors), float(p), next_call(), factors.reshape(-1))
     return input * Tensor(factors.reshape(*factors.shape, *[1] * (input.ndim - 2)))
 
 

@@ -40,7 +40,7 @@ class OfOutput(Function):
     @staticmethod
     def forward(ctx, x):
         with np.errstate(all="ignore"):
-            y = np.asarray(ctx.f(x))
+            y = np.asarray(ctx.f(x), like=x)
         ctx.save_for_backward(y)
         return y
 

@@ -7,8 +7,9 @@ was overwritten and gives it to the value.
 
 import numpy as np
 
+from ..cuda import may_look
 from ..tensor import Tensor
-from ._common import as_tensor, astype, check_broadcast, check_integer, normalize_axis
+from ._common import as_tensor, astype, check_broadcast, check_devices, check_integer, grid, normalize_axis
 from .arithmetic import where
 from .indexing import AddAt, SetItem, getitem, index_steps, value_for
 from .shape import expand, reshape
@@ -61,7 +62,7 @@ def index_select(input, dim, index):
     Raises:
         IndexError: an index out of range. ValueError: index is no vector. TypeError: it is not integer.
     """
-    input, index = as_tensor("index_select", input), _indices("index_select", index)
+    input, index = as_tensor("index_select", input), _indices("index_select", index, input)
     axis = normalize_axis("index_select", dim, input.ndim)
     rows = _vector("index_select", index)
     _check_range("index_select", rows, dim, _extent(input, axis))
@@ -79,7 +80,11 @@ def index_add(input, dim, index, source, *, alpha=1):
         IndexError: an index out of range. ValueError: shapes that do not fit. TypeError: index is not integer, or
             source has another dtype.
     """
-    input, index, source = as_tensor("index_add", input), _indices("index_add", index), as_tensor("index_add", source)
+    input, index, source = (
+        as_tensor("index_add", input),
+        _indices("index_add", index, input),
+        as_tensor("index_add", source),
+    )
     axis = normalize_axis("index_add", dim, input.ndim)
     rows = _vector("index_add", index)
     _check_range("index_add", rows, dim, _extent(input, axis))
@@ -91,7 +96,7 @@ def index_add(input, dim, index, source, *, alpha=1):
             f"indices along dim {dim}"
         )
     part = part if alpha == 1 else astype(part * alpha, input.dtype)
-    return reshape(x + AddAt.apply(part, index_steps((*(slice(None),) * axis, rows), x.ndim), x.shape), input.shape)
+    return reshape(x + AddAt.apply(part, index_steps((*(slice(None),) * axis, rows), x), x.shape), input.shape)
 
 
 # ---- an index for each element -------------------------------------------------------------------------------------
@@ -110,7 +115,7 @@ def gather(input, dim, index):
     Raises:
         IndexError: an index out of range. ValueError: shapes that do not fit. TypeError: index is not integer.
     """
-    input, index = as_tensor("gather", input), _indices("gather", index)
+    input, index = as_tensor("gather", input), _indices("gather", index, input)
     x = reshape(input, 1) if not input.ndim else input
     return reshape(getitem(x, _places("gather", x, dim, index)), index.shape)
 
@@ -137,7 +142,7 @@ def scatter_add(input, dim, index, src):
 
 def _scattered(name, input, dim, index, src):
     """input with at least one axis, the index of the places to write to, and what goes there."""
-    input, index = as_tensor(name, input), _indices(name, index)
+    input, index = as_tensor(name, input), _indices(name, index, input)
     if isinstance(src, bool | int | float | complex):
         src = expand(value_for(name, input, src), index.shape)
     src = as_tensor(name, src)
@@ -145,18 +150,18 @@ def _scattered(name, input, dim, index, src):
     x, src = (reshape(t, 1) if not t.ndim else t for t in (input, src))
     places = _places(name, x, dim, index)
     if not index.size:
-        return x, index_steps(places, x.ndim), reshape(src, -1)[:0]
+        return x, index_steps(places, x), reshape(src, -1)[:0]
     extents = index.shape or (1,)
     if src.ndim != len(extents) or any(n > m for n, m in zip(extents, src.shape, strict=True)):
         raise ValueError(f"{name}: index of shape {index.shape} does not fit into src of shape {src.shape}")
-    return x, index_steps(places, x.ndim), getitem(src, tuple(slice(n) for n in extents))
+    return x, index_steps(places, x), getitem(src, tuple(slice(n) for n in extents))
 
 
 def _places(name, x, dim, index):
     """The tuple of arrays with which x[places] is gather(x, dim, index); an empty index fits everything."""
     axis = normalize_axis(name, dim, x.ndim)
     if not index.size:
-        return (np.zeros(0, np.int64),) * x.ndim
+        return (index.reshape(-1),) * x.ndim
     index = index if index.ndim else index.reshape(1)
     others = [y.shape[:axis] + y.shape[axis + 1 :] for y in (index, x)]
     if index.ndim != x.ndim or any(n > m for n, m in zip(*others, strict=True)):
@@ -165,7 +170,7 @@ def _places(name, x, dim, index):
             f"greater extents but along dim {dim}"
         )
     _check_range(name, index, dim, x.shape[axis])
-    places = list(np.indices(index.shape, sparse=True))
+    places = grid(index.shape, index)
     places[axis] = index
     return tuple(places)
 
@@ -176,7 +181,7 @@ def take(input, index):
     Raises:
         IndexError: an index out of range. TypeError: index is not integer.
     """
-    input, index = as_tensor("take", input), _indices("take", index)
+    input, index = as_tensor("take", input), _indices("take", index, input)
     if index.size and not -input.numel() <= index.min() <= index.max() < input.numel():
         wrong = index.min() if index.min() < -input.numel() else index.max()
         raise IndexError(f"take: index {wrong} is out of range for the {input.numel()} elements of shape {input.shape}")
@@ -208,7 +213,7 @@ def take_along_dim(input, indices, dim=None):
             f"take_along_dim: shapes {input.shape} and {indices.shape} do not broadcast but for dim {dim}"
         ) from None
     input, indices = (expand(x, (*shape[:axis], x.shape[axis], *shape[axis + 1 :])) for x in (input, indices))
-    index = _indices("take_along_dim", indices)
+    index = _indices("take_along_dim", indices, input)
     return gather(input, dim, np.where(index < 0, index + input.shape[axis], index))
 
 
@@ -225,7 +230,7 @@ def index_put(input, indices, values, accumulate=False):
     if not isinstance(indices, tuple | list):
         raise TypeError(f"index_put: indices must be a tuple, got {type(indices).__name__}")
     _check_dtype("index_put", input, "values", values)
-    steps = index_steps(tuple(indices), input.ndim)
+    steps = index_steps(tuple(indices), input)
     place = getitem(input.detach(), tuple(indices)).shape
     try:
         np.broadcast_to(np.empty(values.shape), place)
@@ -291,8 +296,12 @@ def argwhere(input):
 # ---- checks --------------------------------------------------------------------------------------------------------
 
 
-def _indices(name, index):
-    index = as_tensor(name, index)._data
+def _indices(name, index, input):
+    if not isinstance(index, Tensor):
+        index = np.asarray(index, like=getattr(input, "_data", input))
+    index = as_tensor(name, index)
+    check_devices(name, input=input, index=index)
+    index = index._data
     if index.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices must be integers, got {index.dtype}")
     return index
@@ -310,7 +319,7 @@ def _extent(input, axis):
 
 def _check_range(name, index, dim, extent):
     wrong = (index < 0) | (index >= extent)
-    if wrong.any():
+    if may_look(wrong) and wrong.any():
         raise IndexError(f"{name}: index {index[wrong].flat[0]} is out of range for dim {dim} of extent {extent}")
 
 

@@ -12,9 +12,9 @@ from functools import partial
 import numpy as np
 
 from ..function import Function
-from ..kernels import empty
+from ..kernels import empty, full
 from ..kernels import group_norm as kernel
-from ._common import as_real, check_integer, check_numbers
+from ._common import as_real, check_devices, check_integer, check_numbers
 from ._normalization import (
     NormBackward,
     affine,
@@ -37,10 +37,10 @@ class GroupNorm(Function):
         ctx.save_for_backward(x, weight)
         ctx.groups, ctx.eps = groups, eps
         rows = _grouped(x, groups)
-        ctx.mean, ctx.var = np.zeros((len(x), groups)), np.ones((len(x), groups))
-        y, shape = empty(rows.shape, x.dtype), rows.shape[2:]
+        ctx.mean, ctx.var = np.zeros((len(x), groups), like=x), full((len(x), groups), 1, np.float64, x)
+        y, shape = empty(rows.shape, x.dtype, x), rows.shape[2:]
         if x.size:
-            scale, shift = or_ones(weight, x.shape[1], x.dtype), or_zeros(bias, x.shape[1], x.dtype)
+            scale, shift = or_ones(weight, x.shape[1], x), or_zeros(bias, x.shape[1], x)
             kernel.forward(rows, scale.reshape(shape), shift.reshape(shape), eps, y, ctx.mean, ctx.var)
         statistics += ctx.mean, ctx.var
         return from_rows(y, x.shape)
@@ -58,9 +58,9 @@ class GroupNorm(Function):
 def _gradients(mean, var, groups, eps, grad, x, weight):
     """The arrays of the gradients of x, weight and bias."""
     gy, rows = _grouped(grad, groups), _grouped(x, groups)
-    gx, gw, gb = empty(rows.shape, x.dtype), *np.zeros((2, *rows.shape[2:]), x.dtype)
+    gx, gw, gb = empty(rows.shape, x.dtype, x), *np.zeros((2, *rows.shape[2:]), x.dtype, like=x)
     if x.size:
-        scale = or_ones(weight, x.shape[1], x.dtype).reshape(rows.shape[2:])
+        scale = or_ones(weight, x.shape[1], x).reshape(rows.shape[2:])
         kernel.backward(gy, rows, scale, mean, var, eps, gx, gw, gb)
     return from_rows(gx, x.shape), gw.reshape(-1), gb.reshape(-1)
 
@@ -126,6 +126,7 @@ def instance_norm(
     channels, pixels = input.shape[1], math.prod(input.shape[2:])
     input, weight, bias = affine(name, input, weight, bias, (channels,), eps)
     running = running_statistics(name, running_mean, running_var, channels)
+    check_devices(name, input=input, running_mean=running_mean, running_var=running_var)
     if not use_input_stats:
         if not running:
             raise ValueError(f"{name}: running_mean and running_var must be given where use_input_stats is False")

@@ -2,9 +2,14 @@
 
 import numpy as np
 
+from ..cuda import apart, device_of, is_array, may_look, on_gpu
 from ..function import Function, is_grad_enabled
+from ..kernels import add_at as kernel
+from ..kernels._layout import contiguous
 from ..tensor import Tensor
 from ._common import astype
+
+_HOST = np.zeros(0)  # what numbers in lists are gathered like
 
 
 class GetItem(Function):
@@ -28,11 +33,13 @@ class AddAt(Function):
     @staticmethod
     def forward(ctx, x, steps, shape):
         ctx.steps = steps
-        y = np.zeros(shape, x.dtype)
+        y = np.zeros(shape, x.dtype, like=x)
         if is_basic(steps[-1]):
             _take(y, steps)[...] = x
-        else:
+        elif isinstance(y, np.ndarray):
             np.add.at(_take(y, steps[:-1]), steps[-1], x)
+        else:
+            _add_in_order(y, steps, x)
         return y
 
     @staticmethod
@@ -49,14 +56,14 @@ class SetItem(Function):
         _put(y, steps, value)
         ctx.steps, ctx.shape = steps, value.shape
         if not is_basic(steps[-1]):
-            ctx.last = _last_writes(x.shape, steps)
+            ctx.last = _last_writes(x, steps)
         return y
 
     @staticmethod
     def backward(ctx, grad):
         from .arithmetic import where
 
-        replaced = np.zeros(grad.shape, bool)
+        replaced = np.zeros(grad.shape, bool, like=grad._data)
         _put(replaced, ctx.steps, True)
         to_value = GetItem.apply(grad, ctx.steps)
         if not is_basic(ctx.steps[-1]):
@@ -67,12 +74,37 @@ class SetItem(Function):
 def _take(x, steps):
     for index in steps:
         y = x[index]
-        x = y if isinstance(y, np.ndarray) else x[(*index, ...)]  # one element: a 0-d view, not a number
+        x = x[(*index, ...)] if isinstance(y, np.generic) else y  # one element: a 0-d view, not a number
     return x
 
 
 def _put(x, steps, value):
-    _take(x, steps[:-1])[steps[-1]] = value
+    """x[steps] = value. Of values that meet in one place the last stands: NumPy's rule, but on a GPU any might."""
+    if isinstance(x, np.ndarray) or is_basic(steps[-1]) or not isinstance(value, type(x)):
+        _take(x, steps[:-1])[steps[-1]] = value
+        return
+    places = _places(x, steps)
+    last = _last_writes(x, steps)
+    flat = x.reshape(-1)
+    flat[places[last]] = np.broadcast_to(value, places.shape)[last]
+    if not np.may_share_memory(flat, x):
+        x[...] = flat.reshape(x.shape)
+
+
+def _add_in_order(y, steps, x):
+    """np.add.at on a GPU, in the order of x."""
+    places, x, total = _places(y, steps).reshape(-1), x.reshape(-1), y.reshape(-1)
+    if y.dtype.kind == "c":
+        for part in ("real", "imag"):
+            sums = np.zeros(y.size, x.real.dtype, like=y)
+            kernel.forward(places, contiguous(getattr(x, part)), sums)
+            total += sums if part == "real" else 1j * sums
+    elif y.dtype.kind == "f":
+        kernel.forward(places, contiguous(x), total)
+    else:  # the order makes no difference, and CuPy adds uint64, in which negative numbers wrap around to themselves
+        sums = np.zeros(y.size, np.uint64, like=y)
+        np.add.at(sums, places, x.astype(np.int64).view(np.uint64))
+        total += sums.view(np.int64).astype(y.dtype)
 
 
 def _sum_to(gradient, shape):
@@ -84,34 +116,56 @@ def _sum_to(gradient, shape):
     return reshape(unbroadcast(gradient, core), shape)
 
 
-def _last_writes(shape, steps):
-    """For each element that an index selects: whether no later one selects the same place."""
-    places = _take(np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape), steps)
-    writer = np.zeros(int(np.prod(shape, dtype=np.int64)), np.int64)
-    order = np.arange(places.size)
-    writer[places.ravel()] = order
-    return (writer[places.ravel()] == order).reshape(places.shape)
+def _places(x, steps):
+    """The number of each element that an index into x selects, in row-major order of x."""
+    return _take(np.arange(x.size, like=x).reshape(x.shape), steps)
+
+
+def _last_writes(x, steps):
+    """For each element that an index into x selects: whether no later one selects the same place."""
+    places = _places(x, steps)
+    flat, order = places.reshape(-1), np.arange(places.size, like=x).astype(np.uint64)
+    writer = np.zeros(x.size, np.uint64, like=x)
+    np.maximum.at(writer, flat, order)
+    return (writer[flat] == order).reshape(places.shape)
+
+
+def _check_bounds(x, steps):
+    """Raise IndexError where an array of integers in an index is out of range: on a GPU it would wrap around."""
+    if not on_gpu(x) or is_basic(steps[-1]) or not may_look(x):
+        return
+    x, index, axis = _take(x, steps[:-1]), steps[-1], 0
+    for part in index:
+        if part is ...:
+            axis += x.ndim - sum(map(_axes_of, index))
+        elif hasattr(part, "dtype") and part.dtype != np.bool_ and part.size:
+            extent = x.shape[axis]
+            for number in (int(part.min()), int(part.max())):
+                if not -extent <= number < extent:
+                    raise IndexError(f"index {number} is out of bounds for axis {axis} with size {extent}")
+        axis += _axes_of(part)
 
 
 def is_basic(index):
     """Whether the index selects each element at most once as a view: integers, slices, None and ... only."""
-    return not any(isinstance(p, np.ndarray) for p in index)
+    return not any(hasattr(p, "dtype") for p in index)
 
 
-def index_steps(index, ndim):
-    """An index into `ndim` axes as one or two tuples of plain parts, with x[index] = x[first][second].
+def index_steps(index, x):
+    """An index into x, an array or Tensor, as one or two tuples of plain parts, with x[index] = x[first][second].
 
     As in PyTorch integers are taken before arrays; NumPy treats them as arrays, which may move axes to the front. So
     may an ellipsis between arrays, also where it stands for no axis: then it is left out, as PyTorch does.
     """
-    parts = [_part(p) for p in (index if isinstance(index, tuple) else (index,))]
-    if sum(map(_axes_of, parts)) == ndim:
+    like = x._data if isinstance(x, Tensor) else x
+    parts = [_part(p, like) for p in (index if isinstance(index, tuple) else (index,))]
+    if sum(map(_axes_of, parts)) == like.ndim:
         parts = [p for p in parts if p is not ...]
     if is_basic(parts) or not any(isinstance(p, int) for p in parts):
         return (tuple(parts),)
     first, second = [], []
     for part in parts:
-        if isinstance(part, np.ndarray):
+        if hasattr(part, "dtype"):
             first += [slice(None)] * _axes_of(part)
             second.append(part)
         else:
@@ -122,31 +176,40 @@ def index_steps(index, ndim):
 
 def _axes_of(part):
     """How many axes of the input a part of an index stands for; an ellipsis takes what is left."""
-    if isinstance(part, np.ndarray) and part.dtype == np.bool_:
+    if hasattr(part, "dtype") and part.dtype == np.bool_:
         return part.ndim
     return 0 if part is None or part is ... else 1
 
 
-def _part(part):
-    """A part of an index, with arrays in place of Tensors and lists, and integers in place of arrays of one."""
-    if isinstance(part, Tensor):
-        part = part._data
-    elif isinstance(part, bool):
-        part = np.array(part)  # a mask without axes
-    elif isinstance(part, list | range):
-        part = np.array([_part(p) for p in part]) if part else np.zeros(0, np.int64)
-    if isinstance(part, np.ndarray | np.generic):
-        if part.dtype.kind not in "biu":
-            raise TypeError(f"an index must be integer or bool, got {part.dtype}")
-        return (
-            int(part) if part.ndim == 0 and part.dtype != np.bool_ else np.array(part)
-        )  # backward needs it as it is now
+def _part(part, like):
+    """A part of an index, with arrays in place of Tensors and lists, and integers in place of arrays of one.
+
+    What is no Tensor goes to the device of the array `like`.
+    """
+    if type(part) is int or part is None or part is ...:
+        return part
     if isinstance(part, slice):
         try:
             part.indices(0)
         except (TypeError, ValueError) as error:
             raise type(error)(f"an index must be a slice of integers whose step is not 0, got {part!r}") from error
-    elif not (part is None or part is ... or isinstance(part, int)):
+        return part
+    data = part._data if isinstance(part, Tensor) else part
+    if apart(data, like) and (data is not part or on_gpu(data)):
+        raise RuntimeError(f"an index is on {device_of(data)}, what it indexes on {device_of(like)}")
+    if isinstance(part, Tensor):
+        part = part._data
+    elif isinstance(part, bool):
+        part = np.array(part)  # a mask without axes
+    elif isinstance(part, list | range):
+        part = np.array([_part(p, _HOST) for p in part]) if part else np.zeros(0, np.int64)
+    if is_array(part):
+        if part.dtype.kind not in "biu":
+            raise TypeError(f"an index must be integer or bool, got {part.dtype}")
+        return (
+            int(part) if part.ndim == 0 and part.dtype != np.bool_ else np.array(part, like=like)
+        )  # a copy: backward needs it as it is now
+    if not isinstance(part, int):
         raise TypeError(f"an index must be an integer, a slice, None, ... or an array, got {part!r}")
     return part
 
@@ -157,8 +220,9 @@ def getitem(input, index):
     Raises:
         IndexError: an index out of range, or more indices than dimensions. TypeError: an index of another type.
     """
-    steps = index_steps(index, input.ndim)
+    steps = index_steps(index, input)
     try:
+        _check_bounds(input._data, steps)
         return GetItem.apply(input, steps)
     except IndexError as error:
         raise _misfit(input, index, error) from None
@@ -176,8 +240,9 @@ def setitem(input, index, value):
 
 def assign(name, input, index, value):
     """input[index] = value on behalf of the operation `name`; returns input."""
-    steps, value = index_steps(index, input.ndim), value_for(name, input, value)
+    steps, value = index_steps(index, input), value_for(name, input, value)
     try:
+        _check_bounds(input._data, steps)
         if is_grad_enabled() and (input.requires_grad or value.requires_grad):
             return input.replace_(SetItem.apply(input, steps, value), name)
         input.check_writable(name)
@@ -195,11 +260,14 @@ def value_for(name, input, value):
     """What is assigned, as a Tensor of input's dtype."""
     if not isinstance(value, Tensor):
         try:
-            value = Tensor(np.asarray(value, input.dtype if isinstance(value, int) else None))
+            value = np.asarray(value, input.dtype if isinstance(value, int) else None)
+            value = Tensor(np.asarray(value, like=input._data))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name}: {error}") from None
         except OverflowError as error:
             raise ValueError(f"{name}: {error}") from None
+    if apart(value._data, input._data):
+        raise RuntimeError(f"{name}: the value is on {value.device}, the Tensor on {input.device}")
     if value.dtype.kind == "c" and input.dtype.kind != "c":
         raise TypeError(f"{name}: {value.dtype} cannot be stored in a Tensor of {input.dtype}")
     return astype(value, input.dtype)

@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from ..cuda import on_gpu
 from ..function import Function
+from ..kernels._layout import memory_order
 from ..tensor import Tensor
 from ._common import as_tensor, astype, normalize_axis, result_dtype
 from .indexing import getitem
@@ -15,7 +17,11 @@ class Cat(Function):
     @staticmethod
     def forward(ctx, axis, *arrays):
         ctx.axis, ctx.sizes = axis, [a.shape[axis] for a in arrays]
-        return np.concatenate(arrays, axis)
+        if not on_gpu(arrays[0]):
+            return np.concatenate(arrays, axis)
+        order = memory_order(arrays[0])  # which NumPy keeps and CuPy does not
+        y = np.concatenate([a.transpose(order) for a in arrays], order.index(axis))
+        return y.transpose(np.argsort(order).tolist())
 
     @staticmethod
     def backward(ctx, grad):

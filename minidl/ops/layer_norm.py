@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from ..function import Function
-from ..kernels import empty
+from ..kernels import empty, full
 from ..kernels import layer_norm as kernel
 from ..kernels._layout import contiguous
 from ._common import as_real
@@ -27,7 +27,8 @@ class LayerNorm(Function):
         ctx.save_for_backward(x, weight)
         ctx.axes, ctx.eps = axes, eps
         rows = _rows(x, axes)
-        y, ctx.mean, ctx.rstd = empty(rows.shape, x.dtype), np.empty(len(rows)), np.empty(len(rows))
+        y = empty(rows.shape, x.dtype, x)
+        ctx.mean, ctx.rstd = np.empty(len(rows), like=x), np.empty(len(rows), like=x)
         if x.size:
             kernel.forward(rows, _columns(weight, x, axes, 1), _columns(bias, x, axes, 0), eps, y, ctx.mean, ctx.rstd)
         return _restored(y, x.shape, axes)
@@ -44,7 +45,7 @@ class LayerNorm(Function):
 def _gradients(mean, rstd, axes, grad, x, weight):
     """The arrays of the gradients of x, weight and bias."""
     gy, rows = _rows(grad, axes), _rows(x, axes)
-    gx, gw, gb = empty(rows.shape, x.dtype), *np.zeros((2, rows.shape[1]), x.dtype)
+    gx, gw, gb = empty(rows.shape, x.dtype, x), *np.zeros((2, rows.shape[1]), x.dtype, like=x)
     if x.size:
         kernel.backward(gy, rows, _columns(weight, x, axes, 1), mean, rstd, gx, gw, gb)
     return _restored(gx, x.shape, axes), *(_restored(a, x.shape, axes)[0] for a in (gw, gb))
@@ -75,7 +76,7 @@ def _rows(x, axes):
 def _columns(values, x, axes, default):
     """weight or bias as (D,), in the order of the rows' elements."""
     if values is None:
-        return np.full(math.prod(x.shape[x.ndim - axes :]), default, x.dtype)
+        return full((math.prod(x.shape[x.ndim - axes :]),), default, x.dtype, x)
     return contiguous(values.transpose(1, 2, 0) if _is_image(x.ndim, axes) else values).reshape(-1)
 
 

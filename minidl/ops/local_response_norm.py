@@ -28,7 +28,7 @@ class LocalResponseNorm(Function):
         ctx.save_for_backward(x)
         ctx.size, ctx.alpha, ctx.beta, ctx.k = size, alpha, beta, k
         rows = as_rows(x).reshape(-1, x.shape[1])
-        y, ctx.scale = empty(rows.shape, x.dtype), empty(rows.shape, x.dtype)
+        y, ctx.scale = empty(rows.shape, x.dtype, x), empty(rows.shape, x.dtype, x)
         if x.size:
             kernel.forward(rows, size, alpha, beta, k, y, ctx.scale)
         return from_rows(y, x.shape)
@@ -44,7 +44,7 @@ class LocalResponseNorm(Function):
 def _gradient(scale, size, alpha, beta, grad, x):
     """The array of the gradient of x."""
     gy, rows = (as_rows(a).reshape(-1, x.shape[1]) for a in (grad, x))
-    gx = empty(rows.shape, x.dtype)
+    gx = empty(rows.shape, x.dtype, x)
     if x.size:
         kernel.backward(gy, rows, scale, size, alpha, beta, gx)
     return (from_rows(gx, x.shape),)
@@ -64,7 +64,7 @@ def _window_sums(x, before, after):
     if not channels:
         return x
     before, after = min(before, channels - 1), min(after, channels - 1)
-    zeros = [Tensor(np.zeros((len(x), n, *x.shape[2:]), x.dtype)) for n in (before, after)]
+    zeros = [Tensor(np.zeros((len(x), n, *x.shape[2:]), x.dtype, like=x._data)) for n in (before, after)]
     padded = cat([zeros[0], x, zeros[1]], 1)
     total = narrow(padded, 1, 0, channels)
     for start in range(1, before + after + 1):

@@ -14,9 +14,10 @@ import warnings
 
 import numpy as np
 
+from ..cuda import may_look
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_floating, as_real, as_tensor, check_broadcast, operands
+from ._common import as_floating, as_real, as_tensor, check_broadcast, check_devices, grid, operands
 from .activation import logsigmoid
 from .arithmetic import where
 from .elementwise import abs, exp, log
@@ -46,10 +47,10 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     if input.ndim == 1:
         picked = getitem(input, chosen)
     else:
-        grid = np.indices(labels.shape, sparse=True)
-        picked = getitem(input, (grid[0], chosen, *grid[1:]))
+        first, *others = grid(labels.shape, labels)
+        picked = getitem(input, (first, chosen, *others))
     loss = -picked if weight is None else -picked * getitem(weight, chosen)
-    if not counted.all():
+    if not isinstance(counted, np.ndarray) or not counted.all():  # to ask a GPU is to wait for it
         loss = where(Tensor(counted), loss, 0.0)
     if reduction == "none":
         return loss
@@ -63,12 +64,15 @@ def optional_weight(name, weight):
 
 
 def total_weight(labels, weight, ignore_index, dtype):
-    counted = labels[labels != ignore_index]
-    return Tensor(np.asarray(counted.size, dtype)) if weight is None else getitem(weight, counted).sum()
+    counted = labels != ignore_index
+    if weight is None:
+        return Tensor(np.asarray(np.count_nonzero(counted), dtype, like=labels))
+    return where(Tensor(counted), getitem(weight, np.where(counted, labels, 0)), 0.0).sum()
 
 
 def check_classes(name, input, target, weight, ignore_index, reduction):
     labels = as_tensor(name, target)
+    check_devices(name, input=input, target=labels, weight=weight)
     check_reduction(name, reduction)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: target must be integer class numbers, got {labels.dtype}")
@@ -78,7 +82,7 @@ def check_classes(name, input, target, weight, ignore_index, reduction):
         )
     classes = input.shape[0 if input.ndim == 1 else 1]
     wrong = (labels._data != ignore_index) & ((labels._data < 0) | (labels._data >= classes))
-    if wrong.any():
+    if may_look(wrong) and wrong.any():
         raise ValueError(f"{name}: target {labels._data[wrong].flat[0]} is out of range for {classes} classes")
     check_class_weight(name, weight, classes)
 
@@ -130,7 +134,7 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     """
     name = "binary_cross_entropy"
     input, target, weight = _of_one_shape(name, input, target, weight, reduction)
-    if ((input._data < 0) | (input._data > 1)).any():
+    if may_look(input._data) and ((input._data < 0) | (input._data > 1)).any():
         wrong = input._data[(input._data < 0) | (input._data > 1)].flat[0]
         raise ValueError(f"{name}: input must be probabilities from 0 to 1, got {wrong}")
     return reduced(_weighted(BinaryCrossEntropy.apply(input, target), weight), reduction)

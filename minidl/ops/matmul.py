@@ -36,8 +36,8 @@ class MatMul(Function):
 
 def product(a, b):
     """The product of stacks of matrices, as arrays."""
-    if a.dtype not in (np.float32, np.float64) or a.size * b.shape[-1] < _SMALL:
-        return np.matmul(a, b)
+    if not isinstance(a, np.ndarray) or a.dtype not in (np.float32, np.float64) or a.size * b.shape[-1] < _SMALL:
+        return np.matmul(a, b)  # on a GPU cuBLAS, by CuPy
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     if b.ndim == 2:  # one matrix b: a's stack is one tall matrix
         y = empty((1, a.size // a.shape[-1], b.shape[-1]), a.dtype)

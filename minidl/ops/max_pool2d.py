@@ -18,8 +18,8 @@ class MaxPool2d(Function):
 
     @staticmethod
     def forward(ctx, x, geometry, size):
-        y = empty((len(x), *size, x.shape[1]), x.dtype)
-        ctx.geometry, ctx.shape, ctx.where = geometry, x.shape, empty(y.shape, np.int32)
+        y = empty((len(x), *size, x.shape[1]), x.dtype, x)
+        ctx.geometry, ctx.shape, ctx.where = geometry, x.shape, empty(y.shape, np.int32, x)
         kernel.forward(nhwc(x), *geometry, y, ctx.where)
         return nchw(y), nchw(ctx.where)
 
@@ -35,7 +35,7 @@ class MaxPool2dBackward(Function):
     def forward(ctx, grad, where, geometry, shape):
         ctx.where, ctx.geometry, ctx.shape = where, geometry, shape
         n, c, h, w = shape
-        gx = empty((n, h, w, c), grad.dtype)
+        gx = empty((n, h, w, c), grad.dtype, grad)
         kernel.backward(nhwc(grad), where, *geometry, gx)
         return nchw(gx)
 

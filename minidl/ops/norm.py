@@ -28,7 +28,7 @@ class Norm(Function):
                 y = np.sqrt(np.sum(x.real**2 + x.imag**2 if x.dtype.kind == "c" else x * x, axes, keepdims=keepdim))
             else:
                 y = np.sum(np.abs(x) ** p, axes, keepdims=keepdim) ** (1 / p)
-        y = np.asarray(y)
+        y = np.asarray(y, like=x)
         ctx.save_for_backward(x, y)
         return y
 
@@ -79,7 +79,7 @@ def _norm(name, input, p, dim, keepdim, dtype):
         raise ValueError(f"{name}: no elements have no norm of order {p}, the shape is {x.shape} and dim is {dim}")
     if p == 0:
         count = np.sum(x._data != 0, axis=axes, keepdims=bool(keepdim))
-        return Tensor(np.asarray(count, x._data.real.dtype))
+        return Tensor(np.asarray(count, x._data.real.dtype, like=x._data))
     if math.isinf(p):
         return (amax if p > 0 else amin)(abs(x), axes, keepdim)
     if p == 1:

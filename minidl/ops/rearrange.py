@@ -141,7 +141,7 @@ def repeat_interleave(input, repeats, dim=None, *, output_size=None):
     elif not input.ndim:
         input = reshape(input, 1)
     axis = normalize_axis("repeat_interleave", 0 if dim is None else dim, input.ndim)
-    counts = as_tensor("repeat_interleave", repeats)._data
+    counts = as_tensor("repeat_interleave", repeats).cpu()._data  # the result's shape depends on them
     if counts.dtype.kind not in "iu":
         raise TypeError(f"repeat_interleave: repeats must be integers, got {counts.dtype}")
     if counts.shape not in ((), (1,), (input.shape[axis],)):

@@ -50,7 +50,11 @@ class Extremum(Function):
     @staticmethod
     def forward(ctx, x, axes, keepdim, reduce):
         ctx.kept = kept_shape(x.shape, axes)
-        y = reduce(x, axis=axes, keepdims=keepdim)
+        if x.size:
+            y = reduce(x, axis=axes, keepdims=keepdim)
+        else:  # no extrema, as no axis of extent 0 is reduced; CuPy refuses
+            shape = ctx.kept if keepdim else [n for axis, n in enumerate(x.shape) if axis not in axes]
+            y = np.zeros(shape, x.dtype, like=x)
         with np.errstate(invalid="ignore"):
             best = np.reshape(y, ctx.kept)
             ctx.chosen = (x == best) | (np.isnan(x) & np.isnan(best))
@@ -70,12 +74,12 @@ class LogSumExp(Function):
 
     @staticmethod
     def forward(ctx, x, axes, keepdim):
-        shift = x.real.max(axis=axes, keepdims=True, initial=-np.inf)
+        ctx.kept = kept_shape(x.shape, axes)
+        shift = x.real.max(axis=axes, keepdims=True) if x.size else np.zeros(ctx.kept, x.real.dtype, like=x)
         shift = np.where(np.isfinite(shift), shift, 0)
         with np.errstate(all="ignore"):
             y = np.log(np.exp(x - shift).sum(axis=axes, keepdims=True)) + shift
-        ctx.kept = y.shape
-        y = np.asarray(y if keepdim else np.squeeze(y, axes))
+        y = np.asarray(y if keepdim else np.squeeze(y, axes), like=x)
         ctx.save_for_backward(x, y)
         return y
 
@@ -106,7 +110,7 @@ class Place(Function):
     @staticmethod
     def forward(ctx, x, index, axis, shape):
         ctx.axis, ctx.index = axis, index
-        y = np.zeros(shape, x.dtype)
+        y = np.zeros(shape, x.dtype, like=x)
         np.put_along_axis(y, index, x, axis)
         return y
 
@@ -203,8 +207,8 @@ def _arg(name, input, dim, keepdim, find):
     if input._data.size == 0 and (axis is None or input.shape[axis] == 0):
         raise ValueError(f"{name}: no element to choose from, the shape is {input.shape} and dim is {dim}")
     if input.ndim == 0:
-        return Tensor(np.zeros((), np.int64))
-    return Tensor(np.asarray(find(input._data, axis=axis, keepdims=bool(keepdim)), np.int64))
+        return Tensor(np.zeros((), np.int64, like=input._data))
+    return Tensor(np.asarray(find(input._data, axis=axis, keepdims=bool(keepdim)), np.int64, like=input._data))
 
 
 def _extremum_along(name, input, dim, keepdim, find, whole):
@@ -272,11 +276,11 @@ def _logical(name, input, dim, keepdim, reduce):
     input = as_tensor(name, input)
     axes = () if dim == () else reduced_axes(name, dim, input.ndim)  # here PyTorch's empty tuple means no axis
     y = reduce(input._data, axis=axes, keepdims=bool(keepdim))
-    return Tensor(np.asarray(y, np.uint8 if input.dtype == np.uint8 else np.bool_))
+    return Tensor(np.asarray(y, np.uint8 if input.dtype == np.uint8 else np.bool_, like=input._data))
 
 
 def count_nonzero(input, dim=None):
     """How many elements over `dim` are not zero: int64."""
     input = as_tensor("count_nonzero", input)
     axes = reduced_axes("count_nonzero", dim, input.ndim)
-    return Tensor(np.asarray(np.sum(input._data != 0, axis=axes, dtype=np.int64)))
+    return Tensor(np.sum(input._data != 0, axis=axes, dtype=np.int64))

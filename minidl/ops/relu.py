@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..cuda import writable
 from ..function import Function
 from ..kernels import empty_like
 from ..kernels import relu as kernel
@@ -15,10 +16,15 @@ _ZERO = {np.dtype(code): np.zeros((), code) for code in _REAL}  # twice as fast 
 _SMALL = 1024  # elements, up to which NumPy's own expression is faster than to call the kernel (8 us)
 
 
+def _is_small(x):
+    """Whether an expression of arrays does: on a GPU only where there is no kernel."""
+    return x.size <= _SMALL and isinstance(x, np.ndarray) or x.dtype not in _COMPILED
+
+
 def flat(array):
     """The elements in the order of memory, as a view where the array has no gaps and may be written to."""
     flat = array.ravel(order="K")
-    return flat if flat.flags.writeable else flat.copy()  # numba compiles a second time for read-only arrays
+    return flat if writable(flat) else flat.copy()  # numba compiles a second time for read-only arrays
 
 
 def _laid_out_as(y, x):
@@ -37,8 +43,8 @@ class ReLU(Function):
 
     @staticmethod
     def forward(ctx, x):
-        if x.size <= _SMALL or x.dtype not in _COMPILED:
-            zero = _ZERO[x.dtype]
+        if _is_small(x):
+            zero = _ZERO[x.dtype] if isinstance(x, np.ndarray) else 0
             y = np.maximum(x, zero) + zero  # maximum leaves the sign of a zero to the CPU; the sum makes it 0
         else:
             y = empty_like(x)
@@ -84,8 +90,8 @@ class AddReLU(Function):
 
 
 def _masked(grad, y):
-    if y.size <= _SMALL or y.dtype not in _COMPILED:
-        zero = _ZERO[y.dtype]
+    if _is_small(y):
+        zero = _ZERO[y.dtype] if isinstance(y, np.ndarray) else 0
         return np.where(y <= zero, zero, grad)
     gx = empty_like(y)
     kernel.backward(flat(_laid_out_as(y, grad)), flat(y), flat(gx))

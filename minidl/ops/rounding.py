@@ -34,7 +34,7 @@ class Remainder(Function):
 def _rounding(name, ufunc, to):
     def rounded(input):
         input = _real(name, input)
-        return Tensor(input._data.copy() if input.dtype.kind in "iu" else np.asarray(ufunc(input._data)))
+        return Tensor(input._data.copy() if input.dtype.kind in "iu" else ufunc(input._data))
 
     rounded.__name__ = rounded.__qualname__ = name
     rounded.__doc__ = f"""The nearest integer {to}, elementwise; the gradient is zero, so none is recorded.
@@ -60,7 +60,7 @@ def round(input, *, decimals=0):
     """
     if not isinstance(decimals, int | np.integer):
         raise TypeError(f"round: decimals must be an integer, got {decimals!r}")
-    return Tensor(np.asarray(np.round(_real("round", input)._data, decimals)))
+    return Tensor(np.round(_real("round", input)._data, decimals))
 
 
 def frac(input):
@@ -105,7 +105,7 @@ def divide(name, input, other, rounding_mode):
             y = np.trunc(np.true_divide(a, b))
         else:  # exact, where the quotient of large integers is no float
             y = np.floor_divide(a - held(name, np.fmod, a, b), b)
-    return Tensor(np.asarray(y))
+    return Tensor(y)
 
 
 def floor_divide(input, other):
@@ -137,7 +137,7 @@ def fmod(input, other):
 
 def _test(name, ufunc, what):
     def test(input):
-        return Tensor(np.asarray(ufunc(as_tensor(name, input)._data)))
+        return Tensor(ufunc(as_tensor(name, input)._data))
 
     test.__name__ = test.__qualname__ = name
     test.__doc__ = f"Which elements {what}: a bool Tensor. A complex number does if either part does."
@@ -150,4 +150,4 @@ isinf = _test("isinf", np.isinf, "are inf or -inf")
 
 def isfinite(input):
     """Which elements are neither NaN nor infinite: a bool Tensor."""
-    return Tensor(np.asarray(np.isfinite(as_tensor("isfinite", input)._data)))
+    return Tensor(np.isfinite(as_tensor("isfinite", input)._data))

@@ -9,6 +9,7 @@ right, however many factors are zero.
 import numpy as np
 
 from ..function import Function
+from ..kernels import full
 from ..kernels import scan as kernel
 from ..kernels._layout import contiguous
 from ..tensor import Tensor
@@ -60,7 +61,7 @@ class Recurrence(Function):
 
     @staticmethod
     def forward(ctx, a, b):
-        y = np.empty(b.shape, b.dtype)
+        y = np.empty(b.shape, b.dtype, like=b)
         if y.size:
             kernel.recurrence(*(contiguous(x).reshape(-1, x.shape[-1]) for x in (a, b, y)))
         ctx.save_for_backward(a, y)
@@ -75,7 +76,7 @@ class Recurrence(Function):
 
 def _delayed(x, first):
     """x[n-1] in place of x[n] along the last axis, and `first` in place of x[0]."""
-    return cat([Tensor(np.full((*x.shape[:-1], 1), first, x.dtype)), x], -1)[..., :-1]
+    return cat([Tensor(full((*x.shape[:-1], 1), first, x.dtype, x._data)), x], -1)[..., :-1]
 
 
 def _product_before(x):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ..cuda import device_of, full_name, send
 from ..function import Function
 from ..tensor import Tensor
 from ._common import as_tensor, normalize_axes, normalize_axis, unbroadcast
@@ -67,6 +68,21 @@ class Astype(Function):
     @staticmethod
     def backward(ctx, grad):
         return Astype.call(grad, ctx.dtype)
+
+
+class Move(Function):
+    """The same elements on another device; the gradient moves back."""
+
+    on_arrays = True
+
+    @staticmethod
+    def forward(ctx, x, device):
+        ctx.device = device_of(x)
+        return send(x, device)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return Move.call(grad, ctx.device)
 
 
 class Clone(Function):
@@ -283,6 +299,12 @@ def astype(input, dtype):
     if dtype.kind not in "fc" and input._data.dtype.kind in "fc":
         return Tensor(input._data.astype(dtype))  # piecewise constant: no gradient
     return Astype.apply(input, dtype)
+
+
+def move(input, device):
+    """The Tensor on a device ("cpu", "cuda:0"); itself where it is there."""
+    device = full_name(device)
+    return input if device == input.device else Move.apply(input, device)
 
 
 def clone(input):

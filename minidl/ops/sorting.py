@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from ..kernels._layout import contiguous
 from ..tensor import Tensor
-from ._common import as_tensor, normalize_axis
+from ._common import as_tensor, constant, normalize_axis
 from .reduction import Pick
 from .shape import reshape
 
@@ -32,7 +33,7 @@ def sort(input, dim=-1, descending=False, stable=False):
         TypeError: input is complex.
     """
     x, axis, shape = _checked("sort", input, dim)
-    indices = np.ascontiguousarray(_order(x._data, axis, descending))
+    indices = contiguous(_order(x._data, axis, descending))
     return reshape(Pick.apply(x, indices, axis), shape), Tensor(indices.reshape(shape))
 
 
@@ -43,7 +44,7 @@ def argsort(input, dim=-1, descending=False, stable=False):
         TypeError: input is complex.
     """
     x, axis, shape = _checked("argsort", input, dim)
-    return Tensor(np.ascontiguousarray(_order(x._data, axis, descending)).reshape(shape))
+    return Tensor(contiguous(_order(x._data, axis, descending)).reshape(shape))
 
 
 def topk(input, k, dim=-1, largest=True, sorted=True):
@@ -58,7 +59,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     if not 0 <= k <= x.shape[axis]:
         raise ValueError(f"topk: k (={k}) must be from 0 to the number of elements along dim {dim}, {x.shape[axis]}")
     order = _order(x._data, axis, largest)
-    indices = np.ascontiguousarray(order.take(range(k), axis))
+    indices = contiguous(order[(slice(None),) * axis + (slice(k),)])
     values = Pick.apply(x, indices, axis)
     return (values, Tensor(indices)) if shape or not k else (reshape(values, ()), Tensor(indices.reshape(())))
 
@@ -72,14 +73,14 @@ def median(input, dim=None, keepdim=False):
     if dim is None:
         x, axis, _ = _checked("median", reshape(as_tensor("median", input), -1), 0)
         if not x.numel():
-            return Tensor(np.asarray(np.nan, x.dtype))
+            return constant(np.nan, x._data)
     else:
         x, axis, shape = _checked("median", input, dim)
     count = x.shape[axis]
     if not count:
         raise ValueError(f"median: no element to choose from, the shape is {shape} and dim is {dim}")
     order = _order(x._data, axis, False)
-    middle = order.take([(count - 1) // 2], axis)
+    middle = order[(slice(None),) * axis + (slice((count - 1) // 2, (count + 1) // 2),)]
     if x.dtype.kind == "f":
         nan = np.isnan(x._data)
         first = nan.argmax(axis=axis, keepdims=True)

@@ -34,7 +34,7 @@ class Root(Function):
 
     @staticmethod
     def forward(ctx, x):
-        y = np.asarray(np.sqrt(x))
+        y = np.asarray(np.sqrt(x), like=x)
         ctx.save_for_backward(y)
         return y
 

@@ -105,7 +105,7 @@ class Hypot(Function):
 
     @staticmethod
     def forward(ctx, x, y):
-        z = np.asarray(np.hypot(x, y))
+        z = np.asarray(np.hypot(x, y), like=x)
         ctx.save_for_backward(x, y, z)
         return z
 

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..kernels._layout import contiguous
+from ..kernels._layout import contiguous, memory_order
 from ..tensor import Tensor
 
 
@@ -16,7 +16,7 @@ def flat(parameter, gradient, state, names):
     A gradient in another order is copied; so is a state (one that was loaded), and kept in its new order. A parameter
     with gaps in its memory is copied and written back.
     """
-    order = sorted(range(parameter.ndim), key=lambda axis: -abs(parameter.strides[axis]))
+    order = memory_order(parameter)
     inside = contiguous(parameter.transpose(order))
     arrays = []
     for name in names:

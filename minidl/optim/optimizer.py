@@ -1,8 +1,6 @@
 """What optimizers share: groups of parameters with settings, a state per parameter, saving and loading both."""
 
-import numpy as np
-
-from ..tensor import Tensor
+from ..tensor import Tensor, tensor
 
 
 class Optimizer:
@@ -71,9 +69,7 @@ class Optimizer:
             if number not in by_number:
                 raise ValueError(f"load_state_dict: there is no parameter number {number}")
             parameter = by_number[number]
-            copied = {
-                k: Tensor(np.array(v.data, order="K")) if isinstance(v, Tensor) else v for k, v in entries.items()
-            }
+            copied = {k: tensor(v, device=parameter.device) if isinstance(v, Tensor) else v for k, v in entries.items()}
             for name, value in copied.items():
                 if isinstance(value, Tensor) and value.shape != parameter.shape:
                     raise ValueError(

@@ -1,0 +1,82 @@
+// What several kernels share. _cuda.py puts it in the place of #include "_common.cuh".
+#include <cuda_fp16.h>
+
+// ---- types ------------------------------------------------------------------------------------------------------
+//
+// T is how an element lies in memory: float, double or half. Arithmetic is done in Real<T>: half has 11 bits, too few to
+// add in, so it is read into a float and rounded once, when it is written.
+
+template <typename T> struct RealOf { using type = T; };
+template <> struct RealOf<half> { using type = float; };
+template <typename T> using Real = typename RealOf<T>::type;
+
+template <typename T> __device__ Real<T> load(const T* address) { return *address; }
+template <> __device__ float load(const half* address) { return __half2float(*address); }
+
+template <typename T> __device__ void store(T* address, Real<T> value) { *address = value; }
+template <> __device__ void store(half* address, float value) { *address = __float2half_rn(value); }
+
+// a * b rounded on its own. A compiler may make one instruction of a * b - c, which rounds once; then a * b less the same
+// product that was rounded before is not 0.
+__device__ inline float rounded_product(float a, float b) { return __fmul_rn(a, b); }
+__device__ inline double rounded_product(double a, double b) { return __dmul_rn(a, b); }
+
+// ---- elementwise loops --------------------------------------------------------------------------------------------
+//
+// The grid steps over the elements together: thread t of all takes elements t, t + threads, ... Neighbouring threads take
+// neighbouring elements, so that a warp reads one stretch of memory, and any number of threads does the work.
+
+#define FOR_EACH(i, count) \
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < (count); i += gridDim.x * blockDim.x)
+
+// ---- sums over the threads of a block -----------------------------------------------------------------------------
+
+struct Sum {
+  template <typename R> static __device__ R identity() { return 0; }
+  template <typename R> static __device__ R of(R a, R b) { return a + b; }
+};
+struct Max {  // a NaN wins, as in NumPy
+  template <typename R> static __device__ R identity() { return -INFINITY; }
+  template <typename R> static __device__ R of(R a, R b) { return a > b || a != a ? a : b; }
+};
+
+// Reduce over the 32 threads of a warp, or over each `width` of them side by side, a power of two; all of them get the
+// result. In step s, lanes that differ in bit s alone exchange what they have: five steps, no shared memory, and the same
+// tree of additions in every lane. All lanes of the warp must come here.
+template <typename Op, typename R> __device__ R warp_reduce(R value, int width = 32) {
+  for (int bit = width / 2; bit > 0; bit /= 2) value = Op::of(value, __shfl_xor_sync(0xffffffffu, value, bit));
+  return value;
+}
+
+// Reduce over the threads of a block; all of them get the result. The block is one row of a multiple of 32 threads, and
+// all of them must come here. The order is fixed by the block's size, so results are the same from run to run.
+template <typename Op, typename R> __device__ R block_reduce(R value) {
+  __shared__ R partial[32];  // one per warp; a block has at most 32
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  value = warp_reduce<Op>(value);
+  __syncthreads();  // the last call's results have been read
+  if (lane == 0) partial[warp] = value;
+  __syncthreads();
+  value = lane < blockDim.x / 32 ? partial[lane] : Op::template identity<R>();
+  return warp_reduce<Op>(value);
+}
+
+// ---- sums over the columns of a block -----------------------------------------------------------------------------
+
+// The block is blockDim.x columns times blockDim.y rows of threads, at most 256 in all. Add up each column; all of its
+// threads get the sum. In each step the upper rows take what the lower ones have, so half of them are left; neighbouring
+// threads are in neighbouring banks of shared memory, whatever the width.
+template <typename R> __device__ R column_sum(R value) {
+  __shared__ R sums[256];
+  const int width = blockDim.x, at = threadIdx.y * width + threadIdx.x;
+  __syncthreads();  // the last call's results have been read
+  sums[at] = value;
+  for (int rows = blockDim.y; rows > 1;) {
+    const int upper = (rows + 1) / 2;
+    __syncthreads();
+    if (int(threadIdx.y) + upper < rows) sums[at] += sums[at + upper * width];
+    rows = upper;
+  }
+  __syncthreads();
+  return sums[threadIdx.x];
+}

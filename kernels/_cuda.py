@@ -1,0 +1,202 @@
+"""How a kernel file launches its CUDA C.
+
+    _CUDA = Source("relu", "forward", "backward")                       # relu.cu, and its kernels
+
+    def _forward_gpu(x, y):
+        _CUDA.launch("forward", x.dtype, (x, y, x.size), threads=x.size)
+
+A kernel is a template on the type T of its arrays' elements, float, double or half. `forward` stands for `forward<T>`;
+one with more parameters is named in full, `Source("conv2d", "forward<T, 64>", "forward<T, 128>")`. NVRTC compiles a
+file for one T when that is first launched; CuPy keeps the machine code.
+
+**Sizes are int.** 64-bit indices cost registers, and a division by one costs dozens of instructions. So no array may
+have more than `MAX_SIZE` elements, which `launch` checks; a kernel then need not care, neither for an offset nor for
+the last step of a loop beyond the end.
+
+**Errors come late.** A launch returns before its kernel has run, and a fault in it is raised by whatever waits for the
+device next. `named_errors` adds the names of the latest launches to it; `blocking(True)` waits after each launch, so
+that the very one is named.
+"""
+
+import numbers
+import re
+from collections import deque
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+
+SOURCES = {}  # name -> Source: what tests compile
+
+# An int ends at 2^31 - 1; the difference is more than all threads of a grid-stride loop, which step beyond the end.
+MAX_SIZE = 2**31 - 2**22
+
+C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.float16): "half"}
+OPTIONS = ("-std=c++17",)
+_FOLDER = Path(__file__).parent
+
+_recent = deque(maxlen=16)  # names of the latest launches
+_blocking = False
+
+
+class Source:
+    """A .cu file beside the kernels, and the kernels in it.
+
+    Args:
+        path: the file's, without suffix, from this folder: "relu", "conv2d/conv2d". kernels: their names, as above.
+
+    Raises:
+        ValueError: the same file twice.
+    """
+
+    def __init__(self, path, *kernels):
+        if path in SOURCES:
+            raise ValueError(f"Source: {path!r} is already registered")
+        self.path, self.kernels = path, kernels
+        self._modules = {}  # (C type, device) -> cupy.RawModule
+        SOURCES[path] = self
+
+    @cached_property
+    def code(self):
+        """The file's text, with _common.cuh in it: CuPy's cache of machine code does not see what NVRTC includes."""
+        file = _FOLDER / f"{self.path}.cu"
+        return with_common(file.read_text(), file.name)
+
+    def instances(self, dtype):
+        """The kernels' full names for a type of elements: ("forward<float>", "forward<float, 64>")."""
+        return tuple(_instance(kernel, C_TYPES[np.dtype(dtype)]) for kernel in self.kernels)
+
+    def launch(self, kernel, dtype, args, *, threads=None, grid=None, block=256, shared_mem=0):
+        """Launch a kernel on CuPy's current stream.
+
+        Args:
+            kernel: its name, as given to Source. dtype: of T.
+            args: arrays; None, a null pointer; and numbers, which become what kernels declare: a bool `bool`, an
+                integer `int`, an unsigned NumPy integer itself, a float `Real<T>`.
+            threads: how many elements there are, for a kernel that loops with FOR_EACH: the grid fills the device, and
+                no more. grid: else, the number of blocks, an int or a tuple. block: threads per block, likewise.
+            shared_mem: bytes of dynamic shared memory.
+        A grid of no blocks is not launched: there is nothing to do.
+
+        Raises:
+            TypeError: a dtype that has no kernels. ValueError: too large an array, or an integer beyond an int.
+            RuntimeError: CUDA refuses the launch; in blocking mode, the kernel fails.
+        """
+        dtype = np.dtype(dtype)
+        if dtype not in C_TYPES:
+            raise TypeError(f"{self.path}: CUDA kernels take float16, float32 and float64, got {dtype}")
+        name = _instance(kernel, C_TYPES[dtype])
+        block = _tuple(block)
+        if grid is None:
+            grid = (min(-(-threads // block[0]), _blocks_that_fill_the_device(_device(), block[0])),)
+        grid = _tuple(grid)
+        if 0 in grid:
+            return
+        values = tuple(_argument(f"{self.path}.{name}", arg, dtype) for arg in args)
+        _recent.append(f"{self.path}.{name}")
+        with named_errors(1):
+            self._module(C_TYPES[dtype]).get_function(name)(grid, block, values, shared_mem=shared_mem)
+            if _blocking:
+                _synchronize()
+
+    def _module(self, c_type):
+        import cupy
+
+        key = c_type, _device()
+        if key not in self._modules:
+            names = tuple(_instance(kernel, c_type) for kernel in self.kernels)
+            self._modules[key] = cupy.RawModule(code=self.code, options=OPTIONS, name_expressions=names)
+        return self._modules[key]
+
+
+def with_common(text, name):
+    """CUDA C with _common.cuh in the place of its #include; errors keep the lines of the two files."""
+    before, include, after = text.partition('#include "_common.cuh"\n')
+    if not include:
+        return f'#line 1 "{name}"\n{text}'
+    common, line = (_FOLDER / "_common.cuh").read_text(), before.count("\n") + 2
+    return f'#line 1 "{name}"\n{before}#line 1 "_common.cuh"\n{common}#line {line} "{name}"\n{after}'
+
+
+def blocking(on):
+    """Wait for each kernel after its launch, to learn which one fails. Slow: for finding an error."""
+    global _blocking
+    _blocking = bool(on)
+
+
+@contextmanager
+def named_errors(count=_recent.maxlen):
+    """Add to a CUDA error inside the with block the names of the `count` latest launches, of which one caused it.
+
+    Raises:
+        RuntimeError: instead of CuPy's, which is its cause.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # the base of CuPy's CUDARuntimeError and CUDADriverError
+        launches = list(_recent)[-count:]
+        where = f"in {launches[0]}" if len(launches) == 1 else f"in one of the latest launches: {', '.join(launches)}"
+        raise RuntimeError(f"{error} ({where})") from error
+
+
+def _instance(kernel, c_type):
+    """forward -> forward<float>; forward<T, 64> -> forward<float, 64>."""
+    return re.sub(r"\bT\b", c_type, kernel) if "<" in kernel else f"{kernel}<{c_type}>"
+
+
+def _tuple(sizes):
+    return (int(sizes),) if isinstance(sizes, numbers.Integral) else tuple(int(size) for size in sizes)
+
+
+def _argument(name, value, dtype):
+    """What CuPy is to pass: it would make a long long of an int, and a double of a float."""
+    if value is None:
+        return np.uint64(0)  # eight bytes of zeros; CuPy passes no None
+    if isinstance(value, bool | np.bool_):
+        return np.bool_(value)
+    if isinstance(value, np.unsignedinteger):
+        return value
+    if isinstance(value, numbers.Integral):
+        if not -(2**31) <= value < 2**31:
+            raise ValueError(f"{name}: {value} does not fit in an int")
+        return np.int32(value)
+    if isinstance(value, numbers.Real):
+        return np.float64(value) if dtype == np.float64 else np.float32(value)
+    if value.size > MAX_SIZE:
+        raise ValueError(f"{name}: an array of {value.size} elements; CUDA kernels take at most {MAX_SIZE}")
+    return value
+
+
+def _device():
+    import cupy
+
+    return cupy.cuda.runtime.getDevice()
+
+
+@cache
+def _blocks_that_fill_the_device(device, threads_per_block):
+    """As many blocks as its multiprocessors hold at once; more would only wait."""
+    import cupy
+
+    properties = cupy.cuda.runtime.getDeviceProperties(device)
+    per_multiprocessor = max(1, properties["maxThreadsPerMultiProcessor"] // threads_per_block)
+    return properties["multiProcessorCount"] * per_multiprocessor
+
+
+def multiprocessors():
+    """How many the current device has: with fewer blocks, some have nothing to do."""
+    return _multiprocessors(_device())
+
+
+@cache
+def _multiprocessors(device):
+    import cupy
+
+    return cupy.cuda.runtime.getDeviceProperties(device)["multiProcessorCount"]
+
+
+def _synchronize():
+    import cupy
+
+    cupy.cuda.get_current_stream().synchronize()

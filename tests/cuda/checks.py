@@ -1,0 +1,72 @@
+"""What is asked of a kernel's CUDA form: its reference's results, and no races. CuPy may be the stand-in."""
+
+import copy
+
+import numpy as np
+from emulator import execution
+
+# float16: only storage, arithmetic is in float32. An element is rounded once, to 11 bits.
+RTOL = {"float16": 1e-3, "float32": 1e-5, "float64": 1e-12}
+
+
+def check_results(kernel, dtype, cupy):
+    """All samples give what the reference gives, and inputs are left alone."""
+    for number, (args, expected) in enumerate(samples(kernel, dtype)):
+        inputs, outputs = run(kernel, args, cupy)
+        assert_close(outputs, expected, dtype, f"sample {number}")
+        for before, after in zip(args, inputs, strict=False):
+            assert not isinstance(before, np.ndarray) or before.tobytes() == after.tobytes(), f"sample {number}"
+
+
+def check_races(kernel, cupy):
+    """ThreadSanitizer sees no two threads at the same memory with nothing between them, right results or not.
+
+    The smallest and the largest sample stand for all: a launch takes half a second.
+    """
+    by_size = sorted(samples(kernel, "float32"), key=lambda sample: sum(np.size(a) for a in sample[0]))
+    filled = [sample for sample in by_size if all(a.size for a in sample[0][-kernel.outputs :])] or by_size
+    with execution(sanitizer="thread"):
+        for args, expected in (filled[0], filled[-1]):
+            _, outputs = run(kernel, args, cupy)
+            assert_close(outputs, expected, "float32", "under ThreadSanitizer")
+
+
+def samples(kernel, dtype):
+    """The kernel's samples, each with the outputs that its reference gives, and whether it reads the outputs first.
+
+    Outputs that are not read hold NaN, so that an element that is not written shows.
+    """
+    for args in kernel.samples(np.random.default_rng(0), np.dtype(dtype)):
+        poisoned = copy.deepcopy(args)
+        for y in poisoned[-kernel.outputs :]:
+            y[...] = np.nan if y.dtype.kind == "f" else 77
+        expected, of_poisoned = _reference(kernel, args), _reference(kernel, poisoned)
+        reads = any(e.tobytes() != p.tobytes() for e, p in zip(expected, of_poisoned, strict=True))
+        yield args if reads else poisoned, expected
+
+
+def _reference(kernel, args):
+    """The outputs of the reference, in float32 where the arrays are float16."""
+    args = [_wider(a) if isinstance(a, np.ndarray) else a for a in args]
+    kernel.reference(*args)
+    return args[-kernel.outputs :]
+
+
+def _wider(array):
+    return array.astype(np.float32) if array.dtype == np.float16 else array.copy()
+
+
+def run(kernel, args, cupy):
+    """The arrays of args after the CUDA form has run on copies of them: inputs, outputs."""
+    on_device = [cupy.asarray(a) if isinstance(a, np.ndarray) else a for a in args]
+    kernel.gpu(*on_device)
+    arrays = [a.get() if isinstance(a, cupy.ndarray) else a for a in on_device]
+    return arrays[: -kernel.outputs], arrays[-kernel.outputs :]
+
+
+def assert_close(got, expected, dtype, message):
+    for g, e in zip(got, expected, strict=True):
+        scale = np.abs(e[np.isfinite(e)]).max(initial=1)
+        np.testing.assert_allclose(
+            g.astype(e.dtype), e, rtol=RTOL[dtype], atol=RTOL[dtype] * scale, err_msg=message
+        )  # fmt: skip

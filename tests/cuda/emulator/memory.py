@@ -1,0 +1,77 @@
+"""Arrays where a step too far is seen: copies at the edge of pages that nobody may touch."""
+
+import ctypes
+import mmap
+
+import numpy as np
+
+from .build import EmulationError
+
+_PAGE = mmap.PAGESIZE
+_CANARY = b"\xff"  # as floating-point numbers: NaN
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+_free = {}  # number of pages -> first usable addresses
+
+
+def regions_of(arrays):
+    """Stretches of memory that the arrays lie in, each with the arrays of it: arrays that overlap share one.
+
+    Returns:
+        list of (first address, past the last, [arrays]).
+    """
+    stretches = []
+    for array in sorted(arrays, key=lambda a: np.lib.array_utils.byte_bounds(a)):
+        first, last = np.lib.array_utils.byte_bounds(array)
+        if not array.size:
+            first = last = array.ctypes.data
+        if stretches and first < stretches[-1][1]:
+            start, stop, sharers = stretches.pop()
+            stretches.append((start, max(stop, last), [*sharers, array]))
+        else:
+            stretches.append((first, last, [array]))
+    return stretches
+
+
+class GuardedCopy:
+    """A copy of a stretch of memory, its last bytes (or its first) at a guard page, its alignment to 16 bytes kept.
+
+    Where alignment leaves a gap, the gap holds NaN bytes and is checked afterwards.
+    """
+
+    def __init__(self, first, last, at_start):
+        self.first, self.size = first, last - first
+        pages = max(1, -(-(self.size + 16) // _PAGE))
+        self.pages = pages
+        self.base = _free[pages].pop() if _free.get(pages) else _map(pages)
+        usable, shift = pages * _PAGE, first % 16
+        if at_start:
+            self.address = self.base + shift
+        else:
+            self.address = self.base + (usable - self.size - shift) // 16 * 16 + shift
+        ctypes.memset(self.base, 0xFF, usable)
+        ctypes.memmove(self.address, first, self.size)
+
+    def intact(self):
+        before, after = self.address - self.base, self.base + self.pages * _PAGE - self.address - self.size
+        gaps = ctypes.string_at(self.base, before), ctypes.string_at(self.address + self.size, after)
+        return not any(gap.strip(_CANARY) for gap in gaps)
+
+    def copy_back(self):
+        ctypes.memmove(self.first, self.address, self.size)
+
+    def release(self):
+        _free.setdefault(self.pages, []).append(self.base)
+
+
+def _map(pages):
+    start = _libc.mmap(None, (pages + 2) * _PAGE, mmap.PROT_READ | mmap.PROT_WRITE, 0x22, -1, 0)
+    if start in (None, ctypes.c_void_p(-1).value):
+        raise EmulationError(f"no memory for a guarded copy of {pages} pages")
+    _libc.mprotect(start, _PAGE, 0)
+    _libc.mprotect(start + (pages + 1) * _PAGE, _PAGE, 0)
+    return start + _PAGE

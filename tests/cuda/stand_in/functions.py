@@ -1,0 +1,326 @@
+"""The functions, ufuncs and methods of the stand-in: NumPy's, behind the parameters and loops that CuPy has."""
+
+import inspect
+import types
+from pathlib import Path
+
+import numpy as np
+
+from . import runtime
+from .arrays import SCALARS, _no_host_arrays, garbage, host, ndarray, result
+
+_TAKES_HOST_ARRAYS = {
+    "array", "asarray", "asanyarray", "asnumpy", "shape", "ndim", "size", "result_type", "can_cast", "iscomplexobj",
+    "isrealobj", "isscalar", "copyto", "full", "full_like", "take",
+}  # fmt: skip
+_KEEP_ORDER = {"zeros_like", "ones_like", "full_like", "copy", "astype"}
+
+
+def names(kind):
+    """{name: the rest of its line} of names.txt."""
+    lines = (Path(__file__).parent / "names.txt").read_text().splitlines()
+    parts = [line.split(" ", 2) for line in lines if line.startswith(f"{kind} ")]
+    return {part[1]: part[2] if len(part) > 2 else "" for part in parts}
+
+
+def _signature(text):
+    """The inspect.Signature of "(a, axis=None)"."""
+    scope = {}
+    exec(f"def f{text}: pass", scope)
+    return inspect.signature(scope["f"])
+
+
+def _without_warnings(function, *args, **kwargs):
+    with np.errstate(all="ignore"):  # a GPU divides by zero in silence
+        return function(*args, **kwargs)
+
+
+# ---- ufuncs --------------------------------------------------------------------------------------------------------
+
+
+class ufunc:
+    """A ufunc with CuPy's loops: the first that all operands can be cast to safely."""
+
+    def __init__(self, name, nin, loops):
+        self.name, self.__name__, self.nin = f"cupy_{name}", name, nin
+        self._numpy = getattr(np, name)
+        self._loops = [loop.split("->") for loop in loops if "V" not in loop]
+        self.nout = len(self._loops[0][1])
+        self.types = list(loops)
+
+    def __call__(self, *args, out=None, dtype=None, casting="same_kind", **others):
+        if others:
+            raise TypeError(f"Wrong arguments {others}")
+        if not self.nin <= len(args) <= self.nin + self.nout:
+            raise TypeError(f"Wrong number of arguments for {self.name!r}")
+        out = args[self.nin] if len(args) > self.nin else out
+        args = args[: self.nin]
+        _no_host_arrays(args)
+        if out is not None and not isinstance(out, ndarray):
+            raise TypeError("Output arguments must be cupy.ndarray")
+        inputs = [a if type(a) in (bool, int, float, complex) else host(a).dtype for a in args]
+        loop_in, loop_out = self._loop(inputs, dtype)
+        operands = [np.asarray(host(a), loop) for a, loop in zip(args, loop_in, strict=True)]
+        values = _without_warnings(self._numpy, *operands)
+        if self.nout > 1:
+            return tuple(result(np.asarray(v, t)) for v, t in zip(values, loop_out, strict=True))
+        value = np.asarray(values).astype(loop_out[0], copy=False)
+        if out is None:
+            return result(value.copy() if any(value is o for o in operands) else value)
+        if not np.can_cast(value.dtype, out.dtype, casting):
+            raise TypeError(f"output (typecode {value.dtype}) could not be coerced to {out.dtype}")
+        if value.shape != out.shape:
+            value = np.broadcast_to(value, out.shape)
+        out._host[...] = value
+        return out
+
+    def _loop(self, inputs, dtype):
+        if dtype is not None:
+            for loop in self._loops:
+                if loop[1] == np.dtype(dtype).char * self.nout:
+                    return loop
+        arrays = [t for t in inputs if isinstance(t, np.dtype)]
+        # A Python number takes the arrays' dtype, or the least that holds its kind.
+        kinds = [t if isinstance(t, np.dtype) else np.result_type(*arrays, t) for t in inputs]
+        for loop in self._loops:
+            if all(np.can_cast(kind, char) for kind, char in zip(kinds, loop[0], strict=True)):
+                return loop
+        raise TypeError(f"Wrong type ({', '.join(map(str, kinds))}) of arguments for {self.name}")
+
+    def at(self, a, indices, b=None):
+        method = {"add": "scatter_add", "maximum": "scatter_max"}.get(self.__name__)
+        if method is None:
+            raise NotImplementedError(f"`{self.name}.at` is not supported yet")
+        getattr(a, method)(indices, b)
+
+    def outer(self, a, b, **kwargs):
+        return self(a.reshape(a.shape + (1,) * b.ndim), b, **kwargs)
+
+    def reduce(self, array, axis=0, dtype=None, out=None, keepdims=False):
+        if self.__name__ not in ("add", "multiply"):
+            raise NotImplementedError(f"`{self.name}.reduce` is not supported yet")
+        return (array.sum if self.__name__ == "add" else array.prod)(axis, dtype, out, keepdims)
+
+    def accumulate(self, array, axis=0, dtype=None, out=None):
+        if self.__name__ not in ("add", "multiply"):
+            raise NotImplementedError(f"`{self.name}.accumulate` is not supported yet")
+        return (array.cumsum if self.__name__ == "add" else array.cumprod)(axis, dtype, out)
+
+    def reduceat(self, array, indices, axis=0, dtype=None, out=None):
+        if self.__name__ != "add" or out is not None:
+            raise NotImplementedError(f"`{self.name}.reduceat` is not supported yet")
+        # As CuPy does it: differences of running sums.
+        sums = np.concatenate([np.zeros_like(array._host.take([0], axis)), np.cumsum(array._host, axis, dtype)], axis)
+        starts = indices._host
+        ends = np.append(starts[1:], array.shape[axis])
+        return result(sums.take(ends, axis) - sums.take(starts, axis))
+
+
+# ---- functions and methods -----------------------------------------------------------------------------------------
+
+
+def _check_kind(arguments):
+    if arguments.get("kind") not in (None, "stable"):
+        raise ValueError(f"kind can only be None or 'stable', not {arguments['kind']!r}")
+
+
+def _check_elements(name, array):
+    """CuPy has no extremum of an array without elements, even where each of those asked for would have some."""
+    if (
+        name in ("max", "min", "amax", "amin", "argmax", "argmin", "ptp")
+        and isinstance(array, ndarray)
+        and not array.size
+    ):
+        raise ValueError(f"zero-size array to reduction operation cupy_{name} which has no identity")
+
+
+def _function(name, text):
+    signature = _signature(text)
+
+    def call(*args, **kwargs):
+        arguments = signature.bind(*args, **kwargs).arguments
+        runtime.require_device()
+        _check_elements(name, args[0] if args else None)
+        if name not in _TAKES_HOST_ARRAYS:
+            _no_host_arrays_in(args)
+            _no_host_arrays_in(kwargs.values())
+        if name in ("sort", "argsort"):
+            _check_kind(arguments)
+            kwargs["kind"] = "stable"
+        function = getattr(np, name)
+        if "out" in arguments and arguments["out"] is not None:
+            arguments.pop("out")
+            value = _without_warnings(function, **{k: host(v) for k, v in arguments.items()})
+            kwargs["out"]._host[...] = value
+            return kwargs["out"]
+        value = _without_warnings(function, *map(host, args), **{k: host(v) for k, v in kwargs.items()})
+        return result(value, *args, *kwargs.values(), keep_order=name in _KEEP_ORDER)
+
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+def _no_host_arrays_in(values):
+    for value in values:
+        if isinstance(value, tuple | list):
+            _no_host_arrays_in(value)
+        elif isinstance(value, np.ndarray):
+            raise TypeError(f"Unsupported type {type(value)}")
+
+
+def _method(name, text):
+    signature = _signature(text)
+
+    def call(self, *args, **kwargs):
+        arguments = signature.bind(*args, **kwargs).arguments
+        runtime.require_device()
+        _check_elements(name, self)
+        _no_host_arrays_in(args)
+        _no_host_arrays_in(kwargs.values())
+        if name in ("sort", "argsort"):
+            _check_kind(arguments)
+            arguments["kind"] = "stable"
+        if name in ("copy", "flatten"):
+            arguments.setdefault("order", "C")
+        out = arguments.pop("out", None)
+        positional = arguments.pop("shape", None) or arguments.pop("axes", ())
+        arguments = {k: host(v) for k, v in arguments.items() if v is not None or k != "dtype"}
+        if name in ("argmax", "argmin"):
+            arguments.pop("dtype", None)
+        if name in ("astype", "view", "searchsorted", "clip"):
+            positional, arguments = [*positional, *arguments.values()][:1 if name != "clip" else 2], {
+                k: v for k, v in arguments.items() if k in ("order", "copy", "casting", "side")
+            } if name != "view" else {}  # fmt: skip
+        if name == "view" and not positional:
+            return result(self._host[...], self)
+        value = _without_warnings(getattr(self._host, name), *map(host, positional), **arguments)
+        if value is self._host:
+            return self
+        if out is not None:
+            out._host[...] = value
+            return out
+        return result(value, self, keep_order=name in _KEEP_ORDER)
+
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+# ---- what is not NumPy's under another name ------------------------------------------------------------------------
+
+
+def _empty(shape, dtype=float, order="C"):
+    return ndarray(shape, dtype, order=order)
+
+
+def _empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
+    like = np.empty_like(prototype._host, dtype, order, False, shape)
+    like[...] = garbage(like.shape, like.dtype)
+    return result(like, keep_order=True)
+
+
+def _array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
+    runtime.require_device()
+    if subok:
+        raise NotImplementedError
+    if isinstance(obj, ndarray) and not copy and (dtype is None or obj.dtype == dtype) and order in (None, "K"):
+        return obj
+    if isinstance(obj, np.ndarray) and order in (None, "K"):
+        order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"  # of the host's layouts these two
+    return result(np.array(host(obj), dtype, order=order or "K", ndmin=ndmin), keep_order=True)
+
+
+def _asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
+    return _array(a, dtype, bool(copy), order)
+
+
+def _asnumpy(a, stream=None, order="C", out=None, *, blocking=True):
+    return a.get(stream, order, out) if isinstance(a, ndarray) else np.asarray(a, order=order)
+
+
+def _copyto(dst, src, casting="same_kind", where=None):
+    if isinstance(src, np.ndarray) and src.ndim:
+        raise ValueError("non-scalar numpy.ndarray cannot be used for copyto")
+    if not isinstance(dst, ndarray) or not isinstance(src, ndarray | SCALARS | np.ndarray):
+        raise TypeError("dst must be a cupy.ndarray")
+    np.copyto(dst._host, host(src), casting, True if where is None else host(where))
+
+
+def _take_along_axis(a, indices, axis):
+    _no_host_arrays((a, indices))
+    return result(np.take_along_axis(a._host, indices._host % max(a.shape[axis], 1), axis))
+
+
+def _put_along_axis(arr, indices, values, axis):
+    _no_host_arrays((arr, indices, values))
+    np.put_along_axis(arr._host, indices._host % max(arr.shape[axis], 1), host(values), axis)
+
+
+def _diagonal(a, offset=0, axis1=0, axis2=1):
+    y = result(np.diagonal(a._host, offset, axis1, axis2), a)
+    y._host.flags.writeable = True
+    return y
+
+
+def _may_share_memory(a, b, max_work=None):
+    return isinstance(a, ndarray) and isinstance(b, ndarray) and np.may_share_memory(a._host, b._host)
+
+
+def _matmul(a, b, out=None, **kwargs):
+    if set(kwargs) - {"axes", "axis", "keepdims", "casting", "dtype", "signature", "order"}:
+        raise TypeError(f"Wrong arguments {kwargs}")
+    for x in (a, b):
+        if not isinstance(x, ndarray):
+            raise TypeError(f"Unsupported type {type(x)}")
+    value = np.asarray(_without_warnings(np.matmul, a._host, b._host))
+    if out is None:
+        return result(value)
+    out._host[...] = value
+    return out
+
+
+def _get_array_module(*args):
+    import sys
+
+    return sys.modules["cupy"] if any(isinstance(a, ndarray) for a in args) else np
+
+
+def _where(condition, x=None, y=None):
+    if (x is None) != (y is None):
+        raise ValueError("Must provide both 'x' and 'y' or neither.")
+    _no_host_arrays([v for v in (condition, x, y) if v is not None])
+    if x is None:
+        return condition.nonzero()
+    return result(np.where(host(condition), host(x), host(y)))
+
+
+_OWN = {
+    "empty": _empty, "empty_like": _empty_like, "array": _array, "asarray": _asarray, "asanyarray": _asarray,
+    "asnumpy": _asnumpy, "copyto": _copyto, "take_along_axis": _take_along_axis, "put_along_axis": _put_along_axis,
+    "diagonal": _diagonal, "may_share_memory": _may_share_memory, "shares_memory": _may_share_memory,
+    "matmul": _matmul, "get_array_module": _get_array_module, "where": _where,
+    "take": lambda a, indices, axis=None, out=None: a.take(indices, axis, out),
+    "is_available": lambda: runtime._state.devices > 0,
+    "get_default_memory_pool": lambda: runtime.pool,
+    "get_default_pinned_memory_pool": lambda: runtime.pinned_pool,
+}  # fmt: skip
+
+
+def module():
+    """The module cupy, without its part cuda."""
+    cupy = types.ModuleType("cupy")
+    cupy.__version__ = "14.2.0"
+    for name in names("numpy"):
+        setattr(cupy, name, getattr(np, name))
+    for name, rest in names("ufunc").items():
+        nin, *loops = rest.split()
+        if isinstance(getattr(np, name, None), np.ufunc):
+            setattr(cupy, name, ufunc(name, int(nin), loops))
+    for name, text in names("function").items():
+        if name in _OWN or hasattr(np, name):
+            setattr(cupy, name, _OWN.get(name) or _function(name, text))
+    for name, text in names("method").items():
+        if not hasattr(ndarray, name) and hasattr(np.ndarray, name):
+            setattr(ndarray, name, _method(name, text))
+    cupy.ndarray, cupy.ufunc, cupy.RawModule, cupy.RawKernel = ndarray, ufunc, runtime.RawModule, runtime.RawKernel
+    cupy.newaxis = None
+    return cupy

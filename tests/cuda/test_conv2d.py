@@ -1,0 +1,129 @@
+"""conv2d in CUDA C: what its samples alone do not show, the choice of an algorithm and of the size of a tile."""
+
+import numpy as np
+import pytest
+from checks import assert_close
+from emulator import execution
+
+from minidl.kernels import _cuda, conv2d, conv_transpose2d, exact_convolution
+from minidl.kernels.conv2d import gpu, reference
+
+GEOMETRY = (2, 1), (1, 2), (1, 2), 2  # stride, padding, dilation, groups
+DIRECTIONS = ("forward", "input_grad", "weight_grad")
+
+
+def arrays(rng, dtype, n, h, w, c, o, k, stride, padding, dilation, groups):
+    oh = (h + 2 * padding[0] - dilation[0] * (k - 1) - 1) // stride[0] + 1
+    ow = (w + 2 * padding[1] - dilation[1] * (k - 1) - 1) // stride[1] + 1
+    shapes = (n, h, w, c), (k, k, c // groups, o), (n, oh, ow, o), (o,)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+def run(direction, x, w, gy, bias, geometry, cupy, form="gpu"):
+    """What a direction gives, and the names of the kernels that ran."""
+    of = {
+        "forward": ((x, w, bias), np.empty_like(gy)),
+        "input_grad": ((gy, w), np.empty_like(x)),
+        "weight_grad": ((x, gy), np.empty_like(w)),
+    }
+    inputs, y = of[direction]
+    if form == "reference":
+        getattr(reference, direction)(*inputs, *geometry, y)
+        return y
+    y = cupy.asarray(y)
+    y.fill(np.nan)
+    _cuda._recent.clear()
+    getattr(conv2d, direction).gpu(*map(cupy.asarray, inputs), *geometry, y)
+    return y.get(), " ".join(_cuda._recent)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_large_tiles_give_the_bits_of_small_ones(cupy, monkeypatch, direction, dtype):
+    """A small device gets large tiles; which order an element's terms are added in must not depend on the device."""
+    case = arrays(np.random.default_rng(0), dtype, 2, 13, 11, 140, 138, 3, *GEOMETRY)
+    small, names = run(direction, *case, GEOMETRY, cupy)
+    assert "4>" in names
+    monkeypatch.setattr(_cuda, "multiprocessors", lambda: 1)
+    for order in ("forward", "reverse", 2):
+        with execution(order=order):
+            large, names = run(direction, *case, GEOMETRY, cupy)
+        assert "8>" in names
+        assert large.tobytes() == small.tobytes()
+    assert_close([large], [run(direction, *case, GEOMETRY, cupy, "reference")], dtype, "")
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_large_tiles_have_no_races(cupy, monkeypatch, direction):
+    monkeypatch.setattr(_cuda, "multiprocessors", lambda: 1)
+    case = arrays(np.random.default_rng(0), "float32", 1, 9, 8, 132, 134, 2, *GEOMETRY)
+    with execution(sanitizer="thread"):
+        _, names = run(direction, *case, GEOMETRY, cupy)
+    assert "8>" in names
+
+
+def test_the_weights_gradient_is_summed_in_parts_of_the_sizes_alone(cupy, monkeypatch):
+    """2,600 pixels in 10 parts of 260. The first product is so large that what its part adds to it, 1 each, is lost."""
+    geometry = (1, 1), (0, 0), (1, 1), 1
+    x, w, gy, bias = arrays(np.random.default_rng(0), "float32", 1, 52, 50, 2, 3, 1, *geometry)
+    x[...] = gy[...] = 1
+    x[0, 0, 0] = 2**24
+    for multiprocessors in (132, 1):
+        monkeypatch.setattr(_cuda, "multiprocessors", lambda: multiprocessors)  # noqa: B023
+        gw = cupy.asarray(w)
+        gpu.weight_grad(*map(cupy.asarray, (x, gy)), *geometry, gw)
+        assert (gw.get() == 2**24 + 9 * 260).all()
+
+
+WINOGRAD = (1, 1), (1, 0), (1, 1), 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_winograds_algorithm_in_several_runs_of_tiles(cupy, monkeypatch, direction, dtype):
+    case = arrays(np.random.default_rng(0), dtype, 3, 21, 19, 97, 96, 3, *WINOGRAD)
+    monkeypatch.setattr(gpu, "_AT_ONCE", 36 * (97 + 96) * 31)  # 31 tiles of 90
+    got, names = run(direction, *case, WINOGRAD, cupy)
+    assert names.count("winograd.pixels") == 3
+    wide = [a.astype("float32") if dtype == "float16" else a for a in case]
+    assert_close([got], [run(direction, *wide, WINOGRAD, cupy, "reference")], dtype, "")
+
+
+@pytest.mark.parametrize("padding", [(0, 1), (3, 4)])
+def test_a_transposed_convolution_by_winograds_algorithm(cupy, padding):
+    """It begins with the bias; a padding beyond the window takes pixels away from the border."""
+    rng = np.random.default_rng(0)
+    shapes = (1, 34, 36, 96), (3, 3, 97, 96), (97,), (1, 36 - 2 * padding[0], 38 - 2 * padding[1], 97)
+    x, w, bias, y = (rng.standard_normal(shape) for shape in shapes)
+    geometry = (1, 1), padding, (1, 1), 1
+    expected = np.empty_like(y)
+    conv_transpose2d.forward.reference(x, w, bias, *geometry, expected)
+    _cuda._recent.clear()
+    on_device = [cupy.asarray(a) for a in (x, w, bias)]
+    conv_transpose2d.forward.gpu(*on_device, *geometry, got := cupy.asarray(y))
+    assert "winograd" in " ".join(_cuda._recent)
+    assert_close([got.get()], [expected], "float64", "")
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_exact_convolution_does_without_winograds_algorithm(cupy, direction):
+    case = arrays(np.random.default_rng(0), "float32", 1, 32, 32, 96, 96, 3, *WINOGRAD)
+    with exact_convolution():
+        exact, names = run(direction, *case, WINOGRAD, cupy)
+    assert "winograd" not in names
+    quick, names = run(direction, *case, WINOGRAD, cupy)
+    assert "winograd" in names
+    assert exact.tobytes() != quick.tobytes()
+    assert_close([quick], [exact], "float32", "")
+
+
+def test_relu_lets_a_nan_through(cupy):
+    geometry = (1, 1), (0, 0), (1, 1), 1
+    for c, o, k, size in ((3, 2, 2, 4), (256, 2, 1, 4), (96, 96, 3, 34)):  # the formula, a matrix product, Winograd's
+        x, w, gy, bias = arrays(np.random.default_rng(0), "float32", 1, size, size, c, o, k, *geometry)
+        x[0, 0, 0, 0] = np.nan
+        y = cupy.asarray(gy)
+        conv2d.forward_relu.gpu(*map(cupy.asarray, (x, w, bias)), *geometry, y)
+        y = y.get()
+        assert np.isnan(y[0, 0, 0]).all()
+        assert np.nanmin(y) == 0

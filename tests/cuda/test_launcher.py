@@ -1,0 +1,91 @@
+"""kernels/_cuda.py: what a launch passes on, what it refuses, and how errors that come late get a name."""
+
+import numpy as np
+import pytest
+import stand_in
+
+from minidl.kernels import _cuda
+
+
+@pytest.fixture
+def source(monkeypatch, tmp_path):
+    """A file of kernels that say what they were given; `boxes<T, 4>` has a second parameter."""
+    (tmp_path / "given.cu").write_text("""
+    template <typename T> struct Wide { using type = T; };
+    template <> struct Wide<half> { using type = float; };
+    template <typename T> __global__ void given(T* y, int n, bool flag, unsigned word, typename Wide<T>::type scale,
+                                                const T* none) {
+      y[blockIdx.x] = n + flag + word + scale + (none != nullptr);
+    }
+    template <typename T, int N> __global__ void boxes(T* y) { y[0] = N; }
+    """)
+    monkeypatch.setattr(_cuda, "SOURCES", {})
+    monkeypatch.setattr(_cuda, "_FOLDER", tmp_path)
+    return _cuda.Source("given", "given", "boxes<T, 4>")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_become_what_kernels_declare(source, dtype, cupy):
+    y = cupy.zeros(3, dtype)
+    source.launch("given", dtype, (y, 40, True, np.uint32(100), 0.5, None), grid=2)
+    np.testing.assert_array_equal(y.get(), [141.5, 141.5, 0])
+    source.launch("boxes<T, 4>", dtype, (y,), grid=(1, 1), block=(1, 1, 1))
+    assert y.get()[0] == 4
+
+
+def test_no_blocks_no_launch(source, cupy):
+    source.launch("given", "float32", ("no kernel would take this",), threads=0)
+    source.launch("given", "float32", ("no kernel would take this",), grid=(3, 0))
+
+
+def test_the_grid_fills_the_device_and_no_more(source, cupy):
+    """The stand-in has 132 multiprocessors of 2048 threads."""
+    y = cupy.zeros(132 * 8 + 1, "float32")
+    source.launch("given", "float32", (y, 1, False, np.uint32(0), 0.0, None), threads=10**8, block=256)
+    np.testing.assert_array_equal(y.get(), [1] * 132 * 8 + [0])
+    y[...] = 0
+    source.launch("given", "float32", (y, 1, False, np.uint32(0), 0.0, None), threads=513, block=256)
+    assert y.get().sum() == 3
+
+
+def test_what_is_too_large_is_refused(source, cupy, monkeypatch):
+    y = cupy.zeros(3, "float32")
+    with pytest.raises(ValueError, match=r"given\.given<float>: 2147483648 does not fit in an int"):
+        source.launch("given", "float32", (y, 2**31, True, np.uint32(0), 0.5, None), grid=1)
+    monkeypatch.setattr(_cuda, "MAX_SIZE", 2)
+    with pytest.raises(ValueError, match=r"an array of 3 elements; CUDA kernels take at most 2"):
+        source.launch("given", "float32", (y, 1, True, np.uint32(0), 0.5, None), grid=1)
+
+
+def test_other_types_are_refused(source, cupy):
+    with pytest.raises(TypeError, match="take float16, float32 and float64, got int32"):
+        source.launch("given", "int32", (), grid=1)
+
+
+def test_one_file_is_one_source(source):
+    with pytest.raises(ValueError, match="'given' is already registered"):
+        _cuda.Source("given", "given")
+
+
+def test_late_errors_name_the_latest_launches(source, cupy):
+    y = cupy.zeros(3, "float32")
+    for kernel, args in (("given", (y, 1, True, np.uint32(0), 0.5, None)), ("boxes<T, 4>", (y,))):
+        source.launch(kernel, "float32", args, grid=1)
+    stand_in.runtime.fault(700)
+    with (
+        pytest.raises(RuntimeError, match=r"illegal.*given\.given<float>, given\.boxes<float, 4>\)"),
+        _cuda.named_errors(),
+    ):
+        cupy.cuda.get_current_stream().synchronize()
+
+
+def test_in_blocking_mode_the_very_launch_is_named(source, cupy):
+    y = cupy.zeros(3, "float32")
+    _cuda.blocking(True)
+    try:
+        source.launch("boxes<T, 4>", "float32", (y,), grid=1)
+        stand_in.runtime.fault(700)
+        with pytest.raises(RuntimeError, match=r"\(in given\.boxes<float, 4>\)"):
+            source.launch("boxes<T, 4>", "float32", (y,), grid=1)
+    finally:
+        _cuda.blocking(False)
