@@ -19,11 +19,11 @@ help: ## List the targets
 demo: .venv/train.stamp ## Train LeNet-5 on handwritten digits, into runs/demo
 	@.venv/bin/minidl train lenet --data digits --out runs/demo
 
-test: .venv/dev.stamp ## Run the tests
-	@.venv/bin/python -m pytest
+test: .venv/dev.stamp ## Run the tests, on two cores
+	@.venv/bin/python -m pytest -n 2
 
 gpu-emulate: .venv/gpu-emulate.stamp ## Run the CUDA kernels on the CPU, and compile them, without a GPU
-	@.venv/bin/python -m pytest tests/cuda
+	@.venv/bin/python -m pytest -n 2 tests/cuda
 
 gpu-table: .venv/gpu-emulate.stamp ## Write the table of registers and shared memory, tests/cuda/resources.json, again
 	@PYTHONPATH=. .venv/bin/python tests/cuda/nvrtc.py
