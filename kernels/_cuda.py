@@ -140,6 +140,11 @@ def named_errors(count=_recent.maxlen):
         raise RuntimeError(f"{error} ({where})") from error
 
 
+def threads_of_row(columns):
+    """Of a block that has a row: whole warps, of which each thread has four elements or more."""
+    return 32 * max(1, min(8, columns // 128))
+
+
 def _instance(kernel, c_type):
     """forward -> forward<float>; forward<T, 64> -> forward<float, 64>."""
     return re.sub(r"\bT\b", c_type, kernel) if "<" in kernel else f"{kernel}<{c_type}>"

@@ -20,10 +20,13 @@ import math
 
 import numpy as np
 
+from ._cuda import Source
 from ._jit import inline, jit, prange
 from ._kernel import Kernel
 from ._workload import LARGE
 from .sgd import CHUNK
+
+_CUDA = Source("adam", "step")
 
 
 def _reference(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v, top):
@@ -54,6 +57,13 @@ def _cpu(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v,
             _block(g[part], numbers, True, w[part], m[part], v[part], top[part])
         else:
             _block(g[part], numbers, False, w[part], m[part], v[part], top)
+
+
+def _gpu(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v, top):
+    rate, root = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
+    shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, float(weight_decay))
+    numbers = *map(float, (beta1, 1 - beta1, beta2, 1 - beta2, rate, root, eps, shrink)), decay
+    _CUDA.launch("step", w.dtype, (g, *numbers, bool(amsgrad), w, m, v, top, w.size), threads=w.size)
 
 
 @inline
@@ -98,6 +108,7 @@ step = Kernel(
     "adam.step",
     reference=_reference,
     cpu=_cpu,
+    gpu=_gpu,
     samples=_samples,
     nanoseconds=lambda g, *rest: 2 * g.size,
     outputs=4,

@@ -16,8 +16,11 @@ the row's two numbers where a softmax would keep the whole row. The last argumen
 
 import numpy as np
 
+from ._cuda import Source, threads_of_row
 from ._jit import jit, prange
 from ._kernel import Kernel
+
+_CUDA = Source("cross_entropy", "forward", "backward")
 
 
 def _smoothed(x, target, weight, smoothing):
@@ -67,6 +70,12 @@ def _forward_cpu(x, target, weight, ignore_index, smoothing, loss, lse):
             loss[row] = value
 
 
+def _forward_gpu(x, target, weight, ignore_index, smoothing, loss, lse):
+    rows, classes = x.shape
+    args = x, target, weight, classes, ignore_index, 1.0 - smoothing, smoothing / classes, loss, lse
+    _CUDA.launch("forward", x.dtype, args, grid=rows, block=threads_of_row(classes))
+
+
 def _backward_reference(x, target, weight, ignore_index, smoothing, lse, scale, gx):
     ignored = (target == ignore_index)[:, None]
     p = np.exp((np.where(ignored, 0, x) - lse[:, :1]) - lse[:, 1:])
@@ -95,6 +104,12 @@ def _backward_cpu(x, target, weight, ignore_index, smoothing, lse, scale, gx):
                 for k in range(classes):
                     gx[row, k] -= part * weight[k]
             gx[row, t] -= kind(scale[row] * own)
+
+
+def _backward_gpu(x, target, weight, ignore_index, smoothing, lse, scale, gx):
+    rows, classes = x.shape
+    args = x, target, weight, classes, ignore_index, 1.0 - smoothing, smoothing / classes, lse, scale, gx
+    _CUDA.launch("backward", x.dtype, args, grid=rows, block=threads_of_row(classes))
 
 
 def _forward_samples(rng, dtype):
@@ -142,6 +157,7 @@ forward = Kernel(
     "cross_entropy.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_forward_samples,
     nanoseconds=_nanoseconds,
     outputs=2,
@@ -151,6 +167,7 @@ backward = Kernel(
     "cross_entropy.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=_nanoseconds,
     workload=_backward_workload,

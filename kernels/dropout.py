@@ -16,9 +16,12 @@ halves of the 64-bit products with the other two words and the key; ten rounds p
 
 import numpy as np
 
+from ._cuda import Source
 from ._jit import inline, jit, prange
 from ._kernel import Kernel
 from ._workload import LARGE
+
+_CUDA = Source("dropout", "forward")
 
 _ROUNDS = 10
 _CHUNK = 4096  # elements per task, a multiple of 4: 16 kB of random words stay in the L1 cache
@@ -87,6 +90,10 @@ def _forward_cpu(x, seed, call, threshold, scale, y):
             y[start + i] = x[start + i] * (factor if bits[i] >= threshold else zero)
 
 
+def _forward_gpu(x, seed, call, threshold, scale, y):
+    _CUDA.launch("forward", x.dtype, (x, seed, call, threshold, scale, y, x.size), threads=-(-x.size // 4))
+
+
 def _samples(rng, dtype):
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -2.0] * 3, dtype)
     large = np.uint64(2**64 - 1), np.uint64(2**63 + 5)
@@ -105,6 +112,7 @@ forward = Kernel(
     "dropout.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_samples,
     nanoseconds=lambda x, *rest: 2 * x.size,
     workload=_workload,

@@ -11,9 +11,12 @@ import math
 
 import numpy as np
 
+from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
 from ._workload import LARGE
+
+_CUDA = Source("erf", "forward", "complement")
 
 
 def _forward_reference(x, y):
@@ -26,6 +29,10 @@ def _forward_cpu(x, y):
         y[i] = math.erf(x[i])
 
 
+def _forward_gpu(x, y):
+    _CUDA.launch("forward", x.dtype, (x, y, x.size), threads=x.size)
+
+
 def _complement_reference(x, y):
     y[...] = [math.erfc(element) for element in x]
 
@@ -34,6 +41,10 @@ def _complement_reference(x, y):
 def _complement_cpu(x, y):
     for i in prange(x.size):
         y[i] = math.erfc(x[i])
+
+
+def _complement_gpu(x, y):
+    _CUDA.launch("complement", x.dtype, (x, y, x.size), threads=x.size)
 
 
 def _samples(rng, dtype):
@@ -55,6 +66,7 @@ forward = Kernel(
     "erf.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=_samples,
     nanoseconds=_nanoseconds,
     workload=_workload,
@@ -63,6 +75,7 @@ complement = Kernel(
     "erf.complement",
     reference=_complement_reference,
     cpu=_complement_cpu,
+    gpu=_complement_gpu,
     samples=_samples,
     nanoseconds=_nanoseconds,
     workload=_workload,

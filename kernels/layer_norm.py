@@ -13,7 +13,7 @@ Ba, Kiros & Hinton 2016, equations 3 and 4. A row stays in cache while it is rea
 import numpy as np
 
 from . import _channels
-from ._cuda import Source
+from ._cuda import Source, threads_of_row
 from ._jit import helper, inline_rounded, inline_sum, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
@@ -84,12 +84,7 @@ def _forward_cpu(x, weight, bias, eps, y, mean, rstd):
 
 def _forward_gpu(x, weight, bias, eps, y, mean, rstd):
     rows, d = x.shape
-    _CUDA.launch("forward", x.dtype, (x, weight, bias, y, mean, rstd, d, eps), grid=rows, block=_threads(d))
-
-
-def _threads(d):
-    """Of a row: whole warps, of which each thread has four elements or more."""
-    return 32 * max(1, min(8, d // 128))
+    _CUDA.launch("forward", x.dtype, (x, weight, bias, y, mean, rstd, d, eps), grid=rows, block=threads_of_row(d))
 
 
 # ---- backward ------------------------------------------------------------------------------------------------------
@@ -144,7 +139,7 @@ def _row(gy, x, weight, mean, rstd, sum_gxhat, sum_g, gx):
 
 def _backward_gpu(gy, x, weight, mean, rstd, gx, gw, gb):
     rows, d = x.shape
-    _CUDA.launch("backward", x.dtype, (gy, x, weight, mean, rstd, gx, d), grid=rows, block=_threads(d))
+    _CUDA.launch("backward", x.dtype, (gy, x, weight, mean, rstd, gx, d), grid=rows, block=threads_of_row(d))
     block, rows_of_block, blocks, tiles = _channels.tile(rows, d)
     partial = empty((2, d, blocks), np.float64, x)
     args = gy, x, mean, rstd, *partial, rows, d, blocks, rows_of_block

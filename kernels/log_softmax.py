@@ -9,9 +9,12 @@ from dy[k]/dx[n] = 1{k = n} - exp(y[n]). The last argument is written.
 
 import numpy as np
 
+from ._cuda import Source, threads_of_row
 from ._jit import jit, prange
 from ._kernel import Kernel
 from .softmax import exponentials, rows_samples, rows_workload
+
+_CUDA = Source("log_softmax", "forward", "backward")
 
 
 def _forward_reference(x, y):
@@ -34,6 +37,11 @@ def _forward_cpu(x, y):
             y[row, k] = (x[row, k] - greatest) - log_total
 
 
+def _forward_gpu(x, y):
+    rows, columns = x.shape
+    _CUDA.launch("forward", x.dtype, (x, y, columns), grid=rows, block=threads_of_row(columns))
+
+
 def _backward_reference(gy, y, gx):
     gx[...] = gy - np.exp(y) * gy.sum(axis=1, keepdims=True)
 
@@ -46,6 +54,11 @@ def _backward_cpu(gy, y, gx):
             total += gy[row, k]
         for k in range(y.shape[1]):
             gx[row, k] = gy[row, k] - np.exp(y[row, k]) * total
+
+
+def _backward_gpu(gy, y, gx):
+    rows, columns = y.shape
+    _CUDA.launch("backward", y.dtype, (gy, y, gx, columns), grid=rows, block=threads_of_row(columns))
 
 
 def _backward_samples(rng, dtype):
@@ -64,6 +77,7 @@ forward = Kernel(
     "log_softmax.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=rows_samples,
     nanoseconds=exponentials,
     workload=rows_workload,
@@ -72,6 +86,7 @@ backward = Kernel(
     "log_softmax.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=exponentials,
     workload=_backward_workload,

@@ -7,8 +7,11 @@ The last argument is written.
 
 import numpy as np
 
+from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
+
+_CUDA = Source("scan", "recurrence")
 
 
 def _recurrence_reference(a, b, y):
@@ -24,6 +27,10 @@ def _recurrence_cpu(a, b, y):
             y[row, n] = b[row, n]
             if n > 0:
                 y[row, n] += a[row, n] * y[row, n - 1]
+
+
+def _recurrence_gpu(a, b, y):
+    _CUDA.launch("recurrence", y.dtype, (a, b, y, *y.shape), threads=len(y))
 
 
 def _samples(rng, dtype):
@@ -43,6 +50,7 @@ recurrence = Kernel(
     "scan.recurrence",
     reference=_recurrence_reference,
     cpu=_recurrence_cpu,
+    gpu=_recurrence_gpu,
     samples=_samples,
     workload=_workload,
 )

@@ -15,9 +15,12 @@ Krizhevsky et al. 2012, section 5, keep the rate in the velocity; Sutskever et a
 
 import numpy as np
 
+from ._cuda import Source
 from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._workload import LARGE
+
+_CUDA = Source("sgd", "step")
 
 # Elements per task. In a * b + c * d either product may be rounded before the other is added to it, and the loop over
 # vectors may choose differently than the one over what is left: so what is left must not depend on the threads.
@@ -48,6 +51,12 @@ def _cpu(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
             _plain(g[part_of], decay, inner, outer, w[part_of])
         else:
             _with_momentum(g[part_of], decay, inner, outer, mu, part, nesterov, w[part_of], v[part_of])
+
+
+def _gpu(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
+    rates = (float(lr), 1.0) if lr_in_velocity else (1.0, float(lr))
+    args = g, *rates, float(momentum), float(keep), float(weight_decay), bool(nesterov), w, v, w.size
+    _CUDA.launch("step", w.dtype, args, threads=w.size)
 
 
 # Of slices, as LLVM cannot know that start + i is not negative, which numba would count from the end: then nothing is
@@ -99,6 +108,7 @@ step = Kernel(
     "sgd.step",
     reference=_reference,
     cpu=_cpu,
+    gpu=_gpu,
     samples=_samples,
     nanoseconds=lambda g, *rest: g.size // 2,
     outputs=2,

@@ -9,8 +9,11 @@ from dy[k]/dx[n] = y[k] * (1{k = n} - y[n]). The last argument is written.
 
 import numpy as np
 
+from ._cuda import Source, threads_of_row
 from ._jit import jit, prange
 from ._kernel import Kernel
+
+_CUDA = Source("softmax", "forward", "backward")
 
 
 def _forward_reference(x, y):
@@ -33,6 +36,11 @@ def _forward_cpu(x, y):
             y[row, k] /= total
 
 
+def _forward_gpu(x, y):
+    rows, columns = x.shape
+    _CUDA.launch("forward", x.dtype, (x, y, columns), grid=rows, block=threads_of_row(columns))
+
+
 def _backward_reference(gy, y, gx):
     gx[...] = y * (gy - (gy * y).sum(axis=1, keepdims=True))
 
@@ -45,6 +53,11 @@ def _backward_cpu(gy, y, gx):
             total += gy[row, k] * y[row, k]
         for k in range(y.shape[1]):
             gx[row, k] = y[row, k] * (gy[row, k] - total)
+
+
+def _backward_gpu(gy, y, gx):
+    rows, columns = y.shape
+    _CUDA.launch("backward", y.dtype, (gy, y, gx, columns), grid=rows, block=threads_of_row(columns))
 
 
 def rows_samples(rng, dtype):
@@ -91,6 +104,7 @@ forward = Kernel(
     "softmax.forward",
     reference=_forward_reference,
     cpu=_forward_cpu,
+    gpu=_forward_gpu,
     samples=rows_samples,
     nanoseconds=exponentials,
     workload=rows_workload,
@@ -99,6 +113,7 @@ backward = Kernel(
     "softmax.backward",
     reference=_backward_reference,
     cpu=_backward_cpu,
+    gpu=_backward_gpu,
     samples=_backward_samples,
     nanoseconds=exponentials,
     workload=_backward_workload,
