@@ -36,7 +36,7 @@ struct Sum {
   template <typename R> static __device__ R of(R a, R b) { return a + b; }
 };
 struct Max {  // a NaN wins, as in NumPy
-  template <typename R> static __device__ R identity() { return -INFINITY; }
+  template <typename R> static __device__ R identity() { return R(-1) / R(0); }  // NVRTC knows no INFINITY
   template <typename R> static __device__ R of(R a, R b) { return a > b || a != a ? a : b; }
 };
 

@@ -20,7 +20,7 @@ __global__ void forward(const T* x, const long long* target, const T* weight, in
     return;
   }
   x += row * classes;
-  Real<T> greatest = -INFINITY, total = 0, spread = 0;
+  Real<T> greatest = Max::identity<Real<T>>(), total = 0, spread = 0;
   for (int k = threadIdx.x; k < classes; k += blockDim.x) greatest = Max::of(greatest, load(x + k));
   greatest = block_reduce<Max>(greatest);
   for (int k = threadIdx.x; k < classes; k += blockDim.x) total += exp(load(x + k) - greatest);

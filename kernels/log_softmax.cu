@@ -9,7 +9,7 @@
 template <typename T> __global__ void forward(const T* x, T* y, int columns) {
   x += blockIdx.x * columns;
   y += blockIdx.x * columns;
-  Real<T> greatest = -INFINITY, total = 0;
+  Real<T> greatest = Max::identity<Real<T>>(), total = 0;
   for (int k = threadIdx.x; k < columns; k += blockDim.x) greatest = Max::of(greatest, load(x + k));
   greatest = block_reduce<Max>(greatest);
   for (int k = threadIdx.x; k < columns; k += blockDim.x) total += exp(load(x + k) - greatest);

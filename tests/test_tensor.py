@@ -88,7 +88,7 @@ def test_tensor_takes_requires_grad():
         (np.zeros(2, "datetime64[s]"), TypeError, "data: numbers are needed"),
         ([[1], [2, 3]], ValueError, "data: nested lists must all have the same lengths"),
     ],
-    ids=str,
+    ids=["text", "None", "dict", "list of None", "array of text", "array of objects", "dates", "ragged"],
 )
 @pytest.mark.parametrize("make", [dl.Tensor, dl.tensor])
 def test_data_that_is_not_numeric(make, data, error, text):
