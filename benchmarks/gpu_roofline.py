@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/gpu_roofline.py
 
 A kernel takes at least the time in which the memory moves its bytes, and the time in which the cores do its operations.
-Peaks are from NVIDIA's data sheets, float32 without tensor cores: H100 SXM 67 TFLOP/s and 3,350 GB/s, T4 8.1 TFLOP/s and
-320 GB/s. Bytes and operations are those that `minidl bench kernels` counts: each array moved once, a product and a sum
-per weight and pixel.
+Peaks are from NVIDIA's data sheets, float32 without tensor cores: H100 SXM 67 TFLOP/s and 3,350 GB/s, T4 8.1 TFLOP/s
+and 320 GB/s. Bytes and operations are those that `minidl bench kernels` counts: each array moved once, a product and a
+sum per weight and pixel.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def bound(flops, traffic, peak):
 
 
 def rows():
-    """(kernel, label of its benchmark, GFLOP, MB, {GPU: (seconds, what binds)}) of every kernel that has a benchmark."""
+    """(kernel, label, GFLOP, MB, {GPU: (seconds, what binds)}) of every kernel that has a benchmark."""
     from minidl.kernels import KERNELS
 
     for name, kernel in KERNELS.items():
@@ -35,11 +35,9 @@ def main():
     print("|---|---|---|" + "---|" * len(PEAKS) + "---|")
     for name, label, gflop, megabytes, bounds in rows():
         times = " | ".join(f"{seconds * 1e6:,.0f}" for seconds, _ in bounds.values())
-        what = {what for _, what in bounds.values()}
+        what = " / ".join(sorted({what for _, what in bounds.values()}))
         work = f"{gflop:.2f}" if gflop else "–"
-        print(
-            f"| {name}{', ' + label if label else ''} | {work} | {megabytes:,.1f} | {times} | {' / '.join(sorted(what))} |"
-        )
+        print(f"| {name}{', ' + label if label else ''} | {work} | {megabytes:,.1f} | {times} | {what} |")
 
 
 if __name__ == "__main__":
