@@ -10,7 +10,7 @@ sound := $(shell .venv/bin/python -I -c 'import sys, pip; sys.exit(sys.version_i
 	test ! -e .venv/unfinished && { test ! -e .venv/home || test "`cat .venv/home`" = "`pwd -P`"; } && echo yes)
 
 .NOTPARALLEL:
-.PHONY: help demo test gpu-emulate gpu-table lint format clean anew
+.PHONY: help demo test gpu-check gpu-emulate gpu-table lint format clean anew
 unexport PYTHONHOME PYTHONPATH
 
 help: ## List the targets
@@ -21,6 +21,11 @@ demo: .venv/train.stamp ## Train LeNet-5 on handwritten digits, into runs/demo
 
 test: .venv/dev.stamp ## Run the tests, on two cores
 	@.venv/bin/python -m pytest -n 2
+
+gpu-check: .venv/gpu.stamp ## Run the tests on this machine's GPU
+	@.venv/bin/python -c 'import sys, minidl as dl; dl.cuda.is_available() or sys.exit( \
+	    "minidl: CuPy finds no GPU here: python -c \"import minidl as dl; dl.cuda.synchronize()\" says what is missing")'
+	@MINIDL_TEST_DEVICE=cuda .venv/bin/python -m pytest
 
 gpu-emulate: .venv/gpu-emulate.stamp ## Run the CUDA kernels on the CPU, and compile them, without a GPU
 	@.venv/bin/python -m pytest -n 2 tests/cuda
@@ -43,8 +48,9 @@ clean: ## Remove all that can be made again; runs/ stays
 # A stamp says that an installation was finished; each holds all of the one before.
 .venv/train.stamp: extras = train
 .venv/dev.stamp: extras = train,dev
+.venv/gpu.stamp: extras = train,dev,gpu-emulate,gpu
 .venv/gpu-emulate.stamp: extras = train,dev,gpu-emulate
-.venv/train.stamp .venv/dev.stamp .venv/gpu-emulate.stamp: setup.cfg pyproject.toml
+.venv/train.stamp .venv/dev.stamp .venv/gpu.stamp .venv/gpu-emulate.stamp: setup.cfg pyproject.toml
 	@echo "Setting up .venv (once, about a minute) ..."
 	@touch .venv/unfinished && pwd -P > .venv/home
 	@$(PIP) install 'pip>=21.3' && $(PIP) install --editable '.[$(extras)]' || { rm .venv/unfinished; \
@@ -52,7 +58,7 @@ clean: ## Remove all that can be made again; runs/ stays
 	@rm .venv/unfinished && touch .venv/train.stamp $@
 
 ifneq ($(sound),yes)
-.venv/train.stamp .venv/dev.stamp .venv/gpu-emulate.stamp: anew
+.venv/train.stamp .venv/dev.stamp .venv/gpu.stamp .venv/gpu-emulate.stamp: anew
 endif
 
 anew:

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ..cuda import is_device
+from .prefetch import ahead, send_ahead
+
 
 class DataLoader:
-    """Batches of images and labels as NumPy arrays.
+    """Batches of images and labels as arrays: NumPy's, or on a GPU CuPy's.
 
     images:     (N, C, H, W), any dtype
     labels:     (N,)
@@ -16,6 +19,9 @@ class DataLoader:
     drop_last:  leave out a last batch that is not full
     transform:  the hook for augmentation: `transform(images, rng)` gets the images of a batch and a
                 `numpy.random.Generator`, and returns the images to use in their place
+    prefetch:   how many batches a thread gathers ahead, while the caller computes; 0: none, each when it is asked for
+    device:     where batches go, "cpu", "cuda" or "cuda:1". With prefetch they are copied there while the GPU computes:
+                out of page-locked memory, on a stream of their own
 
     `len(loader)` is the number of batches. Each iteration is one epoch and yields `(images, labels)`, copies
     that the caller may change. The memory of the images is channels-last: a `transpose(0, 3, 1, 2)` of a
@@ -37,6 +43,8 @@ class DataLoader:
         seed: int = 0,
         drop_last: bool = False,
         transform: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+        prefetch: int = 0,
+        device: str = "cpu",
     ):
         images, labels = np.asarray(images), np.asarray(labels)
         if images.ndim != 4:
@@ -59,6 +67,10 @@ class DataLoader:
         self.seed = _integer("seed", seed, minimum=0)
         self.drop_last = drop_last
         self.transform = transform
+        self.prefetch = _integer("prefetch", prefetch, minimum=0)
+        if not is_device(device):
+            raise ValueError(f"DataLoader: device must be 'cpu', 'cuda' or 'cuda:1', got {device!r}")
+        self.device = device
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -72,7 +84,10 @@ class DataLoader:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         epoch = self.epoch
         self.epoch += 1
-        return self._batches(epoch)
+        batches = self._batches(epoch)
+        if self.device != "cpu":
+            return send_ahead(batches, self.device, self.prefetch)
+        return ahead(batches, self.prefetch) if self.prefetch else batches
 
     def _batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         n = len(self._labels)

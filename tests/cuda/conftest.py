@@ -1,13 +1,29 @@
-"""The GPU backend without a GPU: CuPy is the stand-in, and CUDA C runs on the emulator."""
+"""The GPU backend without a GPU: CuPy is the stand-in, and CUDA C runs on the emulator.
+
+With MINIDL_TEST_DEVICE=cuda (make gpu-check) it is CuPy itself, and the device. What only the stand-in can do, such
+as a fault at will, is skipped.
+"""
+
+import os
+import sys
 
 import pytest
-import stand_in
-from emulator import unavailable
+
+ON_DEVICE = os.environ.get("MINIDL_TEST_DEVICE") == "cuda"
+collect_ignore = ["test_stand_in.py"] if ON_DEVICE else []
+if ON_DEVICE:
+    sys.modules["stand_in"] = None  # pytest.importorskip("stand_in") skips
 
 
 @pytest.fixture
 def cupy():
-    """The stand-in under CuPy's name; skips where no CUDA C can be emulated."""
+    """CuPy where the device is asked for; else the stand-in under its name. Skips where no CUDA C can be emulated."""
+    if ON_DEVICE:
+        yield pytest.importorskip("cupy")
+        return
+    import stand_in
+    from emulator import unavailable
+
     if unavailable():
         pytest.skip(unavailable())
     yield stand_in.install()

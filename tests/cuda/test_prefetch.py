@@ -1,0 +1,44 @@
+"""Batches on the GPU: those of the CPU, channels-last, with the waiting where it belongs."""
+
+import numpy as np
+import pytest
+
+import minidl as dl
+from minidl.data import DataLoader
+
+IMAGES = np.random.default_rng(0).standard_normal((10, 3, 4, 5)).astype(np.float32)
+
+
+def loader(**options):
+    return DataLoader(IMAGES, np.arange(10), 4, shuffle=True, seed=7, **options)
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+def test_batches_are_the_cpus(cupy, device, prefetch):
+    for (x, y), (images, labels) in zip(loader(), loader(device=device, prefetch=prefetch), strict=True):
+        assert dl.Tensor(images).device == dl.Tensor(labels).device == "cuda:0"
+        assert images.transpose(0, 2, 3, 1).flags.c_contiguous
+        np.testing.assert_array_equal(images.get(), x)
+        np.testing.assert_array_equal(labels.get(), y)
+
+
+def test_images_come_from_page_locked_memory(cupy, monkeypatch):
+    sizes, allocate = [], cupy.cuda.alloc_pinned_memory
+    monkeypatch.setattr(cupy.cuda, "alloc_pinned_memory", lambda size: sizes.append(size) or allocate(size))
+    list(loader(device="cuda", prefetch=2))
+    assert sizes == [4 * 60 * 4, 4 * 8] * 2 + [2 * 60 * 4, 2 * 8]
+
+
+def test_the_threads_stream_waits_for_the_callers_copies(cupy, monkeypatch):
+    waits, wait_stream = [], dl.cuda.Stream.wait_stream
+    monkeypatch.setattr(dl.cuda.Stream, "wait_stream", lambda s, other: waits.append(other) or wait_stream(s, other))
+    assert len(list(loader(device="cuda", prefetch=2))) == len(waits) == 3
+    assert all(other._stream.ptr == dl.cuda.current_stream()._stream.ptr for other in waits)
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_without_a_gpu_one_line_says_what_is_missing(monkeypatch, prefetch):
+    monkeypatch.setitem(__import__("sys").modules, "cupy", None)
+    with pytest.raises(RuntimeError, match="cuda: CuPy is not installed"):
+        next(iter(loader(device="cuda", prefetch=prefetch)))
