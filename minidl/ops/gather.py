@@ -297,7 +297,7 @@ def argwhere(input):
 
 
 def _indices(name, index, input):
-    if not isinstance(index, Tensor):
+    if isinstance(index, np.ndarray):
         index = np.asarray(index, like=getattr(input, "_data", input))
     index = as_tensor(name, index)
     check_devices(name, input=input, index=index)
