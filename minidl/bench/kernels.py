@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..kernels import KERNELS
-from . import forms, harness, picture
+from . import forms, gpu, harness, picture
 
-FORMS = "cpu", "reference", "pytorch"
+FORMS = {"cpu": ("cpu", "reference", "pytorch"), "cuda": ("cuda", "cpu", "pytorch_cuda")}  # of a device, ours first
 _TURN = 0.1  # seconds of a competitor's turn, at least one run
 
 
@@ -30,24 +30,35 @@ def workloads(names):
     return [(name, label) for name in names for label in (KERNELS[name].workloads or [None])]
 
 
-def has_pytorch():
-    return importlib.util.find_spec("torch") is not None
+def has_pytorch(device="cpu"):
+    """Whether PyTorch is installed, and sees the GPU where that is asked for."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    if device == "cpu":
+        return True
+    import torch
+
+    return torch.cuda.is_available()
 
 
-def measure(name, label, wanted=FORMS, dtype="float32", rounds=7, threads=None, ceilings=(1.0, 1.0), cold=False):
+def measure(
+    name, label, wanted=FORMS["cpu"], dtype="float32", rounds=7, threads=None, ceilings=(1.0, 1.0), cold=False,
+    device="cpu",
+):  # fmt: skip
     """One workload of one kernel as a row of JSON: see docs/benchmarks.md.
 
     Args:
-        wanted: forms; "pytorch" is left out where it is not installed or has no such operation.
-        ceilings: (GFLOP/s, GB/s) that shares are of. cold: compile, whatever the cache holds.
+        wanted: forms; PyTorch's is left out where it has no such operation.
+        device: "cpu" or "cuda". ceilings: (GFLOP/s, GB/s) that shares are of. cold: compile, whatever the cache holds.
     """
     with ExitStack() as stack:
         cache = stack.enter_context(tempfile.TemporaryDirectory()) if cold else None
         competitors = []
-        for form in (form for form in FORMS if form in wanted):
-            if form == "pytorch" and not _has_peer(name):
+        for form in (form for form in FORMS[device] if form in wanted):
+            if form.startswith("pytorch") and not _has_peer(name):
                 continue
-            started = harness.Competitor(form, forms.__file__, form, name, label, dtype, threads=threads, cache=cache)
+            file = gpu.__file__ if "cuda" in form else forms.__file__
+            started = harness.Competitor(form, file, form, name, label, dtype, threads=threads, cache=cache)
             competitors.append(stack.enter_context(started))
         times = {c.name: max(1, min(1000, int(_TURN / min(c.run(2))))) for c in competitors}
         seconds = harness.compare(competitors, rounds, times)
@@ -60,11 +71,20 @@ def measure(name, label, wanted=FORMS, dtype="float32", rounds=7, threads=None, 
         row["forms"][c.name] = {
             "seconds": median, "least": least, "greatest": greatest, "estimated": "scale" in c.notes,
             "gflops": row["flops"] / median / 1e9, "gbytes": row["bytes"] / median / 1e9, "share": floor / median,
-            **({key: c.notes[key] for key in ("compile_seconds", "format") if key in c.notes}),
+            **{key: c.notes[key] for key in _NOTES if key in c.notes},
         }  # fmt: skip
-    both = {"cpu", "pytorch"} <= row["forms"].keys()
-    row["ratio_to_pytorch"] = row["forms"]["pytorch"]["seconds"] / row["forms"]["cpu"]["seconds"] if both else None
+    ours, other, pytorch = FORMS[device]
+    row["ratio_to_pytorch"] = _ratio(row["forms"], pytorch, ours)
+    if device == "cuda":
+        row["ratio_to_cpu"] = _ratio(row["forms"], other, ours)
     return row
+
+
+_NOTES = "compile_seconds", "format", "first_seconds", "transfer_seconds", "transfer_bytes"
+
+
+def _ratio(found, a, b):
+    return found[a]["seconds"] / found[b]["seconds"] if {a, b} <= found.keys() else None
 
 
 def roofline(flops, size, ceilings):
@@ -87,20 +107,29 @@ def _facts(name, label, dtype):
     return forms.facts(kernel, args, np.ndarray)
 
 
-def conditions(dtype, rounds, threads):
-    """What the figures depend on beside the code; ceilings are measured now."""
+def conditions(dtype, rounds, threads, device="cpu"):
+    """What the figures depend on beside the code; ceilings, the device's, are measured now.
+
+    Raises:
+        RuntimeError: device is "cuda" and there is no GPU; the message says what is missing.
+    """
+    found = gpu.device() if device == "cuda" else {}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    gflops, gbytes = harness.ceilings(dtype, threads)
+    if device == "cuda":
+        ceilings = gpu.ceilings(dtype)
+    else:
+        ceilings = dict(zip(("matmul_gflops", "copy_gbytes"), harness.ceilings(dtype, threads), strict=True))
     return {
         "machine": harness.machine(), "load": load, "dtype": dtype, "rounds": rounds,
-        "threads": threads or os.cpu_count(), "matmul_gflops": gflops, "copy_gbytes": gbytes,
+        "threads": threads or os.cpu_count(), **found, **ceilings,
     }  # fmt: skip
 
 
-def draw(rows, file, title):
+def draw(rows, file, title, device="cpu"):
     """A workload a line: what share of its ceiling each form reaches, and the ratio to PyTorch."""
-    drawn = {"numba": ("cpu", "#2a6fdb"), "PyTorch": ("pytorch", "#e08a2e"),
-                   "reference (NumPy)": ("reference", "#9aa0a6")}  # fmt: skip
+    ours, other, pytorch = FORMS[device]
+    names = {"cpu": "numba", "reference": "reference (NumPy)", "cuda": "CUDA"}
+    drawn = {names[ours]: (ours, "#2a6fdb"), "PyTorch": (pytorch, "#e08a2e"), names[other]: (other, "#9aa0a6")}
     shares = {
         name: (colour, {i: row["forms"][form]["share"] for i, row in enumerate(rows) if form in row["forms"]})
         for name, (form, colour) in drawn.items()
@@ -108,7 +137,7 @@ def draw(rows, file, title):
     ratios = {i: row["ratio_to_pytorch"] for i, row in enumerate(rows) if row["ratio_to_pytorch"]}
     labels = (
         "share of the machine's ceiling (matrix product or copy, whichever binds)",
-        "PyTorch's time / numba's: right of 1 numba is faster",
+        f"PyTorch's time / {names[ours]}'s: right of 1 {names[ours]} is faster",
     )
     picture.draw([title_of(row) for row in rows], shares, ratios, labels, title, file)
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from ..explain.ledger import ledger
 from ..models import blank
 from . import harness, picture, steps
-from .kernels import roofline
+from .kernels import has_pytorch, roofline
 
 PEERS = {"torch": "PyTorch", "onnxruntime": "onnxruntime"}
 WORK = {"training": "training step", "inference": "inference"}
@@ -19,8 +19,10 @@ OURS = "minidl"
 _TURN = 0.1  # seconds of a competitor's turn, at least one run
 
 
-def installed(peer):
-    """Whether what a peer needs is there."""
+def installed(peer, device="cpu"):
+    """Whether what a peer needs is there; on a GPU only PyTorch runs beside ours."""
+    if device == "cuda":
+        return peer == "torch" and has_pytorch(device)
     return all(importlib.util.find_spec(package) for package in {peer, *(["onnx"] if peer == "onnxruntime" else [])})
 
 
@@ -29,7 +31,7 @@ def has_compiler():
     return any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)
 
 
-def measure(name, batch=None, peers=(), rounds=5, threads=None, ceiling=1.0, compiled=False):
+def measure(name, batch=None, peers=(), rounds=5, threads=None, ceiling=1.0, compiled=False, device="cpu"):
     """Training step, inference and peak memory of one of steps.NETS, as a row of JSON: see docs/benchmarks.md.
 
     Args:
@@ -39,24 +41,24 @@ def measure(name, batch=None, peers=(), rounds=5, threads=None, ceiling=1.0, com
     batch = batch or steps.NETS[name].batch
     row = {"model": name, "batch": batch, "image": list(steps.NETS[name].image)}
     for work, flops in _flops(name, batch).items():
-        forms = compete(name, batch, work, peers, rounds, threads, compiled)
+        forms = compete(name, batch, work, peers, rounds, threads, compiled, device)
         for figures in forms.values():
             figures["gflops"] = flops / figures["seconds"] / 1e9
             figures["share"] = figures["gflops"] / ceiling
         best = min((form for form in forms if form != OURS), key=lambda form: forms[form]["seconds"], default=None)
         ratio = forms[best]["seconds"] / forms[OURS]["seconds"] if best else None
         row[work] = {"flops": flops, "forms": forms, "best_peer": best, "ratio": ratio}
-    row["memory"] = _memory(name, batch, threads, row["training"]["forms"])
+    row["memory"] = _memory(name, batch, threads, row["training"]["forms"], device)
     return row
 
 
-def compete(name, batch, work, peers=(), rounds=5, threads=None, compiled=False):
+def compete(name, batch, work, peers=(), rounds=5, threads=None, compiled=False, device="cpu"):
     """Form -> seconds (median, least, greatest) and images/s of our net and its peers, run in turns."""
     training = work == "training"
-    entries = {OURS: ("minidl", name, batch, training)}
+    entries = {OURS: ("minidl", name, batch, training, device)}
     if "torch" in peers:
         for mode, arguments in _modes(compiled).items():
-            entries[mode] = "pytorch", name, batch, training, *arguments
+            entries[mode] = "pytorch", name, batch, training, *arguments, device
     if "onnxruntime" in peers and not training:
         entries["onnxruntime"] = "onnxruntime", name, batch, threads or os.cpu_count()
     with ExitStack() as stack:
@@ -165,11 +167,11 @@ def _flops(name, batch):
     }
 
 
-def _memory(name, batch, threads, forms):
+def _memory(name, batch, threads, forms, device):
     """Bytes of a training step: ours, and PyTorch's in the faster of its memory formats."""
     modes = _modes(False)
     best = min((mode for mode in modes if mode in forms), key=lambda mode: forms[mode]["seconds"], default=None)
-    entries = {OURS: ("minidl",)} | ({best: ("pytorch", *modes[best])} if best else {})
+    entries = {OURS: ("minidl", device)} | ({best: ("pytorch", *modes[best], device)} if best else {})
     found = {}
     for form, entry in entries.items():
         with _start(form, "memory", name, batch, *entry, threads=threads) as competitor:

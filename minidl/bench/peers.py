@@ -40,8 +40,17 @@ def layouts(name):
     return tuple(LAYOUTS) if any(word in name for word in images) else ("NCHW",)
 
 
+_device = "cpu"
+
+
+def use_device(name):
+    """Build the runs that follow on "cpu" or "cuda"."""
+    global _device
+    _device = name
+
+
 def _tensor(array):
-    return torch.from_numpy(array)
+    return torch.from_numpy(array).to(_device)
 
 
 # ---- elementwise, rows, products -------------------------------------------------------------------------------------

@@ -32,12 +32,16 @@ NETS = {
 SGD = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4}
 
 
-def minidl(name, batch, training):
-    """One run of our net."""
+def minidl(name, batch, training, device="cpu"):
+    """One run of our net; on a GPU by its own clock."""
     import minidl as dl
 
-    net = dl.models.create(name, NETS[name].variant)
-    images, labels = (dl.Tensor(array) for array in _data(name, batch))
+    if device == "cuda":
+        from minidl.bench.gpu import timed
+    else:
+        timed = _as_it_is
+    net = dl.models.create(name, NETS[name].variant).to(device)
+    images, labels = (dl.Tensor(array).to(device) for array in _data(name, batch))
     if not training:
         net = dl.optimize_for_inference(net)
 
@@ -45,7 +49,7 @@ def minidl(name, batch, training):
             with dl.no_grad():
                 net(images)
 
-        return infer
+        return timed(infer)
     optimizer = dl.optim.SGD(net.parameters(), **SGD)
 
     def step():
@@ -53,19 +57,23 @@ def minidl(name, batch, training):
         dl.models.training_loss(net(images), labels).backward()
         optimizer.step()
 
-    return step
+    return timed(step)
 
 
-def pytorch(name, batch, training, channels_last, compiled):
+def pytorch(name, batch, training, channels_last, compiled, device="cpu"):
     """One run of the twin in PyTorch, in one of its memory formats, perhaps through torch.compile."""
     import torch
     from torch.nn.functional import cross_entropy
 
     from minidl.bench import twins
 
+    if device == "cuda":
+        from minidl.bench.gpu import timed_torch as timed
+    else:
+        timed = _as_it_is
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    net = twins.TWINS[name]().to(memory_format=layout).train(training)
-    images, labels = map(torch.from_numpy, _data(name, batch))
+    net = twins.TWINS[name]().to(device, memory_format=layout).train(training)
+    images, labels = (torch.from_numpy(array).to(device) for array in _data(name, batch))
     images = images.contiguous(memory_format=layout)
     run = torch.compile(net) if compiled else net
     if not training:
@@ -74,7 +82,7 @@ def pytorch(name, batch, training, channels_last, compiled):
             with torch.inference_mode():
                 run(images)
 
-        return infer
+        return timed(infer)
     optimizer = torch.optim.SGD(net.parameters(), **SGD, fused=True)
 
     def step():
@@ -87,7 +95,11 @@ def pytorch(name, batch, training, channels_last, compiled):
         loss.backward()
         optimizer.step()
 
-    return step
+    return timed(step)
+
+
+def _as_it_is(run):
+    return run
 
 
 def onnxruntime(name, batch, threads):
@@ -108,7 +120,10 @@ def onnxruntime(name, batch, threads):
 
 
 def memory(name, batch, form, *arguments):
-    """Notes: bytes that a training step of a form needs, above what its process had before the net was built."""
+    """Notes: bytes that a training step of a form needs, above what its process had before the net was built.
+
+    On a GPU (the last of the arguments), the bytes that the form's pool has taken from it.
+    """
     # What counts as there before. PyTorch comes first, see above.
     for package in (*(("torch", "minidl.bench.twins") if form == "pytorch" else ()), "minidl"):
         importlib.import_module(package)
@@ -116,7 +131,22 @@ def memory(name, batch, form, *arguments):
     run = {"minidl": minidl, "pytorch": pytorch}[form](name, batch, True, *arguments)
     for _ in range(3):  # the second step finds the gradients and the velocities of the first
         run()
+    if arguments[-1:] == ("cuda",):
+        return run, {"bytes": _reserved(form)}
     return run, {"bytes": _resident("VmHWM") - before}
+
+
+def _reserved(form):
+    """Bytes; without those that gpu.timed fills."""
+    from minidl.bench import gpu
+
+    if form == "pytorch":
+        import torch
+
+        return torch.cuda.max_memory_reserved() - gpu._FILLED
+    import minidl as dl
+
+    return dl.cuda.memory_reserved() - gpu._FILLED
 
 
 def layers(name, batch, training, rounds):

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from ..bench import kernels
+
 _WIDTH = 150  # where no terminal says how wide it is
 
 
@@ -24,14 +26,35 @@ def check_writable(option, file):
         raise click.ClickException(f"bench: {option}: {file} cannot be written")
 
 
+def conditions_or_exit(*arguments):
+    """kernels.conditions; where there is no GPU, its one line ends the command."""
+    try:
+        return kernels.conditions(*arguments)
+    except RuntimeError as error:
+        raise click.ClickException(f"bench: {error}") from None
+
+
 def describe(conditions):
-    """The machine and its ceilings, two lines."""
+    """The machine, its GPU where that is measured, and the ceilings, a line each."""
     product = {"float32": "SGEMM", "float64": "DGEMM"}[conditions["dtype"]]
     load = conditions["load"]
     busy = f"; load average {load:.1f}: other work shares the machine" if load and load > 0.5 else ""
+    tf32 = f", in TF32 {conditions['tf32_gflops']:.0f}" if conditions.get("tf32_gflops") else ""
+    gpu = _gpu(conditions) if "gpu" in conditions else ""
     return (
-        f"{conditions['machine']}, {conditions['threads']} threads{busy}\n"
-        f"ceilings: {product} {conditions['matmul_gflops']:.0f} GFLOP/s, copy {conditions['copy_gbytes']:.1f} GB/s"
+        f"{conditions['machine']}, {conditions['threads']} threads{busy}\n{gpu}"
+        f"ceilings: {product} {conditions['matmul_gflops']:.0f} GFLOP/s{tf32}, "
+        f"copy {conditions['copy_gbytes']:.1f} GB/s"
+    )
+
+
+def _gpu(conditions):
+    """The GPU in one line."""
+    clock = f", {conditions['clock_khz'] / 1e6:.2f} GHz" if conditions["clock_khz"] else ""
+    cuda, driver = (f"{v // 1000}.{v % 1000 // 10}" for v in (conditions["runtime_cuda"], conditions["driver_cuda"]))
+    return (
+        f"{conditions['gpu']}, {conditions['multiprocessors']} multiprocessors, "
+        f"{conditions['memory_bytes'] / 2**30:.0f} GiB{clock}, CUDA {cuda}, driver for {driver}\n"
     )
 
 

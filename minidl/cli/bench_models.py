@@ -5,13 +5,14 @@ import os
 import click
 from rich.table import Table
 
-from ..bench import kernels, steps
 from ..bench import models as bench
-from ._bench_output import check_writable, consoles, describe, time_of, write_json
+from ..bench import steps
+from ._bench_output import check_writable, conditions_or_exit, consoles, describe, time_of, write_json
 
 
 @click.command("models")
 @click.argument("names", nargs=-1, metavar="[NAME] …")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--peer", "peers", metavar="LIST", default=",".join(bench.PEERS), show_default=True, help="Or none.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Turns of each competitor.")
 @click.option("--threads", type=click.IntRange(1, os.cpu_count()), help="By default one per core.")
@@ -25,24 +26,30 @@ from ._bench_output import check_writable, consoles, describe, time_of, write_js
 @click.option("--json", "json_file", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the figures.")
 @click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Also draw the figures into an image.")
 def models(
-    names, peers, rounds, threads, batch, compiled, layers, top, cold, scaling, max_batch, json_file, plot
+    names, device, peers, rounds, threads, batch, compiled, layers, top, cold, scaling, max_batch, json_file, plot
 ):  # fmt: skip
     """Time nets: training step, inference and memory, beside PyTorch and onnxruntime where they are installed.
 
     NAME is one of lenet, resnet20, alexnet, googlenet, resnet18, resnet50, vgg16; all where none is given. Each
     competitor runs in a process of its own, in turns. Shares are of the matrix product's GFLOP/s, measured first.
+    With --device cuda all runs are on the GPU and by its own clock, and memory is what the pools have taken from it.
     """
     names, peers = _names(names), _peers(peers)
     if compiled and not bench.has_compiler():
         raise click.ClickException("bench: --compile needs a C++ compiler: $CXX, g++ or clang++, none is there")
+    for option, wanted in (("--layers", layers), ("--cold", cold), ("--scaling", scaling)):
+        if device == "cuda" and wanted:
+            raise click.ClickException(f"bench: {option} measures the CPU; leave it out with --device cuda")
     for option, file in (("--json", json_file), ("--plot", plot)):
         check_writable(option, file)
     console, status = consoles()
-    conditions = {**kernels.conditions("float32", rounds, threads), "peers": [p for p in peers if bench.installed(p)]}
+    conditions = conditions_or_exit("float32", rounds, threads, device)
+    conditions = {**conditions, "peers": [peer for peer in peers if bench.installed(peer, device)]}
     console.print(describe(conditions))
     for peer in peers:
         if peer not in conditions["peers"]:
-            console.print(f"{bench.PEERS[peer]} is not installed: it is left out")
+            why = "is not installed" + " or does not run on this GPU" * (device == "cuda")
+            console.print(f"{bench.PEERS[peer]} {why}: it is left out")
     peers, ceilings = conditions["peers"], (conditions["matmul_gflops"], conditions["copy_gbytes"])
     rows = []
     with status.status("") as line:
@@ -50,7 +57,7 @@ def models(
             line.update(f"{number + 1}/{len(names)} {name}")
             size = batch or steps.NETS[name].batch
             try:
-                row = bench.measure(name, size, peers, rounds, threads, ceilings[0], compiled)
+                row = bench.measure(name, size, peers, rounds, threads, ceilings[0], compiled, device)
                 if layers:
                     row["layers"] = {w: bench.layers(name, size, w, rounds, threads, ceilings) for w in bench.WORK}
                 if cold:
