@@ -1,43 +1,49 @@
-"""What a GPU cannot beat: for each kernel's benchmark the bytes, the operations and the bound, derived, not measured.
+"""What each kernel's workload takes on a GPU at least, on paper: its bytes and operations over a data sheet's rates.
 
-    .venv/bin/python benchmarks/gpu_roofline.py
+    .venv/bin/python benchmarks/gpu_roofline.py [--dtype float64] > table.md
 
-A kernel takes at least the time in which the memory moves its bytes, and the time in which the cores do its operations.
-Peaks are from NVIDIA's data sheets, float32 without tensor cores: H100 SXM 67 TFLOP/s and 3,350 GB/s, T4 8.1 TFLOP/s
-and 320 GB/s. Bytes and operations are those that `minidl bench kernels` counts: each array moved once, a product and a
-sum per weight and pixel.
+No GPU is needed, and nothing is measured. Bytes and operations are those that `minidl bench kernels` counts: every
+array once, two operations per multiply-add of the direct form. No kernel can be faster, but for a convolution by
+Winograd's algorithm, which needs fewer products, and one whose arrays the L2 cache holds already.
 """
+
+import argparse
 
 import numpy as np
 
-PEAKS = {"H100": (67e12, 3350e9), "T4": (8.1e12, 320e9)}  # operations per second, bytes per second
+from minidl.bench import forms, kernels
+from minidl.kernels import KERNELS
+
+# GFLOP/s of float32 and float64 outside the tensor cores, GB/s: NVIDIA's data sheets (H100 SXM 2023, T4 2019).
+GPUS = {
+    "H100 SXM": {"float32": 67_000, "float64": 34_000, "memory": 3_350},
+    "T4": {"float32": 8_100, "float64": 253, "memory": 320},
+}
 
 
-def bound(flops, traffic, peak):
-    """(seconds, "operations" or "bytes": what binds)."""
-    by_operations, by_bytes = flops / peak[0], traffic / peak[1]
-    return max(by_operations, by_bytes), "operations" if by_operations > by_bytes else "bytes"
-
-
-def rows():
-    """(kernel, label, GFLOP, MB, {GPU: (seconds, what binds)}) of every kernel that has a benchmark."""
-    from minidl.kernels import KERNELS
-
-    for name, kernel in KERNELS.items():
-        for label, workload in kernel.workloads.items():
-            args = workload(np.random.default_rng(0), np.dtype(np.float32))
-            flops, traffic = kernel.flops(*args), kernel.traffic(*args)
-            yield name, label, flops / 1e9, traffic / 1e6, {g: bound(flops, traffic, p) for g, p in PEAKS.items()}
+def bounds(name, label, dtype):
+    """(bytes, operations, {GPU: (seconds, what binds)}, shapes of the arrays) of a workload."""
+    facts = forms.facts(*forms.arguments(name, label, dtype), np.ndarray)
+    size, flops = facts["bytes"], facts["flops"]
+    found = {gpu: kernels.roofline(flops, size, (rates[dtype], rates["memory"])) for gpu, rates in GPUS.items()}
+    return size, flops, found, facts["arrays"]
 
 
 def main():
-    print("| kernel | GFLOP | MB | " + " | ".join(f"{gpu}, µs" for gpu in PEAKS) + " | bound by |")
-    print("|---|---|---|" + "---|" * len(PEAKS) + "---|")
-    for name, label, gflop, megabytes, bounds in rows():
-        times = " | ".join(f"{seconds * 1e6:,.0f}" for seconds, _ in bounds.values())
-        what = " / ".join(sorted({what for _, what in bounds.values()}))
-        work = f"{gflop:.2f}" if gflop else "–"
-        print(f"| {name}{', ' + label if label else ''} | {work} | {megabytes:,.1f} | {times} | {what} |")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    dtype = parser.parse_args().dtype
+    print("| kernel | arrays | MB | GFLOP | FLOP/byte |", " | ".join(GPUS), "|")
+    print("|---|---|--:|--:|--:|" + "--:|" * len(GPUS))
+    for name, label in kernels.workloads(list(KERNELS)):
+        size, flops, found, arrays = bounds(name, label, dtype)
+        least = (f"{seconds * 1e3:.3g} ms, {bound}" for seconds, bound in found.values())
+        title = kernels.title_of({"kernel": name, "workload": label})
+        print(
+            f"| {title} | {arrays} | {size / 1e6:.0f} | {flops / 1e9:.3g} | {flops / size:.3g} |",
+            " | ".join(least),
+            "|",
+        )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import minidl as dl
 from minidl import cli
 from minidl.bench import gpu, harness, kernels, steps
 from minidl.kernels import KERNELS
@@ -43,6 +44,7 @@ def small(cupy, monkeypatch):
 
 
 def test_the_events_enclose_the_work_and_nothing_else(small, monkeypatch):
+    pytest.importorskip("stand_in")  # CuPy's own types take no other methods
     seen, record = [], small.cuda.Event.record
     monkeypatch.setattr(small.cuda.Event, "record", lambda e, *stream: seen.append("event") or record(e, *stream))
     monkeypatch.setattr(small.ndarray, "fill", lambda array, value: seen.append("fill"))
@@ -71,10 +73,13 @@ def test_table_file_and_picture(small, tmp_path, capsys, monkeypatch):
     arguments = ["relu.forward", "--device", "cuda", "--rounds", "1", "--json", str(file), "--plot", str(picture)]
     assert cli.run(["bench", "kernels", *arguments]) == 0
     printed = capsys.readouterr().out
-    assert "Stand-in, 132 multiprocessors, 80 GiB, 1.98 GHz, CUDA 13.0, driver for 13.0" in printed
+    name = dl.cuda.get_device_name()
+    assert f"{name}, " in printed and "multiprocessors" in printed
+    if name == "Stand-in":
+        assert "Stand-in, 132 multiprocessors, 80 GiB, 1.98 GHz, CUDA 13.0, driver for 13.0" in printed
     assert "in TF32" in printed and "PyTorch is not installed or sees no GPU" in printed and "there and back" in printed
     saved = json.loads(file.read_text())
-    assert (saved["gpu"], saved["driver_cuda"], saved["clock_khz"]) == ("Stand-in", 13000, 1_980_000)
+    assert saved["gpu"] == name and saved["driver_cuda"] >= saved["runtime_cuda"] // 1000 * 1000
     (row,) = saved["rows"]
     cuda, cpu = row["forms"]["cuda"], row["forms"]["cpu"]
     assert row["ratio_to_cpu"] == pytest.approx(cpu["seconds"] / cuda["seconds"]) and row["ratio_to_pytorch"] is None
@@ -90,7 +95,9 @@ def test_models(small, tmp_path, capsys, monkeypatch):
     file = tmp_path / "m.json"
     assert cli.run(["bench", "models", "lenet", "--device", "cuda", "--rounds", "1", "--json", str(file)]) == 0
     printed = capsys.readouterr().out
-    assert "Stand-in" in printed and "onnxruntime is not installed or does not run on this GPU" in printed
+    assert (
+        dl.cuda.get_device_name() in printed and "onnxruntime is not installed or does not run on this GPU" in printed
+    )
     (row,) = json.loads(file.read_text())["rows"]
     assert row["training"]["forms"]["minidl"]["seconds"] > row["inference"]["forms"]["minidl"]["seconds"] > 0
     weights = 4 * 61706  # LeNet's

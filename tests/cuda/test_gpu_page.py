@@ -1,0 +1,68 @@
+"""What docs/gpu.md says that the emulator says is what it says, and its table is what the script computes."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from emulator import EmulationError, unavailable
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+
+pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The page's kernel and the function that runs it."""
+    scope = {}
+    exec(next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "emulator" in block), scope)
+    return scope["SUM"], scope["run"]
+
+
+def changed(code, old, new):
+    assert code.count(old) == 1
+    return code.replace(old, new)
+
+
+def test_the_example_adds_up(example):
+    code, run = example
+    assert run(code) == 32640.0 == sum(range(256))
+
+
+@pytest.mark.parametrize("number, before", [(1, "x[t] : 0;"), (2, "half];")])
+def test_missing_barriers(example, number, before):
+    code, run = example
+    without = re.sub(re.escape(before) + r"\s+__syncthreads\(\);", before, code)
+    results = ", ".join(str(run(without, order=order)) for order in ("forward", "reverse", 2, 3))
+    row = PAGE.splitlines()[[i for i, x in enumerate(PAGE.splitlines()) if "left out | order" in x][number - 1]]
+    assert without != code and row.replace("**", "").endswith(f"| {results} |")
+
+
+@pytest.mark.parametrize("old, new, row", [
+    ("x[t]", "x[t + 1]", "`x[t + 1]`"),
+    ("partial[256]", "partial[128]", "`partial[128]`"),
+    ("partial[t + half];\n    __syncthreads();", "partial[t + half], __syncthreads();", "the barrier moved"),
+])  # fmt: skip
+def test_mistakes_and_their_messages(example, old, new, row):
+    code, run = example
+    with pytest.raises(EmulationError) as error:
+        run(changed(code, old, new))
+    (line,) = (line for line in PAGE.splitlines() if line.startswith(f"| {row}"))
+    begin, *end = line.split("`sum:")[1].strip(" |`").split("…,")  # the page leaves out the middle
+    assert str(error.value).startswith(f"sum:{' ' if begin[0] != ' ' else ''}{begin}")
+    assert not end or str(error.value).endswith(end[0].strip())
+
+
+def test_the_table_is_what_the_script_computes():
+    """Of the kernels whose arrays are small."""
+    script = runpy.run_path(str(ROOT / "benchmarks" / "gpu_roofline.py"))
+    size, flops, found, _ = script["bounds"]("conv2d.forward", "3×3, 64 to 64", "float32")
+    assert size == 4 * (2 * 8 * 56 * 56 * 64 + 9 * 64 * 64 + 64) and flops == 2 * 8 * 56 * 56 * 64 * 64 * 9
+    seconds, bound = found["T4"]
+    assert bound == "arithmetic" and seconds == pytest.approx(flops / 8.1e12)
+    (line,) = (line for line in PAGE.splitlines() if line.startswith("| conv2d.forward 3×3, 64 to 64"))
+    assert (
+        line.endswith(f"{seconds * 1e3:.3g} ms, arithmetic |") and f"| {size / 1e6:.0f} | {flops / 1e9:.3g} |" in line
+    )
