@@ -23,7 +23,7 @@ class Kernel:
         name: "operation.direction", for example "conv2d.input_grad".
         reference: NumPy, the formula as the textbook states it; what every test trusts.
         cpu: numba.
-        gpu: CuPy and CUDA C, or None while there is none.
+        gpu: CuPy and CUDA C.
         samples: function (rng, dtype) that yields argument tuples, outputs included.
         nanoseconds: function of the arguments, roughly how long one thread takes; by default one per element of the
         output. outputs: how many of the last arguments are written.
@@ -38,7 +38,7 @@ class Kernel:
     """
 
     def __init__(
-        self, name, *, reference, cpu, gpu=None, samples, nanoseconds=None, outputs=1,
+        self, name, *, reference, cpu, gpu, samples, nanoseconds=None, outputs=1,
         workload=None, flops=None, traffic=None,
     ):  # fmt: skip
         self.name, self.samples, self.outputs = name, samples, outputs
@@ -49,7 +49,7 @@ class Kernel:
         self.traffic = traffic or (lambda *args: sum(a.nbytes for a in args if getattr(a, "ndim", 0)))
         expected = list(inspect.signature(reference).parameters)
         for form in (cpu, gpu):
-            if form is not None and list(inspect.signature(form).parameters) != expected:
+            if list(inspect.signature(form).parameters) != expected:
                 raise TypeError(
                     f"{name}: {form.__name__} takes {list(inspect.signature(form).parameters)}, not {expected}"
                 )
@@ -58,16 +58,14 @@ class Kernel:
         KERNELS[name] = self
 
     def __call__(self, *args):
-        if isinstance(args[0], np.ndarray):
-            if _form != "cpu":
-                return self.reference(*args) if _form == "reference" else None
-            with _one_at_a_time:
-                return _threads.run(self.cpu, self.nanoseconds(*args), args)
         if _form == "none":
             return None
-        if self.gpu is None:
-            raise NotImplementedError(f"{self.name} has no form for the GPU yet")
-        return self.gpu(*args)
+        if not isinstance(args[0], np.ndarray):
+            return self.gpu(*args)
+        if _form == "reference":
+            return self.reference(*args)
+        with _one_at_a_time:
+            return _threads.run(self.cpu, self.nanoseconds(*args), args)
 
     def __repr__(self):
         return f"Kernel({self.name!r})"

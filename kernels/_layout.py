@@ -18,6 +18,13 @@ def memory_order(array):
     return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
 
 
+def in_memory_order(array, copy):
+    """copy(array with its axes in the order of memory), with the axes back in their order."""
+    order = memory_order(array)
+    copied = copy(array.transpose(order))
+    return copied.transpose(np.argsort(order).tolist()) if array.ndim else copied
+
+
 def ceil_div(a, b):
     """The least integer not below a / b."""
     return -(-a // b)

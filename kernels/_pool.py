@@ -17,7 +17,7 @@ from collections import deque
 
 import numpy as np
 
-from ._layout import memory_order
+from ._layout import in_memory_order
 
 _POOLED = 64 * 1024  # bytes; malloc keeps smaller blocks itself
 _LINE = 64  # bytes of a cache line
@@ -67,9 +67,7 @@ def empty_like(array):
     """np.empty_like(array): axes in the same order in memory."""
     if array.nbytes < _POOLED or type(array) is not np.ndarray:
         return np.empty_like(array)
-    order = memory_order(array)
-    memory = empty([array.shape[axis] for axis in order], array.dtype)
-    return memory.transpose(np.argsort(order))
+    return in_memory_order(array, lambda memory: empty(memory.shape, memory.dtype))
 
 
 def empty_cache():

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from .kernels._cuda import named_errors
-from .kernels._layout import memory_order
+from .kernels._layout import contiguous, in_memory_order
 
 # ---- arrays --------------------------------------------------------------------------------------------------------
 
@@ -82,17 +82,12 @@ def send(array, device):
     device = full_name(device)
     if device == device_of(array):
         return array
-    order = memory_order(array)
-    memory = array.transpose(order)
     if device == "cpu":
         with named_errors():
-            memory = memory.get()
-    else:
-        cupy = _cupy()
-        memory = memory if memory.flags.c_contiguous else memory.copy(order="C")
-        with cupy.cuda.Device(int(device.partition(":")[2])):
-            memory = cupy.array(memory)
-    return memory.transpose(np.argsort(order).tolist()) if array.ndim else memory
+            return in_memory_order(array, lambda memory: memory.get())
+    cupy = _cupy()
+    with cupy.cuda.Device(int(device.partition(":")[2])):
+        return in_memory_order(array, lambda memory: cupy.array(contiguous(memory)))
 
 
 def to_host(array):

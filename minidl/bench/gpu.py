@@ -11,7 +11,9 @@ import os
 import statistics
 import time
 
-_FILLED = 2**28  # bytes: at 3 TB/s 90 µs, at 300 GB/s 0.9 ms; no L2 cache holds them
+FILLED = 2**28  # bytes before a timed run: at 3 TB/s 90 µs, at 300 GB/s 0.9 ms; no L2 cache holds them
+SIDE = 8192  # of product's matrices
+COPIED = 2**30  # bytes that copy reads
 
 
 def cuda(name, label, dtype):
@@ -60,10 +62,6 @@ def product(dtype, tf32=False):
     a, b = (cupy.full((SIDE, SIDE), value, dtype) for value in (0.5, 2.0))
     y = cupy.empty_like(a)
     return timed(lambda: cupy.matmul(a, b, out=y))
-
-
-SIDE = 8192  # of product
-COPIED = 2**30  # bytes of copy
 
 
 def copy():
@@ -116,7 +114,7 @@ def timed(work):
     """A run that returns the seconds which work on CuPy's current stream takes."""
     import cupy
 
-    filled = cupy.empty(_FILLED // 4, "float32")
+    filled = cupy.empty(FILLED // 4, "float32")
     start, end = cupy.cuda.Event(), cupy.cuda.Event()
 
     def run():
@@ -134,7 +132,7 @@ def timed_torch(work):
     """The same on PyTorch's current stream."""
     import torch
 
-    filled = torch.empty(_FILLED // 4, dtype=torch.float32, device="cuda")
+    filled = torch.empty(FILLED // 4, dtype=torch.float32, device="cuda")
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
     def run():

@@ -143,10 +143,10 @@ def _reserved(form):
     if form == "pytorch":
         import torch
 
-        return torch.cuda.max_memory_reserved() - gpu._FILLED
+        return torch.cuda.max_memory_reserved() - gpu.FILLED
     import minidl as dl
 
-    return dl.cuda.memory_reserved() - gpu._FILLED
+    return dl.cuda.memory_reserved() - gpu.FILLED
 
 
 def layers(name, batch, training, rounds):

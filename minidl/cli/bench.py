@@ -60,9 +60,6 @@ def kernels_command(names, device, forms, dtype, rounds, threads, cold, json_fil
     """
     forms = _forms(forms, device)
     todo = kernels.workloads(_matching(names))
-    if device == "cuda":
-        for name in {name: None for name, _ in todo if KERNELS[name].gpu is None}:
-            raise click.ClickException(f"bench: {name} has no form for the GPU yet")
     for option, file in (("--json", json_file), ("--plot", plot)):
         check_writable(option, file)
     console, status = consoles()

@@ -14,7 +14,7 @@ import threading
 import numpy as np
 
 from .. import cuda
-from ..kernels._layout import memory_order
+from ..kernels._layout import in_memory_order
 
 
 def ahead(batches, count):
@@ -85,18 +85,21 @@ def _pinned(array):
     """A copy in memory that the system does not move: the GPU reads it while programs go on."""
     import cupy
 
-    order = memory_order(array)
-    memory = np.frombuffer(cupy.cuda.alloc_pinned_memory(max(1, array.nbytes)), array.dtype, array.size)
-    memory = memory.reshape([array.shape[axis] for axis in order])
-    memory[...] = array.transpose(order)
-    return memory.transpose(np.argsort(order).tolist()) if array.ndim else memory
+    def copy(memory):
+        block = cupy.cuda.alloc_pinned_memory(max(1, memory.nbytes))
+        pinned = np.frombuffer(block, memory.dtype, memory.size).reshape(memory.shape)
+        pinned[...] = memory
+        return pinned
+
+    return in_memory_order(array, copy)
 
 
 def _copied(array):
     import cupy
 
-    order = memory_order(array)
-    memory = array.transpose(order)
-    on_gpu = cupy.empty(memory.shape, memory.dtype)
-    on_gpu.set(memory, stream=cupy.cuda.get_current_stream())  # without a stream named, set would wait
-    return on_gpu.transpose(np.argsort(order).tolist()) if array.ndim else on_gpu
+    def copy(memory):
+        on_gpu = cupy.empty(memory.shape, memory.dtype)
+        on_gpu.set(memory, stream=cupy.cuda.get_current_stream())  # without a stream named, set would wait
+        return on_gpu
+
+    return in_memory_order(array, copy)

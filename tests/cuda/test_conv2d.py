@@ -69,7 +69,7 @@ def test_the_weights_gradient_is_summed_in_parts_of_the_sizes_alone(cupy, monkey
     x[...] = gy[...] = 1
     x[0, 0, 0] = 2**24
     for multiprocessors in (132, 1):
-        monkeypatch.setattr(_cuda, "multiprocessors", lambda: multiprocessors)  # noqa: B023
+        monkeypatch.setattr(_cuda, "multiprocessors", lambda count=multiprocessors: count)
         gw = cupy.asarray(w)
         gpu.weight_grad(*map(cupy.asarray, (x, gy)), *geometry, gw)
         assert (gw.get() == 2**24 + 9 * 260).all()

@@ -1,4 +1,4 @@
-"""Every kernel's CUDA form agrees with its reference, on the emulator; giving a kernel a gpu form adds its tests."""
+"""Every kernel's CUDA form agrees with its reference, on the emulator."""
 
 import pytest
 from checks import RTOL, check_races, check_results
@@ -6,7 +6,6 @@ from emulator import execution
 
 from minidl.kernels import KERNELS
 
-KERNELS_ON_GPU = {name: kernel for name, kernel in KERNELS.items() if kernel.gpu is not None}
 # The order of threads and blocks: 2 and more are seeds of shuffles.
 RUNS = [(d, order) for d in RTOL for order in ("forward", "reverse", 2, 3) if d == "float32" or order in ("reverse", 2)]
 
@@ -17,12 +16,12 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(("dtype", "order"), RUNS)
-@pytest.mark.parametrize("kernel", KERNELS_ON_GPU.values(), ids=KERNELS_ON_GPU)
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 def test_cuda_agrees_with_reference(kernel, dtype, order, cupy):
     with execution(order=order):
         check_results(kernel, dtype, cupy)
 
 
-@pytest.mark.parametrize("kernel", KERNELS_ON_GPU.values(), ids=KERNELS_ON_GPU)
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 def test_no_races(kernel, cupy):
     check_races(kernel, cupy)
