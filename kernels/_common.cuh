@@ -61,6 +61,20 @@ template <typename Op, typename R> __device__ R block_reduce(R value) {
   return warp_reduce<Op>(value);
 }
 
+// ---- rows of scores -------------------------------------------------------------------------------------------------
+
+// The greatest element of a row, and the sum of exp(x[k] - greatest), which does not overflow; the block has the row, its
+// threads step over the elements together. The row comes from memory the first time and from the cache after that.
+template <typename T> struct Exponentials {
+  Real<T> greatest = Max::identity<Real<T>>(), total = 0;
+  __device__ Exponentials(const T* x, int columns) {
+    for (int k = threadIdx.x; k < columns; k += blockDim.x) greatest = Max::of(greatest, load(x + k));
+    greatest = block_reduce<Max>(greatest);
+    for (int k = threadIdx.x; k < columns; k += blockDim.x) total += exp(load(x + k) - greatest);
+    total = block_reduce<Sum>(total);
+  }
+};
+
 // ---- sums over the columns of a block -----------------------------------------------------------------------------
 
 // The block is blockDim.x columns times blockDim.y rows of threads, at most 256 in all. Add up each column; all of its

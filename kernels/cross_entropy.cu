@@ -20,11 +20,9 @@ __global__ void forward(const T* x, const long long* target, const T* weight, in
     return;
   }
   x += row * classes;
-  Real<T> greatest = Max::identity<Real<T>>(), total = 0, spread = 0;
-  for (int k = threadIdx.x; k < classes; k += blockDim.x) greatest = Max::of(greatest, load(x + k));
-  greatest = block_reduce<Max>(greatest);
-  for (int k = threadIdx.x; k < classes; k += blockDim.x) total += exp(load(x + k) - greatest);
-  const Real<T> log_total = log(block_reduce<Sum>(total));
+  const Exponentials<T> of(x, classes);
+  const Real<T> greatest = of.greatest, log_total = log(of.total);
+  Real<T> spread = 0;
   if (even > 0) {
     for (int k = threadIdx.x; k < classes; k += blockDim.x)
       spread += load(weight + k) * (load(x + k) - greatest - log_total);

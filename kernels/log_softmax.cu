@@ -9,12 +9,9 @@
 template <typename T> __global__ void forward(const T* x, T* y, int columns) {
   x += blockIdx.x * columns;
   y += blockIdx.x * columns;
-  Real<T> greatest = Max::identity<Real<T>>(), total = 0;
-  for (int k = threadIdx.x; k < columns; k += blockDim.x) greatest = Max::of(greatest, load(x + k));
-  greatest = block_reduce<Max>(greatest);
-  for (int k = threadIdx.x; k < columns; k += blockDim.x) total += exp(load(x + k) - greatest);
-  const Real<T> log_total = log(block_reduce<Sum>(total));
-  for (int k = threadIdx.x; k < columns; k += blockDim.x) store(y + k, load(x + k) - greatest - log_total);
+  const Exponentials<T> of(x, columns);
+  const Real<T> log_total = log(of.total);
+  for (int k = threadIdx.x; k < columns; k += blockDim.x) store(y + k, load(x + k) - of.greatest - log_total);
 }
 
 // gx[n] = gy[n] - exp(y[n]) * sum over k of gy[k]
