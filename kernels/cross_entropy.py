@@ -119,6 +119,7 @@ def _forward_samples(rng, dtype):
         (1e4 * rng.standard_normal((6, 9)), [0, 8, 3, 4, -100, 2]),
         (1e4 + rng.standard_normal((5, 3)), [0, 1, 2, -100, 1]),
         (np.array(special), [1, 1, 0, 2, -100]),
+        (np.array([[-np.inf, 0, 1]]), [0]),
         (np.zeros((3, 1)), [0, 0, -100]),
         (rng.standard_normal((40, 67)), rng.integers(0, 67, 40)),
         (np.empty((0, 3)), []),

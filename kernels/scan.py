@@ -37,7 +37,7 @@ def _samples(rng, dtype):
     for shape in ((1, 1), (5, 7), (1, 30), (20, 2), (0, 3), (3, 0)):
         a, b = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
         yield a, b, np.empty_like(b)
-    special = np.array([[1, np.nan, 2, 0], [0, 0, 1, 2], [1, np.inf, 0, 1]], dtype)
+    special = np.array([[1, np.nan, 2, 0], [np.nan, 0, 1, 2], [np.inf, np.inf, 0, 1]], dtype)
     yield special, np.ones_like(special), np.empty_like(special)
 
 

@@ -1,5 +1,8 @@
 """Every kernel's CUDA form agrees with its reference, on the emulator."""
 
+import math
+
+import numpy as np
 import pytest
 from checks import RTOL, check_races, check_results
 from emulator import execution
@@ -25,3 +28,18 @@ def test_cuda_agrees_with_reference(kernel, dtype, order, cupy):
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 def test_no_races(kernel, cupy):
     check_races(kernel, cupy)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_small_numbers_keep_their_digits(dtype, cupy):
+    """check_results allows an error of the size of the largest element; here each number has its own."""
+    x = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 8.0], dtype)
+    y = cupy.zeros(6, dtype)
+    KERNELS["erf.complement"].gpu(cupy.asarray(x), y)
+    np.testing.assert_allclose(y.get(), [math.erfc(v) for v in x], rtol=10 * RTOL[dtype])
+    # Integers and halves, so that x itself is exact: log p of the greatest is -log(1 + exp(-1/2)), near -0.47.
+    x = np.array([[1e4, 1e4 - 0.5], [-1e6, -1e6 - 0.5]], dtype)
+    y = cupy.zeros((2, 2), dtype)
+    KERNELS["log_softmax.forward"].gpu(cupy.asarray(x), y)
+    greatest = -math.log1p(math.exp(-0.5))
+    np.testing.assert_allclose(y.get(), [[greatest, greatest - 0.5]] * 2, rtol=RTOL[dtype])
