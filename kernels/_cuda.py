@@ -80,7 +80,8 @@ class Source:
         A grid of no blocks is not launched: there is nothing to do.
 
         Raises:
-            TypeError: a dtype that has no kernels. ValueError: too large an array, or an integer beyond an int.
+            TypeError: a dtype that has no kernels. ValueError: an array that is too large or not C-contiguous, or an
+                integer beyond an int.
             RuntimeError: CUDA refuses the launch; in blocking mode, the kernel fails.
         """
         dtype = np.dtype(dtype)
@@ -170,6 +171,10 @@ def _argument(name, value, dtype):
         return np.float64(value) if dtype == np.float64 else np.float32(value)
     if value.size > MAX_SIZE:
         raise ValueError(f"{name}: an array of {value.size} elements; CUDA kernels take at most {MAX_SIZE}")
+    if not value.flags.c_contiguous:
+        raise ValueError(
+            f"{name}: an array of shape {value.shape} that is not C-contiguous; kernels see its memory alone"
+        )
     return value
 
 

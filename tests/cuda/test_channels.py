@@ -20,7 +20,7 @@ def test_the_variance_of_equal_numbers_is_never_negative(dtype, cupy):
         x = np.full((rows, 4), 0.1, dtype) * np.arange(1, 5, dtype=dtype)
         _, (_, var) = run(KERNELS["batch_norm.statistics"], (x, np.empty(4), np.empty(4)), cupy)
         assert (var >= 0).all()
-        outputs = np.empty_like(x.T), np.empty(4), np.empty(4)
+        outputs = np.empty((4, rows), dtype), np.empty(4), np.empty(4)
         ones = np.ones(rows, dtype)
         _, (_, _, rstd) = run(KERNELS["layer_norm.forward"], (x.T.copy(), ones, ones, 0.0, *outputs), cupy)
         assert not np.isnan(rstd).any()

@@ -56,6 +56,12 @@ def test_what_is_too_large_is_refused(source, cupy, monkeypatch):
         source.launch("given", "float32", (y, 1, True, np.uint32(0), 0.5, None), grid=1)
 
 
+def test_an_array_with_gaps_is_refused(source, cupy):
+    y = cupy.zeros((3, 2), "float32")[:, 0]
+    with pytest.raises(ValueError, match=r"given\.given<float>: an array of shape \(3,\) that is not C-contiguous"):
+        source.launch("given", "float32", (y, 1, True, np.uint32(0), 0.5, None), grid=1)
+
+
 def test_other_types_are_refused(source, cupy):
     with pytest.raises(TypeError, match="take float16, float32 and float64, got int32"):
         source.launch("given", "int32", (), grid=1)
