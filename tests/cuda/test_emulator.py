@@ -172,6 +172,15 @@ def test_arrays_that_overlap_stay_one():
     np.testing.assert_array_equal(x, np.zeros(257))
 
 
+@pytest.mark.parametrize("far", [4096, 200_000, -4096, -200_000])
+def test_a_step_far_outside_of_an_array_is_named(far):
+    code = "__global__ void copy(const float* x, float* y, int far) { y[threadIdx.x] = x[int(threadIdx.x) + far]; }"
+    x, y = np.zeros((2, 64), np.float32)
+    for order in ("forward", "reverse"):
+        with execution(order=order), pytest.raises(EmulationError, match="access outside of an array"):
+            launch(code, "copy", 1, 64, x, y.copy(), np.int32(far))
+
+
 def test_an_index_beyond_a_shared_array_is_named():
     code = changed(TREE, "partial[t + half]", "partial[t + half + 1]")
     with pytest.raises(EmulationError, match=r"tree: undefined behaviour: an index out of bounds.*kernel\.cu:8"):

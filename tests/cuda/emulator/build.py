@@ -86,7 +86,7 @@ def build(code, names, options=(), sanitizer="undefined"):
     """
     source = translate(code, names, sanitizer)
     flags = [*_FLAGS, *_SANITIZERS[sanitizer], *(o for o in options if o.startswith(("-D", "-I")))]
-    headers = "".join((HERE / name).read_text() for name in ("emulate.h", "worker.h"))
+    headers = "".join(header.read_text() for header in sorted(HERE.glob("*.h")))
     key = hashlib.sha256("\0".join([source, headers, _compiler(), *flags]).encode()).hexdigest()[:32]
     folder = cache_root() / "emulator"
     built = folder / key

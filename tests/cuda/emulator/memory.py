@@ -1,4 +1,4 @@
-"""Arrays where a step too far is seen: copies at the edge of pages that nobody may touch."""
+"""Arrays where a step too far is seen: copies at the edge of memory that nobody may touch."""
 
 import ctypes
 import mmap
@@ -8,6 +8,7 @@ import numpy as np
 from .build import EmulationError
 
 _PAGE = mmap.PAGESIZE
+_GUARD = 256  # pages that nobody may touch, on either side: an index that is far off lands in them too
 _CANARY = b"\xff"  # as floating-point numbers: NaN
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -69,9 +70,9 @@ class GuardedCopy:
 
 
 def _map(pages):
-    start = _libc.mmap(None, (pages + 2) * _PAGE, mmap.PROT_READ | mmap.PROT_WRITE, 0x22, -1, 0)
+    start = _libc.mmap(None, (pages + 2 * _GUARD) * _PAGE, mmap.PROT_READ | mmap.PROT_WRITE, 0x22, -1, 0)
     if start in (None, ctypes.c_void_p(-1).value):
         raise EmulationError(f"no memory for a guarded copy of {pages} pages")
-    _libc.mprotect(start, _PAGE, 0)
-    _libc.mprotect(start + (pages + 1) * _PAGE, _PAGE, 0)
-    return start + _PAGE
+    _libc.mprotect(start, _GUARD * _PAGE, 0)
+    _libc.mprotect(start + (_GUARD + pages) * _PAGE, _GUARD * _PAGE, 0)
+    return start + _GUARD * _PAGE

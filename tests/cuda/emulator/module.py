@@ -23,7 +23,7 @@ class Execution:
     skipped_barrier: tuple | None = None  # (a module's code, number of a __syncthreads() in it) that does nothing
 
     def config(self, code):
-        """The fields of emulate.h's Config; blocks are ordered, except for ThreadSanitizer (see worker.h)."""
+        """The fields of fibers.h's Config; blocks are ordered, except for ThreadSanitizer (see worker.h)."""
         order = {"forward": 0, "reverse": 1}.get(self.order, self.order)
         skipped = self.skipped_barrier and self.skipped_barrier[0] == code
         return order, self.skipped_barrier[1] if skipped else -1, False

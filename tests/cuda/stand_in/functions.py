@@ -221,7 +221,7 @@ def _empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
 def _array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
     runtime.require_device()
     if subok:
-        raise NotImplementedError
+        raise NotImplementedError("CuPy has no subclasses: array(subok=True)")
     if isinstance(obj, ndarray) and not copy and (dtype is None or obj.dtype == dtype) and order in (None, "K"):
         return obj
     if isinstance(obj, np.ndarray) and order in (None, "K"):
