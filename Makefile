@@ -20,7 +20,7 @@ demo: .venv/train.stamp ## Train LeNet-5 on handwritten digits, into runs/demo
 	@.venv/bin/minidl train lenet --data digits --out runs/demo
 
 test: .venv/dev.stamp ## Run the tests, on two cores
-	@.venv/bin/python -m pytest -n 2
+	@.venv/bin/python -m pytest -n 2 --dist worksteal
 
 gpu-check: .venv/gpu.stamp ## Run the tests on this machine's GPU
 	@.venv/bin/python -c 'import sys, minidl as dl; dl.cuda.is_available() or sys.exit( \
