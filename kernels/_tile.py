@@ -13,34 +13,18 @@ that LLVM turns into this, so the tile is emitted as vector instructions. Every 
 by fused multiply-adds, whatever the tile's height: how the work is cut does not change a bit of the result.
 """
 
-import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ._jit import helper
+from ._vector import REGISTERS, VECTOR_BYTES, Vectors
 
-
-def _vector_bytes_and_registers():
-    """The width of a vector register in bytes, and how many there are, on the CPU that numba compiles for."""
-    features = config.CPU_FEATURES
-    if features is None:
-        features = ",".join("+" + f for f, present in llvmlite.binding.get_host_cpu_features().items() if present)
-    enabled = features.split(",")
-    if "+avx512f" in enabled:
-        return 64, 32
-    if "+avx" in enabled:
-        return 32, 16
-    if "+neon" in enabled:
-        return 16, 32
-    return 16, 16
-
-
-VECTOR_BYTES, _REGISTERS = _vector_bytes_and_registers()
 VECTORS = 2  # a tile is this many vectors wide
 # The tallest tile that leaves registers for the row of w and a broadcast: one that spills runs at half the speed.
-TALLEST = (_REGISTERS - 4) // VECTORS
+TALLEST = (REGISTERS - 4) // VECTORS
 
 
 def tile_width(dtype):
@@ -54,11 +38,17 @@ def tile(kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi):
 
     kind is any scalar of the arrays' dtype; x, w, s and y are addresses in bytes, strides count elements.
     """
-    _tile(kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi)
+    _tile(kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, -np.inf, y, yi)
+
+
+@helper
+def tile_relu(kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi):
+    """tile, and what is less than `least` becomes it: with 0 a ReLU, with -inf none. NaN stays."""
+    _tile(kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi)
 
 
 @intrinsic
-def _tile(context, kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi):
+def _tile(context, kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi):
     lanes = VECTOR_BYTES * 8 // kind.bitwidth
 
     def emit(context, builder, signature, args):
@@ -73,71 +63,43 @@ def _tile(context, kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si,
                 block = builder.append_basic_block(f"tile.{rows}x{vectors}")
                 cases.add_case(height.type(VECTORS * rows + vectors - 1), block)
                 with builder.goto_block(block):
-                    _emit_tile(builder, kind.bitwidth, args, rows, vectors, lanes)
+                    _emit_tile(builder, Vectors(builder, kind.bitwidth), args[2:], rows, vectors)
                     builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(kind, *[types.intp] * 15), emit
+    return types.void(kind, *[types.intp] * 13, kind, types.intp, types.intp), emit
 
 
-def _emit_tile(builder, bits, args, height, vectors, lanes):
+def _emit_tile(builder, emitted, args, height, vectors):
     """The instructions of a tile of fixed height and number of vectors."""
-    _, _, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi = args
-    i32, i64 = ir.IntType(32), ir.IntType(64)
-    real = ir.FloatType() if bits == 32 else ir.DoubleType()
-    vector, mask_type = ir.VectorType(real, lanes), ir.VectorType(ir.IntType(1), lanes)
-    align = bits // 8  # arrays need not be aligned to vectors
+    width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi = args
+    i64, lanes = ir.IntType(64), emitted.lanes
+    inside = emitted.mask(builder.sub(width, i64((vectors - 1) * lanes)))  # of the last vector; those before are whole
+    masks = [None] * (vectors - 1) + [inside]
 
-    def declare(name, result, *arguments):
-        function_type = ir.FunctionType(result, arguments)
-        return cgutils.get_or_insert_function(builder.module, function_type, f"llvm.{name}.v{lanes}f{bits}")
+    def at(row, j):
+        return builder.gep(row, [i64(j * lanes)])
 
-    fma = declare("fmuladd", vector, vector, vector, vector)
-    # A partial vector is read and written under a mask, so no byte outside the array is touched.
-    masked_load = declare("masked.load", vector, vector.as_pointer(), i32, mask_type, vector)
-    masked_store = declare("masked.store", ir.VoidType(), vector, vector.as_pointer(), i32, mask_type)
-
-    def broadcast(value):
-        vector_type = ir.VectorType(value.type, lanes)
-        undefined = ir.Constant(vector_type, ir.Undefined)
-        one = builder.insert_element(undefined, value, i32(0))
-        return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, lanes), [0] * lanes))
-
-    def address(row, j):
-        return builder.bitcast(builder.gep(row, [i64(j * lanes)]), vector.as_pointer())
-
-    lane = ir.Constant(ir.VectorType(i64, lanes), list(range((vectors - 1) * lanes, vectors * lanes)))
-    inside = builder.icmp_signed("<", lane, broadcast(width))  # of the last vector; those before it are whole
-
-    def load(row, j):
-        if j < vectors - 1:
-            return builder.load(address(row, j), align=align)
-        return builder.call(masked_load, [address(row, j), i32(align), inside, ir.Constant(vector, [0.0] * lanes)])
-
-    def store(value, row, j):
-        if j < vectors - 1:
-            builder.store(value, address(row, j), align=align)
-        else:
-            builder.call(masked_store, [value, address(row, j), i32(align), inside])
-
-    x, w, s, y = (builder.inttoptr(start, real.as_pointer()) for start in (x, w, s, y))
-    sums = [[cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(height)]
+    x, w, s, y = (emitted.pointer(start) for start in (x, w, s, y))
+    sums = [[cgutils.alloca_once(builder, emitted.type) for _ in range(vectors)] for _ in range(height)]
     for i in range(height):
         for j in range(vectors):
-            builder.store(ir.Constant(vector, [0.0] * lanes), sums[i][j])
+            builder.store(emitted.constant(0), sums[i][j])
     with cgutils.for_range(builder, na) as outer:
         xa_start = builder.gep(x, [builder.mul(outer.index, xa)])
         wa_start = builder.gep(w, [builder.mul(outer.index, wa)])
         with cgutils.for_range(builder, nb) as inner:
             xb_start = builder.gep(xa_start, [builder.mul(inner.index, xb)])
             wb_start = builder.gep(wa_start, [builder.mul(inner.index, wb)])
-            row = [load(wb_start, j) for j in range(vectors)]
+            row = [emitted.load(at(wb_start, j), masks[j]) for j in range(vectors)]
             for i in range(height):
-                value = broadcast(builder.load(builder.gep(xb_start, [builder.mul(xi, i64(i))])))
+                value = emitted.splat(builder.load(builder.gep(xb_start, [builder.mul(xi, i64(i))])))
                 for j in range(vectors):
-                    builder.store(builder.call(fma, [value, row[j], builder.load(sums[i][j])]), sums[i][j])
+                    builder.store(emitted.fma(value, row[j], builder.load(sums[i][j])), sums[i][j])
+    least = emitted.splat(least)
     for i in range(height):
         row, start = builder.gep(y, [builder.mul(yi, i64(i))]), builder.gep(s, [builder.mul(si, i64(i))])
         for j in range(vectors):
-            store(builder.fadd(load(start, j), builder.load(sums[i][j])), row, j)
+            value = builder.fadd(emitted.load(at(start, j), masks[j]), builder.load(sums[i][j]))
+            emitted.store(emitted.at_least(value, least), at(row, j), masks[j])

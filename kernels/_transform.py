@@ -8,10 +8,9 @@ only in the sign of some columns (points p and -p) share their two partial sums.
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._tile import VECTOR_BYTES
+from ._vector import Vectors
 
 
 def transform(matrix):
@@ -24,7 +23,7 @@ def transform(matrix):
     @intrinsic
     def apply(context, kind, lanes, x, x_row, x_column, y, y_row, y_column):
         def emit(context, builder, signature, args):
-            _emit(builder, kind.bitwidth, matrix, args[1:], None)
+            _emit(builder, Vectors(builder, kind.bitwidth), matrix, args[1:], None)
             return context.get_dummy_value()
 
         return types.void(kind, *[types.intp] * 7), emit
@@ -41,7 +40,7 @@ def transform_and_finish(matrix):
     @intrinsic
     def apply(context, kind, lanes, x, x_row, x_column, y, y_row, y_column, start, least):
         def emit(context, builder, signature, args):
-            _emit(builder, kind.bitwidth, matrix, args[1:8], args[8:])
+            _emit(builder, Vectors(builder, kind.bitwidth), matrix, args[1:8], args[8:])
             return context.get_dummy_value()
 
         return types.void(kind, *[types.intp] * 8, kind), emit
@@ -49,53 +48,28 @@ def transform_and_finish(matrix):
     return apply
 
 
-def _emit(builder, bits, matrix, args, finish):
+def _emit(builder, vectors, matrix, args, finish):
     count, x, x_row, x_column, y, y_row, y_column = args
-    lanes, align = VECTOR_BYTES * 8 // bits, bits // 8
-    real = ir.FloatType() if bits == 32 else ir.DoubleType()
-    vector, mask_type = ir.VectorType(real, lanes), ir.VectorType(ir.IntType(1), lanes)
-    i32, i64 = ir.IntType(32), ir.IntType(64)
-
-    def declare(name, result, *arguments):
-        return cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(result, arguments), f"llvm.{name}.v{lanes}f{bits}"
-        )
-
-    fma = declare("fmuladd", vector, vector, vector, vector)
-    masked_load = declare("masked.load", vector, vector.as_pointer(), i32, mask_type, vector)
-    masked_store = declare("masked.store", ir.VoidType(), vector, vector.as_pointer(), i32, mask_type)
-
-    def splat(value):
-        undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
-        one = builder.insert_element(undefined, value, i32(0))
-        return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(i32, lanes), [0] * lanes))
-
-    def constant(number):
-        return ir.Constant(vector, [float(number)] * lanes)
+    inside = vectors.mask(count)
 
     def at(start, *steps):
         """The address of an element: strides times whole numbers further on."""
-        pointer = builder.inttoptr(start, real.as_pointer())
+        pointer = vectors.pointer(start)
         for stride, times in steps:
-            pointer = builder.gep(pointer, [builder.mul(stride, i64(times))])
-        return builder.bitcast(pointer, vector.as_pointer())
-
-    inside = builder.icmp_signed("<", ir.Constant(ir.VectorType(i64, lanes), list(range(lanes))), splat(count))
-
-    def load(pointer):
-        return builder.call(masked_load, [pointer, i32(align), inside, constant(0)])
+            pointer = builder.gep(pointer, [builder.mul(stride, ir.IntType(64)(times))])
+        return pointer
 
     def total(terms):
         """The sum of coefficient * value."""
         result = None
         for coefficient, value in sorted(terms, key=lambda term: abs(term[0]) != 1):  # additions first
             if result is None:
-                result = value if coefficient == 1 else builder.fmul(constant(coefficient), value)
+                result = value if coefficient == 1 else builder.fmul(vectors.constant(coefficient), value)
             elif abs(coefficient) == 1:
                 result = (builder.fadd if coefficient == 1 else builder.fsub)(result, value)
             else:
-                result = builder.call(fma, [constant(coefficient), value, result])
-        return constant(0) if result is None else result
+                result = vectors.fma(vectors.constant(coefficient), value, result)
+        return vectors.constant(0) if result is None else result
 
     def times(values):
         """The matrix times a vector of values."""
@@ -118,13 +92,12 @@ def _emit(builder, bits, matrix, args, finish):
 
     size = len(matrix[0])
     columns = [
-        times([load(at(x, (x_row, a), (x_column, b))) for a in range(size)]) for b in range(size)
+        times([vectors.load(at(x, (x_row, a), (x_column, b)), inside) for a in range(size)]) for b in range(size)
     ]  # columns[b][i]
     if finish:
-        start, least = load(at(finish[0])), splat(finish[1])
+        start, least = vectors.load(at(finish[0]), inside), vectors.splat(finish[1])
     for i in range(len(matrix)):
         for j, value in enumerate(times([column[i] for column in columns])):
             if finish:
-                value = builder.fadd(value, start)
-                value = builder.select(builder.fcmp_ordered("<", value, least), least, value)  # NaN stays
-            builder.call(masked_store, [value, at(y, (y_row, i), (y_column, j)), i32(align), inside])
+                value = vectors.at_least(builder.fadd(value, start), least)
+            vectors.store(value, at(y, (y_row, i), (y_column, j)), inside)

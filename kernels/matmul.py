@@ -22,7 +22,8 @@ from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
 from ._pool import empty
-from ._tile import TALLEST, tile, tile_width
+from ._tile import TALLEST, tile_relu, tile_width
+from ._vector import copy
 
 _ROWS = 8 * TALLEST  # of a per task
 _SUMMED = 256  # of the summed axis at a time: a panel's part is 32 kB with 512-bit vectors
@@ -41,23 +42,24 @@ def _cpu(a, b, y):
     multiply(a, b, np.zeros(b.shape[2], y.dtype), y)
 
 
-def multiply(a, b, start, y):
-    """y = a @ b + start, a row (N,) that every row of y begins with: the bias of a 1×1 convolution."""
+def multiply(a, b, start, y, relu=False):
+    """y = a @ b + start, a row (N,) that every row of y begins with: the bias of a 1×1 convolution; its ReLU if so."""
     stacks, m, k = a.shape
     n, width = b.shape[2], tile_width(y.dtype)
     if y.size == 0:
         return
+    least = y.dtype.type(0 if relu else -np.inf)
     if k == 0:
-        y[...] = start
+        y[...] = np.maximum(start, least)
         return
     if m <= _FEW_ROWS and n > m and k * n > _LARGE:
         if b.strides[2] == b.itemsize:
-            _few_rows(a, b, start, y, width)
+            _few_rows(a, b, start, least, y, width)
             return
         if b.strides[1] == b.itemsize:  # its rows are long runs of b, transposed
             turned = empty((stacks, n, m), y.dtype)
             multiply(b.transpose(0, 2, 1), a.transpose(0, 2, 1), np.zeros(m, y.dtype), turned)
-            np.add(turned.transpose(0, 2, 1), start, out=y)
+            np.maximum(np.add(turned.transpose(0, 2, 1), start, out=y), least, out=y)
             return
     shared = b.strides[0] == 0 or stacks == 1  # one matrix b for the whole stack: pack it once
     panels = empty((1 if shared else stacks, ceil_div(n, width), k, width), y.dtype)
@@ -68,7 +70,8 @@ def multiply(a, b, start, y):
     copied = n >= 4 * width and strides[2] == 1 and strides[1] * a.itemsize % 2048 == 0 and min(strides) >= 0
     scratch = np.empty((numba.get_num_threads(), _ROWS * _COPIED if copied else 0), y.dtype)
     flat = _flat(a) if copied else a[0, 0, :1]
-    _blocks(flat, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts, scratch)
+    _blocks(flat, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts,
+            least, scratch)  # fmt: skip
 
 
 def _flat(a):
@@ -83,16 +86,16 @@ _RUN = 512  # columns of b at a time, and
 _DEEP = 32  # of the summed axis: 64 kB, which stay in the L2 cache for all rows
 
 
-def _few_rows(a, b, start, y, width):
+def _few_rows(a, b, start, least, y, width):
     size = a.itemsize
     strides = *(s // size for s in a.strides), *(s // size for s in b.strides[:2])
     starts = np.zeros(ceil_div(b.shape[2], width) * width, y.dtype)
     starts[: b.shape[2]] = start
-    _few_rows_blocks(a[0, 0, :1], b[0, 0, :1], strides, starts, y.reshape(-1), a.shape, b.shape[2], width)
+    _few_rows_blocks(a[0, 0, :1], b[0, 0, :1], strides, starts, least, y.reshape(-1), a.shape, b.shape[2], width)
 
 
 @jit
-def _few_rows_blocks(a, b, strides, starts, y, shape, n, width):
+def _few_rows_blocks(a, b, strides, starts, least, y, shape, n, width):
     """A task is a run of columns of one matrix."""
     stacks, m, k = shape
     runs, kind, size = (n + _RUN - 1) // _RUN, y.dtype.type(0), y.itemsize
@@ -101,6 +104,7 @@ def _few_rows_blocks(a, b, strides, starts, y, shape, n, width):
         s, first = np.int64(task) // runs, np.int64(task) % runs * _RUN
         for deep in range(0, k, _DEEP):
             summed = min(_DEEP, k - deep)
+            bound = least if deep + summed == k else kind - y.dtype.type(np.inf)
             for t in range(tiles):
                 low, high = m * t // tiles, m * (t + 1) // tiles
                 at_a = a.ctypes.data + size * (s * strides[0] + low * strides[1] + deep * strides[2])
@@ -108,8 +112,8 @@ def _few_rows_blocks(a, b, strides, starts, y, shape, n, width):
                     at_b = b.ctypes.data + size * (s * strides[3] + deep * strides[4] + column)
                     at_y = y.ctypes.data + size * ((s * m + low) * n + column)
                     begin, step = (starts.ctypes.data + size * column, 0) if deep == 0 else (at_y, n)
-                    tile(kind, high - low, min(width, n - column), at_a, strides[1], 0, strides[2], at_b, 0, strides[4],
-                         1, summed, begin, step, at_y, n)  # fmt: skip
+                    tile_relu(kind, high - low, min(width, n - column), at_a, strides[1], 0, strides[2], at_b, 0,
+                              strides[4], 1, summed, begin, step, bound, at_y, n)  # fmt: skip
 
 
 @jit
@@ -125,7 +129,7 @@ def pack(b, panels):
 
 
 @jit
-def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, scratch):
+def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, least, scratch):
     """A task is a block of rows of one matrix and a block of its columns."""
     columns = (n + width - 1) // width
     row_blocks = (m + _ROWS - 1) // _ROWS
@@ -137,24 +141,23 @@ def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, scrat
         block = np.int64(task) % column_blocks
         _block(a, strides, panels, y, s, top, min(top + _ROWS, m), columns * block // column_blocks,
                columns * (block + 1) // column_blocks, m, k, n, width, s % packed, starts,
-               scratch[numba.get_thread_id()])  # fmt: skip
+               least, scratch[numba.get_thread_id()])  # fmt: skip
 
 
 @helper
-def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, packed, starts, scratch):
+def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, packed, starts, least, scratch):
     tiles = (bottom - top + TALLEST - 1) // TALLEST
     columns = (n + width - 1) // width
     kind, size = y.dtype.type(0), y.itemsize
     for start in range(0, k, _SUMMED):
         summed = min(_SUMMED, k - start)
+        bound = least if start + summed == k else kind - y.dtype.type(np.inf)
         begin_a, row, step = s * strides[0] + top * strides[1] + start * strides[2], strides[1], strides[2]
         data = a.ctypes.data + size * begin_a
         if scratch.size:
             # Rows a power of two of bytes apart share a few lines of the L1 cache; a copy of them serves all columns.
             for i in range(bottom - top):
-                source, target = a[begin_a + i * row :][:summed], scratch[i * _COPIED : i * _COPIED + summed]
-                for j in range(summed):
-                    target[j] = source[j]
+                copy(kind, summed, data + size * i * row, scratch.ctypes.data + size * i * _COPIED)
             data, row = scratch.ctypes.data, _COPIED
         for column in range(first, last):
             panel = panels.ctypes.data + size * ((packed * columns + column) * k + start) * width
@@ -164,8 +167,8 @@ def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, p
                 low, high = top + (bottom - top) * t // tiles, top + (bottom - top) * (t + 1) // tiles
                 at_y = y.ctypes.data + size * ((s * m + low) * n + column * width)
                 begin, begin_row = (begin_column, 0) if start == 0 else (at_y, n)
-                tile(kind, high - low, wide, data + size * (low - top) * row, row, 0, step, panel, 0, width, 1, summed,
-                     begin, begin_row, at_y, n)  # fmt: skip
+                tile_relu(kind, high - low, wide, data + size * (low - top) * row, row, 0, step, panel, 0, width, 1,
+                          summed, begin, begin_row, bound, at_y, n)  # fmt: skip
 
 
 def _samples(rng, dtype):

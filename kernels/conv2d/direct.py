@@ -16,7 +16,8 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
-from .._tile import TALLEST, tile, tile_width
+from .._tile import TALLEST, tile, tile_relu, tile_width
+from .._vector import copy
 
 _SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
@@ -25,11 +26,12 @@ _PARTIAL_SUMS = 32  # weight gradient: independent sums over images, where the w
 # ---- forward -------------------------------------------------------------------------------------------------------
 
 
-def forward(x, w, bias, stride, padding, dilation, groups, y):
-    _correlate(x, w, bias, stride, padding, dilation, groups, y, (0, 0), (1, 1), y.shape[1:3])
+def forward(x, w, bias, stride, padding, dilation, groups, relu, y):
+    """relu: what is negative becomes 0."""
+    _correlate(x, w, bias, stride, padding, dilation, groups, relu, y, (0, 0), (1, 1), y.shape[1:3])
 
 
-def _correlate(x, w, bias, stride, padding, dilation, groups, y, first, step, count):
+def _correlate(x, w, bias, stride, padding, dilation, groups, relu, y, first, step, count):
     """y[:, first + step*i] = the correlation of x and w at i < count. A negative padding crops the image."""
     n, h, wd, c = x.shape
     kh, kw, cg, o = w.shape
@@ -46,7 +48,8 @@ def _correlate(x, w, bias, stride, padding, dilation, groups, y, first, step, co
     rows, scratch = _scratch(rows, seen_w, kh, stride[0], dilation[0], pixel, x.dtype, inside)
     _correlate_blocks(
         x.reshape(-1), x.shape, panels.reshape(-1), starts.reshape(-1), (kh, kw, cg, og), groups, width,
-        stride, padding, dilation, y.reshape(-1), y.shape, first, step, count, rows, seen_w, pixel, inside, scratch,
+        stride, padding, dilation, y.dtype.type(0 if relu else -np.inf), y.reshape(-1), y.shape, first, step, count,
+        rows, seen_w, pixel, inside, scratch,
     )  # fmt: skip
 
 
@@ -83,7 +86,7 @@ def _pack(w, bias, og, groups, panels, starts):
 
 @jit
 def _correlate_blocks(x, x_shape, panels, starts, w_shape, groups, width, stride, padding, dilation,
-                      y, y_shape, first, step, count, rows, seen_w, pixel, inside, scratch):  # fmt: skip
+                      least, y, y_shape, first, step, count, rows, seen_w, pixel, inside, scratch):  # fmt: skip
     """A task is a block of output rows of one image, for one group."""
     blocks = (count[0] + rows - 1) // rows
     for task in prange(x_shape[0] * groups * blocks):
@@ -91,13 +94,13 @@ def _correlate_blocks(x, x_shape, panels, starts, w_shape, groups, width, stride
         g = np.int64(task) // blocks % groups
         top = np.int64(task) % blocks * rows
         _correlate_rows(n, g, top, min(top + rows, count[0]), x, x_shape, panels, starts, w_shape, width,
-                        stride, padding, dilation, y, y_shape, first, step, count[1], seen_w, pixel, inside,
+                        stride, padding, dilation, least, y, y_shape, first, step, count[1], seen_w, pixel, inside,
                         scratch[numba.get_thread_id()])  # fmt: skip
 
 
 @helper
 def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, width, stride, padding, dilation,
-                    y, y_shape, first, step, columns, seen_w, pixel, inside, scratch):  # fmt: skip
+                    least, y, y_shape, first, step, columns, seen_w, pixel, inside, scratch):  # fmt: skip
     kh, kw, cg, og = w_shape
     o = y_shape[3]
     source, origin, line = _image_rows(
@@ -125,9 +128,10 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
                 xt, yt = x_data + size * (x_row + left * across), y_data + size * (y_row + left * along)
                 for v in range(runs):  # the first run starts from the bias, the others add to it
                     s, si = (s_data + size * (g * blocks + block) * width, 0) if v == 0 else (yt, along)
-                    tile(kind, right - left, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
-                         w + size * (u * kw + v) * cg * width, kw * cg * width, width, rows, run,
-                         s, si, yt, along)  # fmt: skip
+                    bound = least if v == runs - 1 else kind - y.dtype.type(np.inf)
+                    tile_relu(kind, right - left, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
+                              w + size * (u * kw + v) * cg * width, kw * cg * width, width, rows, run,
+                              s, si, bound, yt, along)  # fmt: skip
 
 
 @helper
@@ -150,16 +154,12 @@ def _image_rows(x, x_shape, n, top, left, channel, high, wide, channels, pixel, 
         row[: begin * pixel] = 0
         row[end * pixel :] = 0
         start = ((n * h + top + i) * w + left + begin) * c + channel
+        source, target, size = x.ctypes.data + x.itemsize * start, row.ctypes.data, x.itemsize
         if pixel == channels == c:
-            source, target = x[start : start + (end - begin) * c], row[begin * pixel : end * pixel]
-            for k in range(source.size):
-                target[k] = source[k]
+            copy(x.dtype.type(0), (end - begin) * c, source, target + size * begin * c)
         else:
             for j in range(end - begin):
-                source = x[start + j * c : start + j * c + channels]
-                target = row[(begin + j) * pixel : (begin + j) * pixel + channels]
-                for k in range(channels):
-                    target[k] = source[k]
+                copy(x.dtype.type(0), channels, source + size * j * c, target + size * (begin + j) * pixel)
     return scratch, 0, wide * pixel
 
 
@@ -183,7 +183,7 @@ def input_grad(start, gy, w, stride, padding, dilation, groups, gx):
             if taps.size == 0:  # a stride greater than the kernel: no output sees these pixels
                 _fill(gx.reshape(-1), gx.shape, start, first, stride)
                 continue
-            _correlate(gy, taps, start, (1, 1), pads, gaps, groups, gx, first, stride, count)
+            _correlate(gy, taps, start, (1, 1), pads, gaps, groups, False, gx, first, stride, count)
 
 
 @jit
@@ -292,9 +292,8 @@ def _weight_grad_rows(n, g, top, bottom, column, wide, x, x_shape, gy, gy_shape,
 def _copy_panel(gy, start, step, pixels, wide, panel, width):
     """`wide` channels of each pixel, side by side, in rows of `width`."""
     for p in range(pixels):
-        source, target = gy[start + p * step : start + p * step + wide], panel[p * width : p * width + wide]
-        for j in range(wide):
-            target[j] = source[j]
+        copy(gy.dtype.type(0), wide, gy.ctypes.data + gy.itemsize * (start + p * step),
+             panel.ctypes.data + gy.itemsize * p * width)  # fmt: skip
 
 
 @jit

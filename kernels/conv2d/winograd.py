@@ -25,8 +25,9 @@ from .._cook_toom import cook_toom
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
-from .._tile import TALLEST, VECTOR_BYTES, tile, tile_width
+from .._tile import TALLEST, tile, tile_width
 from .._transform import transform, transform_and_finish
+from .._vector import VECTOR_BYTES, copy
 
 _POINTS = {3: ("0", "2/3", "-2/3", "3/2", "-3/2"), 5: ("0", "1/2", "-1/2", "1", "-1", "2", "-2")}
 OUTPUTS = 4  # m: rows and columns of a tile of outputs
@@ -246,10 +247,8 @@ def _finish_tile(m, step, bias, r, least, y, y_shape, t, edge):
             _outputs5(kind, min(lanes, o - channel), at, n * step, step, there, row, o, begin, least)
     if not whole:
         for a in range(high):
-            source = edge[a * OUTPUTS * o : (a * OUTPUTS + wide) * o]
-            target = y[start + a * y_shape[2] * o : start + (a * y_shape[2] + wide) * o]
-            for channel in range(wide * o):
-                target[channel] = source[channel]
+            copy(kind, wide * o, edge.ctypes.data + size * a * OUTPUTS * o,
+                 y.ctypes.data + size * (start + a * y_shape[2] * o))  # fmt: skip
 
 
 @helper
@@ -275,9 +274,8 @@ def _copy_border(x, x_shape, image, i, j, n, edge):
         row[: left * c] = 0
         row[right * c :] = 0
         begin = ((image * h + i + a) * w + j) * c
-        source, target = x[begin + left * c : begin + right * c], row[left * c : right * c]
-        for k in range((right - left) * c):
-            target[k] = source[k]
+        copy(x.dtype.type(0), (right - left) * c, x.ctypes.data + x.itemsize * (begin + left * c),
+             row.ctypes.data + x.itemsize * left * c)  # fmt: skip
 
 
 @helper

@@ -1,0 +1,108 @@
+"""Vector instructions, for what numba has no words for: how the intrinsics of this package emit LLVM's.
+
+A partial vector is read and written under a mask, so no byte outside an array is touched.
+"""
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+
+def _bytes_and_registers():
+    """The width of a vector register in bytes, and how many there are, on the CPU that numba compiles for."""
+    features = config.CPU_FEATURES
+    if features is None:
+        features = ",".join("+" + f for f, present in llvmlite.binding.get_host_cpu_features().items() if present)
+    enabled = features.split(",")
+    if "+avx512f" in enabled:
+        return 64, 32
+    if "+avx" in enabled:
+        return 32, 16
+    if "+neon" in enabled:
+        return 16, 32
+    return 16, 16
+
+
+VECTOR_BYTES, REGISTERS = _bytes_and_registers()
+_I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+
+
+class Vectors:
+    """Emits instructions of vectors of reals of so many bits; strides and counts are in elements."""
+
+    def __init__(self, builder, bits):
+        self.builder, self.lanes, self._align = builder, VECTOR_BYTES * 8 // bits, bits // 8
+        self.real = ir.FloatType() if bits == 32 else ir.DoubleType()
+        self.type, mask = ir.VectorType(self.real, self.lanes), ir.VectorType(_I1, self.lanes)
+
+        def declare(name, result, *arguments):
+            kind = ir.FunctionType(result, arguments)
+            return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{self.lanes}f{bits}")
+
+        self._fma = declare("fmuladd", self.type, self.type, self.type, self.type)
+        self._masked_load = declare("masked.load", self.type, self.type.as_pointer(), _I32, mask, self.type)
+        self._masked_store = declare("masked.store", ir.VoidType(), self.type, self.type.as_pointer(), _I32, mask)
+
+    def pointer(self, address):
+        return self.builder.inttoptr(address, self.real.as_pointer())
+
+    def constant(self, number):
+        return ir.Constant(self.type, [float(number)] * self.lanes)
+
+    def splat(self, value):
+        """`value` in every lane."""
+        undefined = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        one = self.builder.insert_element(undefined, value, _I32(0))
+        return self.builder.shuffle_vector(
+            one, undefined, ir.Constant(ir.VectorType(_I32, self.lanes), [0] * self.lanes)
+        )
+
+    def mask(self, count):
+        """The lanes below `count`."""
+        lane = ir.Constant(ir.VectorType(_I64, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", lane, self.splat(count))
+
+    def load(self, pointer, mask=None):
+        """The vector at a pointer to its first element; zeros where the mask is not set."""
+        at = self.builder.bitcast(pointer, self.type.as_pointer())
+        if mask is None:
+            return self.builder.load(at, align=self._align)  # arrays need not be aligned to vectors
+        return self.builder.call(self._masked_load, [at, _I32(self._align), mask, self.constant(0)])
+
+    def store(self, value, pointer, mask=None):
+        at = self.builder.bitcast(pointer, self.type.as_pointer())
+        if mask is None:
+            self.builder.store(value, at, align=self._align)
+        else:
+            self.builder.call(self._masked_store, [value, at, _I32(self._align), mask])
+
+    def fma(self, a, b, c):
+        """a * b + c, rounded once."""
+        return self.builder.call(self._fma, [a, b, c])
+
+    def at_least(self, value, least):
+        """The greater of both; a NaN in `value` stays."""
+        return self.builder.select(self.builder.fcmp_ordered("<", value, least), least, value)
+
+
+@intrinsic
+def copy(context, kind, count, x, y):
+    """Copy `count` elements of kind's dtype from address x to y (in bytes): runs too short to call a function for."""
+
+    def emit(context, builder, signature, args):
+        vectors = Vectors(builder, kind.bitwidth)
+        count, x, y = args[1], vectors.pointer(args[2]), vectors.pointer(args[3])
+        whole = builder.sdiv(count, _I64(vectors.lanes))
+        with cgutils.for_range(builder, whole) as loop:
+            start = builder.mul(loop.index, _I64(vectors.lanes))
+            vectors.store(vectors.load(builder.gep(x, [start])), builder.gep(y, [start]))
+        start = builder.mul(whole, _I64(vectors.lanes))
+        left = builder.sub(count, start)
+        with builder.if_then(builder.icmp_signed(">", left, _I64(0))):
+            inside = vectors.mask(left)
+            vectors.store(vectors.load(builder.gep(x, [start]), inside), builder.gep(y, [start]), inside)
+        return context.get_dummy_value()
+
+    return types.void(kind, types.intp, types.intp, types.intp), emit

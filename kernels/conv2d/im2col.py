@@ -1,0 +1,153 @@
+"""The gradient of conv2d's weights as a matrix product: im2col, block by block.
+
+    gw[r, o] = sum over pixels p of X[p, r] * gy[p, o]    r = (u, v, c), X[p, r] the element of x that tap r meets at p
+
+X is never whole: a task has some rows r of gw and some of its columns, and copies its part of X for a few pixels at a
+time, side by side in the L2 cache. Pixels that lie a power of two of bytes apart in x share a few lines of the caches;
+their copies don't. Partial sums over parts of the pixels are added in order, so threads do not change a bit.
+"""
+
+import numba
+import numpy as np
+
+from .._jit import helper, jit, prange
+from .._layout import ceil_div
+from .._pool import empty
+from .._tile import TALLEST, tile, tile_width
+from .._vector import copy
+
+_ROWS = 37 * TALLEST  # of gw in a task, and
+_COLUMNS = 8  # panels of it, at most: half a megabyte of sums
+_PIXELS = 192  # at a time
+_FEWEST_TASKS = 16  # so that cores share the work evenly
+
+
+def fits(gw):
+    """Whether there are so many channels that products outweigh the copying."""
+    _, _, c, o = gw.shape
+    return c >= 64 and c * o >= 64 * 128
+
+
+def weight_grad(x, gy, stride, padding, dilation, groups, gw):
+    kh, kw, cg, o = gw.shape
+    width = tile_width(x.dtype)
+    rows, panels = kh * kw * cg, ceil_div(o // groups, width)
+    pixels = gy.shape[0] * gy.shape[1] * gy.shape[2]
+    cuts = ceil_div(rows, _ROWS), ceil_div(panels, _COLUMNS)
+    tasks = groups * cuts[0] * cuts[1]
+    parts = max(1, min(ceil_div(_FEWEST_TASKS, tasks), ceil_div(pixels, 4 * _PIXELS)))
+    sums = empty((parts, gw.size), x.dtype)
+    threads, high, wide = numba.get_num_threads(), ceil_div(rows, cuts[0]), min(panels, _COLUMNS)
+    _parts(
+        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, gw.shape, groups, width, stride, padding, dilation, cuts,
+        empty((threads, _PIXELS * high), x.dtype), empty((threads, _PIXELS * wide * width), x.dtype), sums,
+    )  # fmt: skip
+    _add(sums, gw.reshape(-1))  # for one part a copy, of weights that are few beside the pixels
+
+
+@jit
+def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, dilation, cuts, unfolded, panels, sums):
+    """A task is a block of rows and of columns of one group of gw, and a part of the pixels."""
+    kh, kw, cg, o = w_shape
+    og, rows, parts = o // groups, kh * kw * cg, len(sums)
+    blocks, pixels = (og + width - 1) // width, gy_shape[0] * gy_shape[1] * gy_shape[2]
+    for task in prange(parts * groups * cuts[0] * cuts[1]):
+        column_cut, row_cut = np.int64(task) % cuts[1], np.int64(task) // cuts[1] % cuts[0]
+        g, part = np.int64(task) // (cuts[0] * cuts[1]) % groups, np.int64(task) // (cuts[0] * cuts[1] * groups)
+        low, high = rows * row_cut // cuts[0], rows * (row_cut + 1) // cuts[0]
+        left, right = blocks * column_cut // cuts[1], blocks * (column_cut + 1) // cuts[1]
+        own, packed, out = unfolded[numba.get_thread_id()], panels[numba.get_thread_id()], sums[part]
+        for r in range(low, high):
+            out[r * o + g * og + left * width : r * o + g * og + min(og, right * width)] = 0
+        end = pixels * (part + 1) // parts
+        for first in range(pixels * part // parts, end, _PIXELS):
+            count = min(_PIXELS, end - first)
+            _unfold(x, x_shape, gy_shape, w_shape, g, stride, padding, dilation, first, count, low, high, own)
+            _pack(gy, o, first, count, g * og, left, right, og, width, packed)
+            for block in range(left, right):
+                panel = packed.ctypes.data + gy.itemsize * (block - left) * count * width
+                _multiply(own, high - low, panel, count, min(width, og - block * width), width,
+                          out.ctypes.data + out.itemsize * (low * o + g * og + block * width), o)  # fmt: skip
+
+
+@helper
+def _pack(gy, o, first, count, channel, left, right, og, width, packed):
+    """gy of `count` pixels from `first` on, one panel of a group's channels after the other."""
+    size = gy.itemsize
+    for p in range(count):
+        at = gy.ctypes.data + size * ((first + p) * o + channel)
+        to = packed.ctypes.data + size * p * width
+        for block in range(left, right):
+            copy(gy.dtype.type(0), min(width, og - block * width), at + size * block * width,
+                 to + size * (block - left) * count * width)  # fmt: skip
+
+
+@helper
+def _multiply(x, rows, panel, pixels, wide, width, out, step):
+    """out (rows, wide), an address, += x (pixels, rows)^T @ panel (pixels, width)."""
+    size = x.itemsize
+    tiles = (rows + TALLEST - 1) // TALLEST
+    for t in range(tiles):
+        a, b = rows * t // tiles, rows * (t + 1) // tiles
+        to = out + size * a * step
+        tile(x.dtype.type(0), b - a, wide, x.ctypes.data + size * a, 1, 0, rows, panel, 0, width, 1, pixels, to, step,
+             to, step)  # fmt: skip
+
+
+@helper
+def _unfold(x, x_shape, gy_shape, w_shape, g, stride, padding, dilation, first, count, low, high, to):
+    """Rows low to high of X, for `count` pixels from `first` on, to (count, high - low)."""
+    (_, h, w, c), (_, kw, cg, _), (_, oh, ow, _) = x_shape, w_shape, gy_shape
+    kind, size = x.dtype.type(0), x.itemsize
+    j, i, n = first % ow, first // ow % oh, first // (ow * oh)
+    run = kw * cg
+    joined = cg == c and dilation[1] == 1  # a row of the window is one run of memory
+    for p in range(count):
+        start = p * (high - low) - low
+        for u in range(low // run, (high + run - 1) // run):
+            row, column = i * stride[0] - padding[0] + u * dilation[0], j * stride[1] - padding[1]
+            a, b = max(low, u * run), min(high, (u + 1) * run)
+            if row < 0 or row >= h:
+                to[start + a : start + b] = 0
+            elif joined:
+                skipped = (((n * h + row) * w + column) * c) - u * run
+                inside, outside = max(a, u * run - column * c), min(b, u * run + (w - column) * c)
+                if inside >= outside:
+                    to[start + a : start + b] = 0
+                    continue
+                if inside > a:
+                    to[start + a : start + inside] = 0
+                copy(kind, outside - inside, x.ctypes.data + size * (skipped + inside),
+                     to.ctypes.data + size * (start + inside))  # fmt: skip
+                if outside < b:
+                    to[start + outside : start + b] = 0
+            else:
+                for v in range((a - u * run) // cg, (b - u * run + cg - 1) // cg):
+                    at = u * run + v * cg
+                    begin, end = max(a, at), min(b, at + cg)
+                    q = column + v * dilation[1]
+                    if q < 0 or q >= w:
+                        to[start + begin : start + end] = 0
+                    else:
+                        source = ((n * h + row) * w + q) * c + g * cg - at
+                        copy(kind, end - begin, x.ctypes.data + size * (source + begin),
+                             to.ctypes.data + size * (start + begin))  # fmt: skip
+        j += 1
+        if j == ow:
+            j, i = 0, i + 1
+            if i == oh:
+                i, n = 0, n + 1
+
+
+@jit
+def _add(sums, gw):
+    """gw = the sum of all parts, in order."""
+    for task in prange((gw.size + 4095) // 4096):
+        part_of = slice(np.int64(task) * 4096, min((np.int64(task) + 1) * 4096, gw.size))
+        to, first = gw[part_of], sums[0][part_of]
+        for k in range(to.size):
+            to[k] = first[k]
+        for part in range(1, len(sums)):
+            more = sums[part][part_of]
+            for k in range(to.size):
+                to[k] += more[k]
