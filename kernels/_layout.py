@@ -25,6 +25,14 @@ def in_memory_order(array, copy):
     return copied.transpose(np.argsort(order).tolist()) if array.ndim else copied
 
 
+def apart(elements):
+    """At least `elements`: how far apart things lie that are read or written together. An odd number of cache lines.
+
+    A power of two of bytes apart, they would share a few lines of the L1 cache and evict each other.
+    """
+    return (ceil_div(elements, 16) | 1) * 16
+
+
 def ceil_div(a, b):
     """The least integer not below a / b."""
     return -(-a // b)

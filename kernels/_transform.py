@@ -23,7 +23,7 @@ def transform(matrix):
     @intrinsic
     def apply(context, kind, lanes, x, x_row, x_column, y, y_row, y_column):
         def emit(context, builder, signature, args):
-            _emit(builder, Vectors(builder, kind.bitwidth), matrix, args[1:], None)
+            _emit(builder, Vectors(builder, kind.bitwidth), matrix, args[1], args[2:], None)
             return context.get_dummy_value()
 
         return types.void(kind, *[types.intp] * 7), emit
@@ -40,7 +40,7 @@ def transform_and_finish(matrix):
     @intrinsic
     def apply(context, kind, lanes, x, x_row, x_column, y, y_row, y_column, start, least):
         def emit(context, builder, signature, args):
-            _emit(builder, Vectors(builder, kind.bitwidth), matrix, args[1:8], args[8:])
+            _emit(builder, Vectors(builder, kind.bitwidth), matrix, args[1], args[2:8], args[8:])
             return context.get_dummy_value()
 
         return types.void(kind, *[types.intp] * 8, kind), emit
@@ -48,9 +48,18 @@ def transform_and_finish(matrix):
     return apply
 
 
-def _emit(builder, vectors, matrix, args, finish):
-    count, x, x_row, x_column, y, y_row, y_column = args
-    inside = vectors.mask(count)
+def _emit(builder, vectors, matrix, count, args, finish):
+    """Twice: masked stores, where they are not needed, take a quarter of a small layer's weight gradient."""
+    whole = builder.icmp_signed(">=", count, count.type(vectors.lanes))
+    with builder.if_else(whole) as (then, otherwise):
+        with then:
+            _emit_vector(builder, vectors, matrix, None, args, finish)
+        with otherwise:
+            _emit_vector(builder, vectors, matrix, vectors.mask(count), args, finish)
+
+
+def _emit_vector(builder, vectors, matrix, inside, args, finish):
+    x, x_row, x_column, y, y_row, y_column = args
 
     def at(start, *steps):
         """The address of an element: strides times whole numbers further on."""

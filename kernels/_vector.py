@@ -106,3 +106,17 @@ def copy(context, kind, count, x, y):
         return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp, types.intp), emit
+
+
+@intrinsic
+def prefetch(context, address):
+    """Fetch the cache line at an address in bytes, which is read soon, where no hardware foresees it."""
+
+    def emit(context, builder, signature, args):
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(fetch, [builder.inttoptr(args[0], byte), _I32(0), _I32(3), _I32(1)])  # to read, keep, data
+        return context.get_dummy_value()
+
+    return types.void(types.intp), emit

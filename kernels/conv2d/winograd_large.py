@@ -1,0 +1,207 @@
+"""winograd.py where the weights are large: transformed, four times as many, they would travel to memory and back.
+
+So they never exist as a whole. A task has a panel of output channels and some tiles, and transforms the weights between
+that panel and a chunk of input channels just before it uses them, in its L2 cache; the products of the chunks add up
+there as well. (Where there are many tiles, the weights are transformed once after all, in the order of their use.) The
+transformed pixels V are made first, for as many tiles as the L3 cache holds, and all tasks read them. The weights'
+gradient goes the other way: dU of a chunk and a panel is summed up in the L2 cache and transformed back from there.
+"""
+
+import numba
+import numpy as np
+
+from .._jit import helper, jit, prange
+from .._layout import apart, ceil_div
+from .._pool import empty
+from .._tile import TALLEST, tile, tile_width
+from .._vector import VECTOR_BYTES, copy, prefetch
+from .winograd_tiles import (
+    OUTPUTS,
+    finish_tile,
+    gather_weights,
+    spread_tile,
+    tiles_of,
+    transform_tile,
+    transform_weights,
+)  # fmt: skip
+
+_CHUNK = 64  # input channels at a time: with 512-bit vectors and 3×3 windows U of a chunk and a panel is 295 kB
+_L2 = 448 * 1024  # bytes of M of a task
+_CORRELATE_L3 = 6 * 1024 * 1024  # bytes of V
+_GRADIENT_L3 = 32 * 1024 * 1024  # bytes of V and dM
+_TILES_PER_TASK = 4
+_FEW = 3  # tasks that transform the same weights
+
+
+def _at_once(tiles, size, most):
+    """How many of the tiles, of so many bytes each, are at work together."""
+    return ceil_div(tiles, max(1, ceil_div(tiles * size, most)))
+
+
+def correlate(x, w, turned, bias, padding, least, y):
+    """y = the correlation of x with w, or, `turned`, with w turned around and its channels exchanged; at least `least`.
+
+    Each pixel of y starts from the bias.
+    """
+    r, c, threads = len(w), x.shape[3], numba.get_num_threads()
+    nn, width, tiles = (OUTPUTS + r - 1) ** 2, tile_width(x.dtype), tiles_of(y)
+    chunks = ceil_div(c, _CHUNK)
+    at_once = _at_once(tiles, nn * chunks * _CHUNK * x.itemsize, _CORRELATE_L3)
+    per_task = ceil_div(at_once, ceil_div(at_once, max(2 * TALLEST, _L2 // (nn * width * x.itemsize))))
+    steps = (
+        apart(at_once * _CHUNK),
+        apart(_CHUNK * width),
+        apart(per_task * width),
+    )  # from one k to the next
+    blocks, kept = chunks * ceil_div(y.shape[3], width), tiles > _FEW * per_task
+    _correlate(
+        x.reshape(-1), x.shape, w.reshape(-1), turned, bias, r, padding, least, y.reshape(-1), y.shape, tiles, at_once,
+        per_task, steps, empty((nn * chunks * steps[0],), x.dtype), empty((threads, nn * max(c, width)), x.dtype),
+        empty((blocks if kept else threads, (nn + r * r) * steps[1]), x.dtype), kept,
+        empty((threads, nn * steps[2]), x.dtype), width,
+        np.zeros(width, x.dtype),
+    )  # fmt: skip
+
+
+@jit
+def _correlate(x, x_shape, w, turned, bias, r, padding, least, y, y_shape, tiles, at_once, per_task, steps, v, edges,
+               weights, kept, products, width, zeros):  # fmt: skip
+    c, o, size = x_shape[3], y_shape[3], x.itemsize
+    nn, panels = (OUTPUTS + r - 1) * (OUTPUTS + r - 1), (o + width - 1) // width
+    chunks = (c + _CHUNK - 1) // _CHUNK
+    if kept:
+        for task in prange(panels * chunks):
+            column, chunk = np.int64(task) // chunks * width, np.int64(task) % chunks * _CHUNK
+            _transform_chunk(w, r, c, o, turned, chunk, min(_CHUNK, c - chunk), column, min(width, o - column), width,
+                             steps[1], weights[task])  # fmt: skip
+    for first in range(0, tiles, at_once):
+        count = min(at_once, tiles - first)
+        for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
+            begin = np.int64(task) * _TILES_PER_TASK
+            for t in range(begin, min(begin + _TILES_PER_TASK, count)):
+                transform_tile(x, x_shape, y_shape, first + t, r, padding, v.ctypes.data + size * t * _CHUNK, steps[0],
+                               _CHUNK, edges[numba.get_thread_id()])  # fmt: skip
+        parts = (count + per_task - 1) // per_task
+        for task in prange(panels * parts):
+            part, column = np.int64(task) // panels, np.int64(task) % panels * width
+            low, high, wide = count * part // parts, count * (part + 1) // parts, min(width, o - column)
+            m, edge = products[numba.get_thread_id()], edges[numba.get_thread_id()]
+            for chunk in range(0, c, _CHUNK):
+                channels = min(_CHUNK, c - chunk)
+                u = weights[column // width * chunks + chunk // _CHUNK if kept else numba.get_thread_id()]
+                if not kept:
+                    _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, steps[1], u)
+                pixels = v.ctypes.data + size * (chunk // _CHUNK * nn * steps[0] + low * _CHUNK)
+                _multiply_chunk(pixels, nn, high - low, u.ctypes.data, channels, wide, width, steps, chunk == 0,
+                                m.ctypes.data, zeros)  # fmt: skip
+            for t in range(low, high):
+                finish_tile(m.ctypes.data + size * (t - low) * width, steps[2], bias, r, least, y, y_shape, first + t,
+                            column, wide, edge)  # fmt: skip
+
+
+@helper
+def _multiply_chunk(v, nn, count, u, channels, wide, width, steps, begins, m, zeros):
+    """M (n², tiles, width) (+)= V of a chunk of channels times U of the chunk and a panel; addresses."""
+    kind, size = zeros.dtype.type(0), zeros.itemsize
+    tiles = (count + TALLEST - 1) // TALLEST
+    for k in range(nn):
+        for t in range(tiles):
+            a, b = count * t // tiles, count * (t + 1) // tiles
+            to = m + size * (k * steps[2] + a * width)
+            begin, step = (zeros.ctypes.data, 0) if begins else (to, width)
+            tile(kind, b - a, wide, v + size * (k * steps[0] + a * _CHUNK), _CHUNK, 0, 1, u + size * k * steps[1], 0,
+                 width, 1, channels, begin, step, to, width)  # fmt: skip
+
+
+@helper
+def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, step, to):
+    """U (n², chunk, width) of a chunk of input channels and a panel of output channels; behind it is scratch."""
+    n, kind, size, lanes = OUTPUTS + r - 1, w.dtype.type(0), w.itemsize, VECTOR_BYTES // w.itemsize
+    source, row, tap = w.ctypes.data + size * (chunk * o + column), o, c * o
+    # Short runs of rows far apart: one after the other, they would take four times as long to arrive.
+    for k in range(r * r):
+        for i in range(wide if turned else channels):
+            at = (k * o + column + i) * c + chunk if turned else (k * c + chunk + i) * o + column
+            for j in range(0, size * (channels if turned else wide), 64):
+                prefetch(w.ctypes.data + size * at + j)
+    if turned:  # w is (taps, O, C) then
+        taps = to[n * n * step :]
+        for k in range(r * r):
+            for j in range(wide):
+                run = w[((r * r - 1 - k) * o + column + j) * c + chunk :][:channels]
+                for i in range(channels):
+                    taps[k * step + i * width + j] = run[i]
+        source, row, tap = taps.ctypes.data, width, step
+    for i in range(channels):
+        for j in range(0, wide, lanes):
+            transform_weights(kind, min(lanes, wide - j), r, source + size * (i * row + j), r * tap, tap,
+                              to.ctypes.data + size * (i * width + j), n * step, step)  # fmt: skip
+
+
+def weight_grad(x, gy, padding, gw):
+    r, c, o = len(gw), *gw.shape[2:]
+    nn, width, tiles, threads = (OUTPUTS + r - 1) ** 2, tile_width(x.dtype), tiles_of(gy), numba.get_num_threads()
+    chunks, panels = ceil_div(c, _CHUNK), ceil_div(o, width)
+    at_once = _at_once(tiles, nn * (chunks * _CHUNK + panels * width) * x.itemsize, _GRADIENT_L3)
+    steps = apart(at_once * _CHUNK), apart(at_once * width), apart(_CHUNK * width)  # from one k to the next
+    _weight_grad(
+        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, tiles, at_once, steps,
+        empty((nn * chunks * steps[0],), x.dtype), empty((nn * panels * steps[1],), x.dtype),
+        empty((threads, nn * max(c, o)), x.dtype), empty((threads, (nn + r * r) * steps[2]), x.dtype),
+        gw.reshape(-1), width, np.zeros(width, x.dtype),
+    )  # fmt: skip
+
+
+@jit
+def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v, d, edges, sums, gw, width, zeros):
+    c, o, size = x_shape[3], gy_shape[3], x.itemsize
+    nn, panels, chunks = (OUTPUTS + r - 1) * (OUTPUTS + r - 1), (o + width - 1) // width, (c + _CHUNK - 1) // _CHUNK
+    for first in range(0, tiles, at_once):
+        count = min(at_once, tiles - first)
+        for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
+            begin = np.int64(task) * _TILES_PER_TASK
+            for t in range(begin, min(begin + _TILES_PER_TASK, count)):
+                edge = edges[numba.get_thread_id()]
+                transform_tile(x, x_shape, gy_shape, first + t, r, padding, v.ctypes.data + size * t * _CHUNK, steps[0],
+                               _CHUNK, edge)  # fmt: skip
+                spread_tile(gy, gy_shape, first + t, r, d.ctypes.data + size * t * width, steps[1], width, edge)
+        for task in prange(chunks * panels):
+            chunk, panel, own = np.int64(task) // panels, np.int64(task) % panels, sums[numba.get_thread_id()]
+            channels, wide = min(_CHUNK, c - chunk * _CHUNK), min(width, o - panel * width)
+            for k in range(nn):
+                _add_products(v.ctypes.data + size * (chunk * nn + k) * steps[0],
+                              d.ctypes.data + size * (panel * nn + k) * steps[1], count, channels, wide, width,
+                              own.ctypes.data + size * k * steps[2], zeros)  # fmt: skip
+            _gather_chunk(own, r, c, o, chunk * _CHUNK, channels, panel * width, wide, width, steps[2], first > 0, gw)
+
+
+@helper
+def _add_products(v, d, count, channels, wide, width, to, zeros):
+    """dU[k] (chunk, width) = V[k]^T (tiles, chunk) @ dM[k] (tiles, width), addresses."""
+    size = zeros.itemsize
+    heights = (channels + TALLEST - 1) // TALLEST
+    for h in range(heights):
+        a, b = channels * h // heights, channels * (h + 1) // heights
+        tile(zeros.dtype.type(0), b - a, wide, v + size * a, 1, 0, _CHUNK, d, 0, width, 1, count, zeros.ctypes.data, 0,
+             to + size * a * width, width)  # fmt: skip
+
+
+@helper
+def _gather_chunk(sums, r, c, o, first, channels, column, wide, width, step, more, gw):
+    """gw (+)= the weights' gradient from dU (n², chunk, width); behind dU is scratch."""
+    n, kind, size, lanes = OUTPUTS + r - 1, gw.dtype.type(0), gw.itemsize, VECTOR_BYTES // gw.itemsize
+    taps = sums[n * n * step :]
+    for i in range(channels):
+        for j in range(0, wide, lanes):
+            at = size * (i * width + j)
+            gather_weights(kind, min(lanes, wide - j), r, sums.ctypes.data + at, n * step, step, taps.ctypes.data + at,
+                           r * step, step)  # fmt: skip
+    for k in range(r * r):
+        for i in range(channels):
+            to = gw[(k * c + first + i) * o + column :][:wide]
+            part = taps[k * step + i * width :][:wide]
+            if more:
+                for j in range(wide):
+                    to[j] += part[j]
+            else:
+                copy(kind, wide, part.ctypes.data, to.ctypes.data)

@@ -1,0 +1,141 @@
+"""A tile's way through Winograd's transforms (winograd.py): from pixels to V, from M to outputs, and their adjoints.
+
+What is transformed lies as [channels / chunk][k][tile][chunk], `chunk` channels of a tile side by side, k = 0 … n² - 1:
+the small path (winograd.py) has all channels in one chunk, the large one (winograd_large.py) as many as its blocks.
+"""
+
+from fractions import Fraction
+
+from .._cook_toom import cook_toom
+from .._jit import helper
+from .._layout import ceil_div
+from .._transform import transform, transform_and_finish
+from .._vector import VECTOR_BYTES, copy
+
+_POINTS = {3: ("0", "2/3", "-2/3", "3/2", "-3/2"), 5: ("0", "1/2", "-1/2", "1", "-1", "2", "-2")}
+OUTPUTS = 4  # m: rows and columns of a tile of outputs
+
+
+def _transposed(matrix):
+    return [list(column) for column in zip(*matrix, strict=True)]
+
+
+_A3, _G3, _B3 = cook_toom(OUTPUTS, 3, map(Fraction, _POINTS[3]))
+_A5, _G5, _B5 = cook_toom(OUTPUTS, 5, map(Fraction, _POINTS[5]))
+_pixels3, _pixels5 = transform(_B3), transform(_B5)
+_outputs3, _outputs5 = transform_and_finish(_A3), transform_and_finish(_A5)
+_weights3, _weights5 = transform(_G3), transform(_G5)
+_spread3, _spread5 = transform(_transposed(_A3)), transform(_transposed(_A5))
+_gather3, _gather5 = transform(_transposed(_G3)), transform(_transposed(_G5))
+
+
+def tiles_of(y):
+    """How many tiles cover images (N, OH, OW, O)."""
+    return len(y) * ceil_div(y.shape[1], OUTPUTS) * ceil_div(y.shape[2], OUTPUTS)
+
+
+@helper
+def transform_weights(kind, lanes, r, x, row, column, to, row_to, column_to):
+    """G w G^T of one vector of outputs, addresses."""
+    if r == 3:
+        _weights3(kind, lanes, x, row, column, to, row_to, column_to)
+    else:
+        _weights5(kind, lanes, x, row, column, to, row_to, column_to)
+
+
+@helper
+def gather_weights(kind, lanes, r, x, row, column, to, row_to, column_to):
+    """G^T dU G, likewise."""
+    if r == 3:
+        _gather3(kind, lanes, x, row, column, to, row_to, column_to)
+    else:
+        _gather5(kind, lanes, x, row, column, to, row_to, column_to)
+
+
+@helper
+def _place(t, y_shape):
+    """(image, row, column) of the first output of tile t."""
+    down, across = (y_shape[1] + OUTPUTS - 1) // OUTPUTS, (y_shape[2] + OUTPUTS - 1) // OUTPUTS
+    return t // (down * across), t // across % down * OUTPUTS, t % across * OUTPUTS
+
+
+@helper
+def transform_tile(x, x_shape, y_shape, t, r, padding, to, step, chunk, edge):
+    """V of tile t at address `to`; from k to k + 1 are `step` elements."""
+    image, i, j = _place(t, y_shape)
+    n, c, size, kind = OUTPUTS + r - 1, x_shape[3], x.itemsize, x.dtype.type(0)
+    at, row = _block(x, x_shape, image, i - padding[0], j - padding[1], n, edge)
+    lanes = VECTOR_BYTES // size
+    for channel in range(0, c, lanes):
+        source, target = at + size * channel, to + size * (channel // chunk * n * n * step + channel % chunk)
+        if r == 3:
+            _pixels3(kind, min(lanes, c - channel), source, row, c, target, n * step, step)
+        else:
+            _pixels5(kind, min(lanes, c - channel), source, row, c, target, n * step, step)
+
+
+@helper
+def spread_tile(gy, gy_shape, t, r, to, step, chunk, edge):
+    """dM of tile t at address `to`, likewise."""
+    image, i, j = _place(t, gy_shape)
+    n, o, size, kind = OUTPUTS + r - 1, gy_shape[3], gy.itemsize, gy.dtype.type(0)
+    at, row = _block(gy, gy_shape, image, i, j, OUTPUTS, edge)
+    lanes = VECTOR_BYTES // size
+    for channel in range(0, o, lanes):
+        source, target = at + size * channel, to + size * (channel // chunk * n * n * step + channel % chunk)
+        if r == 3:
+            _spread3(kind, min(lanes, o - channel), source, row, o, target, n * step, step)
+        else:
+            _spread5(kind, min(lanes, o - channel), source, row, o, target, n * step, step)
+
+
+@helper
+def finish_tile(m, step, bias, r, least, y, y_shape, t, first, channels, edge):
+    """The outputs of tile t in `channels` channels from `first` on, from their M at address m."""
+    n, o, size, kind = OUTPUTS + r - 1, y_shape[3], y.itemsize, y.dtype.type(0)
+    image, i, j = _place(t, y_shape)
+    start = ((image * y_shape[1] + i) * y_shape[2] + j) * o + first
+    high, wide = min(OUTPUTS, y_shape[1] - i), min(OUTPUTS, y_shape[2] - j)
+    whole = high == OUTPUTS and wide == OUTPUTS
+    to, row, column = y.ctypes.data + size * start, y_shape[2] * o, o
+    if not whole:
+        to, row, column = edge.ctypes.data, OUTPUTS * channels, channels
+    lanes = VECTOR_BYTES // size
+    for channel in range(0, channels, lanes):
+        at, there, begin = m + size * channel, to + size * channel, bias.ctypes.data + size * (first + channel)
+        if r == 3:
+            _outputs3(kind, min(lanes, channels - channel), at, n * step, step, there, row, column, begin, least)
+        else:
+            _outputs5(kind, min(lanes, channels - channel), at, n * step, step, there, row, column, begin, least)
+    if not whole:
+        for a in range(high):
+            for b in range(wide):
+                copy(kind, channels, edge.ctypes.data + size * (a * OUTPUTS + b) * channels,
+                     y.ctypes.data + size * (start + (a * y_shape[2] + b) * o))  # fmt: skip
+
+
+@helper
+def _block(x, x_shape, image, i, j, n, edge):
+    """(address, elements to the next row) of n×n pixels from (i, j) on: in `edge` where some are beyond the image."""
+    _, h, w, c = x_shape
+    if i < 0 or j < 0 or i + n > h or j + n > w:
+        _copy_border(x, x_shape, image, i, j, n, edge)
+        return edge.ctypes.data, n * c
+    return x.ctypes.data + x.itemsize * ((image * h + i) * w + j) * c, w * c
+
+
+@helper
+def _copy_border(x, x_shape, image, i, j, n, edge):
+    """The n×n pixels from (i, j) on, zeros where there are none."""
+    _, h, w, c = x_shape
+    left, right = min(max(-j, 0), n), max(min(w - j, n), 0)
+    for a in range(n):
+        row = edge[a * n * c : (a + 1) * n * c]
+        if i + a < 0 or i + a >= h or right <= left:
+            row[:] = 0
+            continue
+        row[: left * c] = 0
+        row[right * c :] = 0
+        begin = ((image * h + i + a) * w + j) * c
+        copy(x.dtype.type(0), (right - left) * c, x.ctypes.data + x.itemsize * (begin + left * c),
+             row.ctypes.data + x.itemsize * left * c)  # fmt: skip

@@ -1,0 +1,42 @@
+"""The form of Winograd's algorithm for large weights, against the textbook's sums."""
+
+import numpy as np
+import pytest
+
+from minidl.kernels.conv2d import reference, winograd_large
+
+# (N, H, W, C, O, window, padding): several chunks and panels, none of them full; tiles that reach over the border.
+CASES = [(3, 9, 10, 70, 45, 3, (1, 1)), (2, 11, 6, 131, 33, 3, (0, 2)), (2, 9, 13, 66, 35, 5, (2, 1))]
+
+
+@pytest.mark.parametrize("budget", ["all", "few", "kept"])
+@pytest.mark.parametrize("case", CASES, ids=["3x3", "3x3-wide-border", "5x5"])
+def test_agrees_with_the_sums(case, budget, monkeypatch):
+    n, h, w, c, o, r, padding = case
+    if budget == "few":  # several rounds, of different sizes
+        monkeypatch.setattr(winograd_large, "_CORRELATE_L3", 1 << 20)
+        monkeypatch.setattr(winograd_large, "_GRADIENT_L3", 1 << 20)
+    elif budget == "kept":
+        monkeypatch.setattr(winograd_large, "_FEW", 0)
+    rng = np.random.default_rng(5)
+    x, weight = rng.standard_normal((n, h, w, c)), rng.standard_normal((r, r, c, o))
+    bias, start = rng.standard_normal(o), rng.standard_normal(c)
+    shape = n, h + 2 * padding[0] - r + 1, w + 2 * padding[1] - r + 1, o
+    geometry = (1, 1), padding, (1, 1), 1
+    gy = rng.standard_normal(shape)
+
+    expected, y = np.empty(shape), np.full(shape, np.nan)
+    reference.forward(x, weight, bias, *geometry, expected)
+    winograd_large.correlate(x, weight, False, bias, padding, 0.0, y)
+    np.testing.assert_allclose(y, np.maximum(expected, 0), rtol=0, atol=1e-10)
+
+    expected, gx = np.empty(x.shape), np.full(x.shape, np.nan)
+    reference.input_grad(gy, weight, *geometry, expected)
+    around = r - 1 - padding[0], r - 1 - padding[1]
+    winograd_large.correlate(gy, weight, True, start, around, -np.inf, gx)
+    np.testing.assert_allclose(gx, expected + start, rtol=0, atol=1e-10)
+
+    expected, gw = np.empty(weight.shape), np.full(weight.shape, np.nan)
+    reference.weight_grad(x, gy, *geometry, expected)
+    winograd_large.weight_grad(x, gy, padding, gw)
+    np.testing.assert_allclose(gw, expected, rtol=0, atol=1e-10)
