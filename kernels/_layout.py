@@ -3,16 +3,6 @@
 import numpy as np
 
 
-def contiguous(array):
-    """`array` itself where it is C-contiguous and writable, else a copy.
-
-    Writable, because numba compiles a second time for read-only arrays. CuPy's have no such flag.
-    """
-    if array.flags.c_contiguous and (type(array) is not np.ndarray or array.flags.writeable):
-        return array
-    return array.copy(order="C")
-
-
 def memory_order(array):
     """The axes from the longest stride to the shortest: transposed to this order, an array lies in rows."""
     return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))

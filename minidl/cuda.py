@@ -19,8 +19,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from .kernels import contiguous
 from .kernels._cuda import named_errors
-from .kernels._layout import contiguous, in_memory_order
+from .kernels._layout import in_memory_order
 
 # ---- arrays --------------------------------------------------------------------------------------------------------
 

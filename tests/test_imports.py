@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "cuda": {"kernels"},
     "tensor": {"cuda", "function", "autograd", "views"},
     "function": {"cuda", "tensor", "views"},
-    "autograd": {"checkpoint", "cuda", "function", "tensor"},
+    "autograd": {"checkpoint", "cuda", "function", "kernels", "tensor"},
     "checkpoint": {"function", "random", "tensor"},
     "views": {"function", "tensor", "ops"},  # ops late: how a change in place is differentiated
     "serialization": {"tensor"},

@@ -64,6 +64,16 @@ def _elementwise(function):
     return build
 
 
+def _add(layout, a, b, y):
+    a, b, y = map(_tensor, (a, b, y))
+    return lambda: torch.add(a, b, out=y)
+
+
+def _copy_rows(layout, x, y):
+    x, y = map(_tensor, (x, y))
+    return lambda: y.copy_(x)
+
+
 def _relu_add_forward(layout, a, b, y):
     a, b, y = map(_tensor, (a, b, y))
     return lambda: torch.add(a, b, out=y).clamp_min_(0)
@@ -288,6 +298,7 @@ PEERS = {
     "adam.step": _adam,
     "adaptive_avg_pool2d.backward": _adaptive_avg_pool2d_backward,
     "adaptive_avg_pool2d.forward": _adaptive_avg_pool2d_forward,
+    "add.forward": _add,
     "avg_pool2d.backward": _avg_pool2d_backward,
     "avg_pool2d.forward": _avg_pool2d_forward,
     "batch_norm.backward": _batch_norm_backward,
@@ -299,6 +310,7 @@ PEERS = {
     "conv2d.input_grad": _conv2d_input_grad,
     "conv2d.weight_grad": _conv2d_weight_grad,
     "conv_transpose2d.forward": _conv_transpose2d,
+    "copy_rows.forward": _copy_rows,
     "cross_entropy.backward": _cross_entropy_backward,
     "cross_entropy.forward": _cross_entropy_forward,
     "dropout.forward": _dropout,

@@ -6,8 +6,7 @@ import numpy as np
 
 from ..autograd import grad
 from ..function import Function, enable_grad, is_grad_enabled
-from ..kernels import full
-from ..kernels._layout import contiguous
+from ..kernels import contiguous, full
 from ._common import as_real, check_numbers
 from .elementwise import rsqrt
 from .reduction import mean

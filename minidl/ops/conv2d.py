@@ -9,9 +9,8 @@ operations below are closed: the derivative of each is written with the others, 
 import numpy as np
 
 from ..function import Function
-from ..kernels import channel_sum, empty
+from ..kernels import channel_sum, contiguous, empty
 from ..kernels import conv2d as kernel
-from ..kernels._layout import contiguous
 from ..tensor import wrap
 from ._common import as_tensor, pair
 from .relu import ReLUBackward

@@ -8,9 +8,8 @@ It is the gradient that conv2d sends to its input, so conv2d's operations are it
 import numpy as np
 
 from ..function import Function
+from ..kernels import contiguous, empty
 from ..kernels import conv_transpose2d as kernel
-from ..kernels import empty
-from ..kernels._layout import contiguous
 from ._common import as_tensor, pair
 from .conv2d import ChannelSum, Conv2d, Conv2dWeightGrad, check_dtypes, check_groups, hwio, nchw, nhwc
 

@@ -10,9 +10,8 @@ stored. In general, with a weight w[c] per class and label smoothing s (Szegedy 
 import numpy as np
 
 from ..function import Function
+from ..kernels import contiguous, empty, full
 from ..kernels import cross_entropy as kernel
-from ..kernels import empty, full
-from ..kernels._layout import contiguous
 from ..tensor import Tensor
 from ._common import as_real, as_tensor, astype
 from .arithmetic import where

@@ -12,9 +12,8 @@ mask again: a seed and a number are all that is saved.
 import numpy as np
 
 from ..function import Function
+from ..kernels import contiguous, empty, full
 from ..kernels import dropout as kernel
-from ..kernels import empty, full
-from ..kernels._layout import contiguous
 from ..random import next_call
 from ..tensor import Tensor
 from ._common import as_real, check_numbers

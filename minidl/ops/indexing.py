@@ -5,7 +5,7 @@ import numpy as np
 from ..cuda import apart, device_of, is_array, may_look, on_gpu
 from ..function import Function, is_grad_enabled
 from ..kernels import add_at as kernel
-from ..kernels._layout import contiguous
+from ..kernels import contiguous
 from ..tensor import Tensor
 from ._common import astype
 

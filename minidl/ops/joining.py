@@ -4,6 +4,7 @@ import numpy as np
 
 from ..cuda import on_gpu
 from ..function import Function
+from ..kernels import copy_into, empty
 from ..kernels._layout import memory_order
 from ..tensor import Tensor
 from ._common import as_tensor, astype, normalize_axis, result_dtype
@@ -17,11 +18,19 @@ class Cat(Function):
     @staticmethod
     def forward(ctx, axis, *arrays):
         ctx.axis, ctx.sizes = axis, [a.shape[axis] for a in arrays]
-        if not on_gpu(arrays[0]):
-            return np.concatenate(arrays, axis)
-        order = memory_order(arrays[0])  # which NumPy keeps and CuPy does not
-        y = np.concatenate([a.transpose(order) for a in arrays], order.index(axis))
-        return y.transpose(np.argsort(order).tolist())
+        order = memory_order(arrays[0])
+        laid = [a.transpose(order) for a in arrays]
+        along, back = order.index(axis), np.argsort(order).tolist()
+        if on_gpu(arrays[0]):
+            return np.concatenate(laid, along).transpose(back)
+        shape = list(laid[0].shape)
+        shape[along] = sum(ctx.sizes)
+        y = empty(shape, arrays[0].dtype)
+        before, start = (slice(None),) * along, 0
+        for array, size in zip(laid, ctx.sizes, strict=True):
+            copy_into(y[(*before, slice(start, start + size))], array)
+            start += size
+        return y.transpose(back)
 
     @staticmethod
     def backward(ctx, grad):

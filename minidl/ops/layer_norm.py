@@ -12,9 +12,8 @@ from functools import partial
 import numpy as np
 
 from ..function import Function
-from ..kernels import empty, full
+from ..kernels import contiguous, empty, full
 from ..kernels import layer_norm as kernel
-from ..kernels._layout import contiguous
 from ._common import as_real
 from ._normalization import NormBackward, affine, input_gradient, normalized
 

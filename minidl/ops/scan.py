@@ -9,9 +9,8 @@ right, however many factors are zero.
 import numpy as np
 
 from ..function import Function
-from ..kernels import full
+from ..kernels import contiguous, full
 from ..kernels import scan as kernel
-from ..kernels._layout import contiguous
 from ..tensor import Tensor
 from ._common import as_tensor, astype, normalize_axis
 from .arithmetic import conj

@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..function import Function
+from ..kernels import contiguous
 from ..kernels import softmax as kernel
-from ..kernels._layout import contiguous
 from ._common import as_real, as_tensor, astype, normalize_axis
 from .arithmetic import neg
 

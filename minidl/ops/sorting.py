@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..kernels._layout import contiguous
+from ..kernels import contiguous
 from ..tensor import Tensor
 from ._common import as_tensor, constant, normalize_axis
 from .reduction import Pick

@@ -4,7 +4,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..kernels._layout import contiguous, memory_order
+from ..kernels import contiguous
+from ..kernels._layout import memory_order
 from ..tensor import Tensor
 
 

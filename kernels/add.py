@@ -1,0 +1,45 @@
+"""The sum of two arrays: what a value that is used twice receives as its gradient.
+
+    a, b  (L,)  y = a + b
+    y     (L,)  written; may be a or b
+
+Flat C-contiguous arrays: any layout, seen in the order of its memory. NumPy adds on one core: ResNet-50's sums took a
+thirtieth of its training step.
+"""
+
+import numpy as np
+
+from ._jit import jit, prange
+from ._kernel import Kernel
+from ._workload import LARGE
+
+
+def _reference(a, b, y):
+    y[...] = a + b
+
+
+@jit
+def _cpu(a, b, y):
+    for i in prange(a.size):
+        y[i] = a[i] + b[i]
+
+
+def _gpu(a, b, y):
+    np.add(a, b, out=y)  # CuPy's: NumPy hands its arrays on
+
+
+def _samples(rng, dtype):
+    special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-30], dtype)
+    for a in (special, rng.standard_normal(1003).astype(dtype), np.empty(0, dtype)):
+        yield a, a[::-1].copy(), np.empty_like(a)
+
+
+def _workload(rng, dtype, part=1):
+    a, b = rng.standard_normal((2, LARGE // part), dtype)
+    return a, b, np.empty_like(a)
+
+
+forward = Kernel(
+    "add.forward", reference=_reference, cpu=_cpu, gpu=_gpu, samples=_samples, workload=_workload,
+    nanoseconds=lambda a, b, y: a.size // 4,
+)  # fmt: skip
