@@ -56,11 +56,15 @@ def empty(shape, dtype, like=None):
     return np.asarray(_Block(*_take(size), tuple(shape), dtype))
 
 
-def full(shape, value, dtype, like):
-    """np.full(shape, value, dtype), made as by empty. (np.full with `like=` hands CuPy an argument that it lacks.)"""
-    array = empty(shape, dtype, like)
+def full(shape, value, dtype, like, strides=None):
+    """np.full(shape, value, dtype), made as by empty, its axes in memory in the order of these strides.
+
+    (np.full with `like=` hands CuPy an argument that it lacks.)
+    """
+    order = sorted(range(len(shape)), key=lambda axis: -abs(strides[axis])) if strides else range(len(shape))
+    array = empty([shape[axis] for axis in order], dtype, like)
     array.fill(value)
-    return array
+    return array.transpose(np.argsort(order).tolist()) if strides else array
 
 
 def empty_like(array):

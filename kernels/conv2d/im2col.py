@@ -15,6 +15,7 @@ from .._layout import ceil_div
 from .._pool import empty
 from .._tile import TALLEST, tile, tile_width
 from .._vector import copy
+from ..add import add_parts
 
 _ROWS = 37 * TALLEST  # of gw in a task, and
 _COLUMNS = 8  # panels of it, at most: half a megabyte of sums
@@ -42,7 +43,7 @@ def weight_grad(x, gy, stride, padding, dilation, groups, gw):
         x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, gw.shape, groups, width, stride, padding, dilation, cuts,
         empty((threads, _PIXELS * high), x.dtype), empty((threads, _PIXELS * wide * width), x.dtype), sums,
     )  # fmt: skip
-    _add(sums, gw.reshape(-1))  # for one part a copy, of weights that are few beside the pixels
+    add_parts(sums, gw.reshape(-1))  # for one part a copy, of weights that are few beside the pixels
 
 
 @jit
@@ -137,17 +138,3 @@ def _unfold(x, x_shape, gy_shape, w_shape, g, stride, padding, dilation, first, 
             j, i = 0, i + 1
             if i == oh:
                 i, n = 0, n + 1
-
-
-@jit
-def _add(sums, gw):
-    """gw = the sum of all parts, in order."""
-    for task in prange((gw.size + 4095) // 4096):
-        part_of = slice(np.int64(task) * 4096, min((np.int64(task) + 1) * 4096, gw.size))
-        to, first = gw[part_of], sums[0][part_of]
-        for k in range(to.size):
-            to[k] = first[k]
-        for part in range(1, len(sums)):
-            more = sums[part][part_of]
-            for k in range(to.size):
-                to[k] += more[k]

@@ -24,6 +24,7 @@ from .._layout import apart, ceil_div
 from .._pool import empty
 from .._tile import TALLEST, tile, tile_width
 from .._vector import VECTOR_BYTES
+from ..add import add_parts
 from . import winograd_large
 from .winograd_tiles import (
     OUTPUTS,
@@ -36,10 +37,10 @@ from .winograd_tiles import (
 )  # fmt: skip
 
 _SUMMED = 256  # channels at a time: a panel's part is 32 kB
-_L2 = 640 * 1024  # bytes of a block's V and M
+_L2 = 640 * 1024  # bytes of what a task has between its stages
 _MOST_WEIGHTS = 4 * 1024 * 1024  # bytes of U that are read anew for each block of tiles
-_TILES_PER_TASK = 4
-_GRADIENT_TILES = 128
+_BLOCK = 64  # weights' gradient: input and output channels of a task, whose dU is 590 kB then
+_FEWEST_TASKS = 16
 
 
 def fits(w, y, stride, dilation, groups):
@@ -124,7 +125,7 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, least, y, y_shape, t
         own = scratch[numba.get_thread_id()]
         v, m, edge = own.ctypes.data, own.ctypes.data + size * nn * steps[0], own[nn * (steps[0] + steps[2]) :]
         for t in range(count):
-            transform_tile(x, x_shape, y_shape, first + t, r, padding, v + size * t * c, steps[0], c, edge)
+            transform_tile(x, x_shape, y_shape, first + t, r, padding, 0, c, v + size * t * c, steps[0], c, edge)
         for k in range(nn):
             _multiply(v + size * k * steps[0], panels.ctypes.data + size * k * steps[1], m + size * k * steps[2], count,
                       c, o, width, zeros)  # fmt: skip
@@ -154,53 +155,59 @@ def weight_grad(x, gy, padding, gw):
         winograd_large.weight_grad(x, gy, padding, gw)
         return
     r, c, o = gw.shape[0], *gw.shape[2:]
-    nn, tiles, width = (OUTPUTS + r - 1) ** 2, tiles_of(gy), tile_width(x.dtype)
-    at_once = max(1, min(tiles, _GRADIENT_TILES))
-    steps = apart(at_once * c), apart(at_once * o), apart(c * o)  # from a k to the next of V, dM and dU
-    v, d, sums = (empty((nn * step,), x.dtype) for step in steps)
-    scratch = empty((numba.get_num_threads(), nn * max(c, o)), x.dtype)
+    nn, tiles, width, threads = (OUTPUTS + r - 1) ** 2, tiles_of(gy), tile_width(x.dtype), numba.get_num_threads()
+    cuts = ceil_div(c, _BLOCK), ceil_div(o, _BLOCK)
+    block = ceil_div(ceil_div(c, cuts[0]), 16) * 16, ceil_div(ceil_div(o, cuts[1]), width) * width
+    parts = max(1, min(ceil_div(_FEWEST_TASKS, cuts[0] * cuts[1]), tiles // 64))
+    free = _L2 // (nn * x.itemsize) - block[0] * block[1]
+    at_once = max(16, free // sum(block))
+    steps = apart(at_once * block[0]), apart(at_once * block[1]), apart(block[0] * block[1])  # of V, dM and dU
+    sums = empty((parts, gw.size), x.dtype)
     _weight_grad(
-        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, v, d, tiles, at_once, steps, sums,
-        gw.reshape(-1), scratch, width, np.zeros(width, x.dtype),
+        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, tiles, at_once, cuts, block, steps,
+        empty((threads, nn * (sum(steps) + max(c, o))), x.dtype), sums, width, np.zeros(width, x.dtype),
     )  # fmt: skip
+    add_parts(sums, gw.reshape(-1))
 
 
 @jit
-def _weight_grad(x, x_shape, gy, gy_shape, r, padding, v, d, tiles, at_once, steps, sums, gw, scratch, width, zeros):
-    n, c, o = OUTPUTS + r - 1, x_shape[3], gy_shape[3]
-    nn, size = n * n, x.itemsize
-    parts = (c + 4 * TALLEST - 1) // (4 * TALLEST)
-    for first in range(0, tiles, at_once):
-        count = min(at_once, tiles - first)
-        for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
-            begin = np.int64(task) * _TILES_PER_TASK
-            for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                edge = scratch[numba.get_thread_id()]
-                transform_tile(x, x_shape, gy_shape, first + t, r, padding, v.ctypes.data + size * t * c, steps[0], c,
-                               edge)  # fmt: skip
-                spread_tile(gy, gy_shape, first + t, r, d.ctypes.data + size * t * o, steps[1], o, edge)
-        for task in prange(nn * parts):
-            k, part = np.int64(task) // parts, np.int64(task) % parts
-            _add_products(v.ctypes.data + size * k * steps[0], d.ctypes.data + size * k * steps[1],
-                          sums.ctypes.data + size * k * steps[2], count, c, o, c * part // parts,
-                          c * (part + 1) // parts, width, first == 0, zeros)  # fmt: skip
-    kind, lanes = zeros.dtype.type(0), VECTOR_BYTES // size
-    for task in prange(c):
-        i = np.int64(task)
-        for j in range(0, o, lanes):
-            gather_weights(kind, min(lanes, o - j), r, sums.ctypes.data + size * (i * o + j), n * steps[2], steps[2],
-                           gw.ctypes.data + size * (i * o + j), r * c * o, c * o)  # fmt: skip
+def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, block, steps, scratch, sums, width,
+                 zeros):  # fmt: skip
+    """A task is a block of input and output channels and a part of the tiles, with a dU of its own."""
+    n, c, o, size, lanes = OUTPUTS + r - 1, x_shape[3], gy_shape[3], x.itemsize, VECTOR_BYTES // x.itemsize
+    nn, parts = n * n, len(sums)
+    for task in prange(parts * cuts[0] * cuts[1]):
+        part, row = np.int64(task) // (cuts[0] * cuts[1]), np.int64(task) // cuts[1] % cuts[0] * block[0]
+        column = np.int64(task) % cuts[1] * block[1]
+        high, wide = min(block[0], c - row), min(block[1], o - column)
+        own = scratch[numba.get_thread_id()]
+        v, d = own.ctypes.data, own.ctypes.data + size * nn * steps[0]
+        u, edge = d + size * nn * steps[1], own[nn * (steps[0] + steps[1] + steps[2]) :]
+        begin, end = tiles * part // parts, tiles * (part + 1) // parts
+        for first in range(begin, end, at_once):
+            count = min(at_once, end - first)
+            for t in range(count):
+                transform_tile(x, x_shape, gy_shape, first + t, r, padding, row, high, v + size * t * block[0],
+                               steps[0], block[0], edge)  # fmt: skip
+                spread_tile(gy, gy_shape, first + t, r, column, wide, d + size * t * block[1], steps[1], block[1], edge)
+            for k in range(nn):
+                _add_products(v + size * k * steps[0], d + size * k * steps[1], u + size * k * steps[2], count, high,
+                              wide, block, width, first == begin, zeros)  # fmt: skip
+        for i in range(high):
+            for j in range(0, wide, lanes):
+                to = part * r * r * c * o + (row + i) * o + column + j
+                gather_weights(zeros.dtype.type(0), min(lanes, wide - j), r, u + size * (i * block[1] + j),
+                               n * steps[2], steps[2], sums.ctypes.data + size * to, r * c * o, c * o)  # fmt: skip
 
 
 @helper
-def _add_products(v, d, sums, count, c, o, low, high, width, begins, zeros):
-    """sums (C, O) += v (tiles, C)^T @ d (tiles, O), for the channels low to high; addresses."""
-    size, kind = zeros.itemsize, zeros.dtype.type(0)
-    tiles = (high - low + TALLEST - 1) // TALLEST
-    for column in range(0, o, width):
-        for t in range(tiles):
-            a, b = low + (high - low) * t // tiles, low + (high - low) * (t + 1) // tiles
-            to = sums + size * (a * o + column)
-            begin, step = (zeros.ctypes.data, 0) if begins else (to, o)
-            tile(kind, b - a, min(width, o - column), v + size * a, 1, 0, c, d + size * column, 0, o, 1, count,
-                 begin, step, to, o)  # fmt: skip
+def _add_products(v, d, u, count, high, wide, block, width, begins, zeros):
+    """dU (block) += V (tiles, block[0])^T @ dM (tiles, block[1]), addresses; of it high rows and wide columns."""
+    size, heights = zeros.itemsize, (high + TALLEST - 1) // TALLEST
+    for column in range(0, wide, width):
+        for h in range(heights):
+            a, b = high * h // heights, high * (h + 1) // heights
+            to = u + size * (a * block[1] + column)
+            begin, step = (zeros.ctypes.data, 0) if begins else (to, block[1])
+            tile(zeros.dtype.type(0), b - a, min(width, wide - column), v + size * a, 1, 0, block[0], d + size * column,
+                 0, block[1], 1, count, begin, step, to, block[1])  # fmt: skip

@@ -79,8 +79,8 @@ def _correlate(x, x_shape, w, turned, bias, r, padding, least, y, y_shape, tiles
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
             begin = np.int64(task) * _TILES_PER_TASK
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                transform_tile(x, x_shape, y_shape, first + t, r, padding, v.ctypes.data + size * t * _CHUNK, steps[0],
-                               _CHUNK, edges[numba.get_thread_id()])  # fmt: skip
+                transform_tile(x, x_shape, y_shape, first + t, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
+                               steps[0], _CHUNK, edges[numba.get_thread_id()])  # fmt: skip
         parts = (count + per_task - 1) // per_task
         for task in prange(panels * parts):
             part, column = np.int64(task) // panels, np.int64(task) % panels * width
@@ -162,9 +162,9 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v,
             begin = np.int64(task) * _TILES_PER_TASK
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
                 edge = edges[numba.get_thread_id()]
-                transform_tile(x, x_shape, gy_shape, first + t, r, padding, v.ctypes.data + size * t * _CHUNK, steps[0],
-                               _CHUNK, edge)  # fmt: skip
-                spread_tile(gy, gy_shape, first + t, r, d.ctypes.data + size * t * width, steps[1], width, edge)
+                transform_tile(x, x_shape, gy_shape, first + t, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
+                               steps[0], _CHUNK, edge)  # fmt: skip
+                spread_tile(gy, gy_shape, first + t, r, 0, o, d.ctypes.data + size * t * width, steps[1], width, edge)
         for task in prange(chunks * panels):
             chunk, panel, own = np.int64(task) // panels, np.int64(task) % panels, sums[numba.get_thread_id()]
             channels, wide = min(_CHUNK, c - chunk * _CHUNK), min(width, o - panel * width)

@@ -60,33 +60,33 @@ def _place(t, y_shape):
 
 
 @helper
-def transform_tile(x, x_shape, y_shape, t, r, padding, to, step, chunk, edge):
-    """V of tile t at address `to`; from k to k + 1 are `step` elements."""
+def transform_tile(x, x_shape, y_shape, t, r, padding, first, channels, to, step, chunk, edge):
+    """V of tile t, of `channels` channels from `first` on, at address `to`; from k to k + 1 are `step` elements."""
     image, i, j = _place(t, y_shape)
     n, c, size, kind = OUTPUTS + r - 1, x_shape[3], x.itemsize, x.dtype.type(0)
     at, row = _block(x, x_shape, image, i - padding[0], j - padding[1], n, edge)
     lanes = VECTOR_BYTES // size
-    for channel in range(0, c, lanes):
-        source, target = at + size * channel, to + size * (channel // chunk * n * n * step + channel % chunk)
+    for channel in range(0, channels, lanes):
+        source, target = at + size * (first + channel), to + size * (channel // chunk * n * n * step + channel % chunk)
         if r == 3:
-            _pixels3(kind, min(lanes, c - channel), source, row, c, target, n * step, step)
+            _pixels3(kind, min(lanes, channels - channel), source, row, c, target, n * step, step)
         else:
-            _pixels5(kind, min(lanes, c - channel), source, row, c, target, n * step, step)
+            _pixels5(kind, min(lanes, channels - channel), source, row, c, target, n * step, step)
 
 
 @helper
-def spread_tile(gy, gy_shape, t, r, to, step, chunk, edge):
+def spread_tile(gy, gy_shape, t, r, first, channels, to, step, chunk, edge):
     """dM of tile t at address `to`, likewise."""
     image, i, j = _place(t, gy_shape)
     n, o, size, kind = OUTPUTS + r - 1, gy_shape[3], gy.itemsize, gy.dtype.type(0)
     at, row = _block(gy, gy_shape, image, i, j, OUTPUTS, edge)
     lanes = VECTOR_BYTES // size
-    for channel in range(0, o, lanes):
-        source, target = at + size * channel, to + size * (channel // chunk * n * n * step + channel % chunk)
+    for channel in range(0, channels, lanes):
+        source, target = at + size * (first + channel), to + size * (channel // chunk * n * n * step + channel % chunk)
         if r == 3:
-            _spread3(kind, min(lanes, o - channel), source, row, o, target, n * step, step)
+            _spread3(kind, min(lanes, channels - channel), source, row, o, target, n * step, step)
         else:
-            _spread5(kind, min(lanes, o - channel), source, row, o, target, n * step, step)
+            _spread5(kind, min(lanes, channels - channel), source, row, o, target, n * step, step)
 
 
 @helper

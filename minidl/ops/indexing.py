@@ -5,7 +5,7 @@ import numpy as np
 from ..cuda import apart, device_of, is_array, may_look, on_gpu
 from ..function import Function, is_grad_enabled
 from ..kernels import add_at as kernel
-from ..kernels import contiguous
+from ..kernels import contiguous, full
 from ..tensor import Tensor
 from ._common import astype
 
@@ -19,21 +19,24 @@ class GetItem(Function):
 
     @staticmethod
     def forward(ctx, x, steps):
-        ctx.shape, ctx.steps = x.shape, steps
+        ctx.shape, ctx.strides, ctx.steps = x.shape, x.strides, steps
         return _take(x, steps)
 
     @staticmethod
     def backward(ctx, grad):
-        return AddAt.apply(grad, ctx.steps, ctx.shape)
+        return AddAt.apply(grad, ctx.steps, ctx.shape, ctx.strides)
 
 
 class AddAt(Function):
-    """The adjoint of GetItem: zeros with x added at the index; an element taken twice receives both gradients."""
+    """The adjoint of GetItem: zeros with x added at the index; an element taken twice receives both gradients.
+
+    The zeros lie as what was indexed: with axes in another order, sums with other gradients take several times as long.
+    """
 
     @staticmethod
-    def forward(ctx, x, steps, shape):
+    def forward(ctx, x, steps, shape, strides=None):
         ctx.steps = steps
-        y = np.zeros(shape, x.dtype, like=x)
+        y = full(shape, 0, x.dtype, x, strides if is_basic(steps[-1]) else None)
         if is_basic(steps[-1]):
             _take(y, steps)[...] = x
         elif isinstance(y, np.ndarray):

@@ -11,6 +11,7 @@ of an old one, along one axis after the other, and its gradient is added to that
 import numpy as np
 
 from ..function import Function
+from ..kernels import full
 from ._common import as_tensor, check_integer
 from .indexing import getitem
 
@@ -25,7 +26,7 @@ class ConstantPad(Function):
     def forward(ctx, x, pads, value):
         ctx.pads = pads
         shape = [n + before + after for n, (before, after) in zip(x.shape, pads, strict=True)]
-        y = np.full_like(x, value, shape=shape)  # in the memory order of x
+        y = full(shape, value, x.dtype, x, x.strides)
         y[_inside(shape, pads)] = x[_inside(x.shape, [(-before, -after) for before, after in pads])]
         return y
 
