@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from helpers import close, normal
+from test_nets import NETS
 
 import minidl as dl
-from minidl import nn, ops
+from minidl import models, nn, ops
 from minidl.amp import GradScaler, autocast
 from minidl.gradcheck.samples import SAMPLES
 from minidl.ops import _autocast
@@ -218,6 +219,23 @@ def test_a_net_trains_in_mixed_precision(cupy):
         close(got, wanted, 20 * EPS, atol=20 * EPS)
     close(losses, exact, 20 * EPS)
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", ["lenet", "alexnet", "googlenet"])
+def test_nets_of_the_papers(cupy, name):
+    """Not the two with batch norms at these sizes: of three images, theirs enlarge any rounding a hundred times."""
+    options, size = NETS[name]
+
+    def gradient(mixed):
+        dl.manual_seed(1)
+        net = models.create(name, **options).to("cuda")
+        with autocast(enabled=mixed):
+            loss = models.training_loss(net(on_gpu(3, net.in_channels, *size)), dl.tensor([2, 0, 1], device="cuda"))
+        (1024.0 * loss).backward()
+        return np.concatenate([p.grad.cpu().numpy().ravel() for p in net.parameters() if p.grad is not None])
+
+    exact = gradient(False)
+    assert 0 < np.linalg.norm(gradient(True) - exact) < 8 * EPS * np.linalg.norm(exact)
 
 
 def test_small_gradients_survive_because_the_loss_is_scaled(cupy):
