@@ -39,10 +39,9 @@ def _flat(parameter, gradient, state, names, copies):
     with gaps in its memory is copied, and noted in `copies` to be written back.
     """
     order = memory_order(parameter)
-    back = np.argsort(order).tolist()
     inside = contiguous(parameter.transpose(order))
     if not np.may_share_memory(inside, parameter):
-        copies.append((parameter, inside.transpose(back)))
+        copies.append((parameter, inside.transpose(_back(order))))
     arrays = [contiguous(gradient.transpose(order)).reshape(-1), inside.reshape(-1)]
     for name in names:
         if name is None:
@@ -50,6 +49,11 @@ def _flat(parameter, gradient, state, names, copies):
             continue
         kept = contiguous(state[name].data.transpose(order))
         if not np.may_share_memory(kept, state[name].data):
-            state[name] = Tensor(kept.transpose(back))
+            state[name] = Tensor(kept.transpose(_back(order)))
         arrays.append(kept.reshape(-1))
     return arrays
+
+
+def _back(order):
+    """The order of axes that undoes a transpose to `order`."""
+    return np.argsort(order).tolist()
