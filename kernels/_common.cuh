@@ -29,6 +29,23 @@ __device__ inline double rounded_product(double a, double b) { return __dmul_rn(
 #define FOR_EACH(i, count) \
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < (count); i += gridDim.x * blockDim.x)
 
+// ---- many arrays in one launch --------------------------------------------------------------------------------------
+//
+// Source.launch_many hands over tables of addresses and cuts the arrays into pieces of `length` elements, a block each:
+// first[k] is the number of array k's first piece. Each block finds its array by bisection.
+struct Piece {
+  int array, begin, end;  // elements begin to end of the array of this number
+  __device__ Piece(const int* first, const int* sizes, int arrays, int length) : array(0) {
+    for (int beyond = arrays; beyond - array > 1;) {
+      const int middle = (array + beyond) / 2;
+      if (first[middle] <= int(blockIdx.x)) array = middle;
+      else beyond = middle;
+    }
+    begin = (int(blockIdx.x) - first[array]) * length;
+    end = min(begin + length, sizes[array]);
+  }
+};
+
 // ---- sums over the threads of a block -----------------------------------------------------------------------------
 
 struct Sum {

@@ -34,6 +34,7 @@ MAX_SIZE = 2**31 - 2**22
 
 C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.float16): "half"}
 OPTIONS = ("-std=c++17",)
+_PIECE = 1024  # elements of a block of launch_many: four per thread, so that also small nets give many blocks work
 _FOLDER = Path(__file__).parent
 
 _recent = deque(maxlen=16)  # names of the latest launches
@@ -73,7 +74,8 @@ class Source:
         Args:
             kernel: its name, as given to Source. dtype: of T.
             args: arrays; None, a null pointer; and numbers, which become what kernels declare: a bool `bool`, an
-                integer `int`, an unsigned NumPy integer itself, a float `Real<T>`.
+                integer `int`, an unsigned NumPy integer itself, a float `Real<T>`; and lists of arrays, which become
+                tables of their addresses (`T* const*`).
             threads: how many elements there are, for a kernel that loops with FOR_EACH: the grid fills the device, and
                 no more. grid: else, the number of blocks, an int or a tuple. block: threads per block, likewise.
             shared_mem: bytes of dynamic shared memory.
@@ -100,6 +102,24 @@ class Source:
             self._module(C_TYPES[dtype]).get_function(name)(grid, block, values, shared_mem=shared_mem)
             if _blocking:
                 _synchronize()
+
+    def launch_many(self, kernel, dtype, args, sizes):
+        """Launch a kernel once for many arrays.
+
+        Args:
+            args: as of `launch`, with lists of arrays. The kernel takes four more, those of Piece (_common.cuh).
+            sizes: how many elements each array of a list has.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as `launch`.
+        """
+        first = np.cumsum([0, *(-(-size // _PIECE) for size in sizes)])  # of each array the first piece, then all
+        if not first[-1]:
+            return
+        import cupy
+
+        pieces = cupy.asarray(np.array([first[:-1], sizes], np.int32))
+        self.launch(kernel, dtype, (*args, pieces[0], pieces[1], len(sizes), _PIECE), grid=int(first[-1]))
 
     def _module(self, c_type):
         import cupy
@@ -159,6 +179,8 @@ def _argument(name, value, dtype):
     """What CuPy is to pass: it would make a long long of an int, and a double of a float."""
     if value is None:
         return np.uint64(0)  # eight bytes of zeros; CuPy passes no None
+    if isinstance(value, list):
+        return _addresses([_argument(name, array, dtype) for array in value])
     if isinstance(value, bool | np.bool_):
         return np.bool_(value)
     if isinstance(value, np.unsignedinteger):
@@ -176,6 +198,13 @@ def _argument(name, value, dtype):
             f"{name}: an array of shape {value.shape} that is not C-contiguous; kernels see its memory alone"
         )
     return value
+
+
+def _addresses(arrays):
+    """On the device, where the arrays are: they must live until the kernel is launched."""
+    import cupy
+
+    return cupy.asarray(np.array([array.data.ptr for array in arrays], np.uint64))
 
 
 def _device():

@@ -13,6 +13,7 @@
     w = w - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)      (amsgrad: top = max(top, v) for v)
 
 Flat C-contiguous arrays: any layout, seen in the order of the parameter's memory. The last four arguments are changed.
+On a GPU g, w, m, v and top may be lists of arrays, of as many parameters; all of them are changed in one launch.
 Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2 (decoupled); Reddi et al. 2018 (amsgrad).
 """
 
@@ -63,7 +64,8 @@ def _gpu(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v,
     rate, root = lr / (1 - beta1**t), 1 / math.sqrt(1 - beta2**t)
     shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, float(weight_decay))
     numbers = *map(float, (beta1, 1 - beta1, beta2, 1 - beta2, rate, root, eps, shrink)), decay
-    _CUDA.launch("step", w.dtype, (g, *numbers, bool(amsgrad), w, m, v, top, w.size), threads=w.size)
+    g, w, m, v, top = (a if isinstance(a, list) else [a] for a in (g, w, m, v, top))
+    _CUDA.launch_many("step", w[0].dtype, (g, *numbers, bool(amsgrad), w, m, v, top), [a.size for a in w])
 
 
 @inline

@@ -1,14 +1,18 @@
-// A step of stochastic gradient descent: see sgd.py. A thread per element, everything in one pass over the memory.
+// A step of stochastic gradient descent: see sgd.py. All parameters in one launch, everything in one pass over the memory.
 //
-// Roofline: 20 bytes, 6 operations per parameter (float, with momentum). Bound by memory.
+// Roofline: 20 bytes, 6 operations per element (float, with momentum). Bound by memory.
 
 #include "_common.cuh"
 
 // inner and outer are lr and 1, or 1 and lr: where the rate stands.
 template <typename T>
-__global__ void step(const T* g, Real<T> inner, Real<T> outer, Real<T> momentum, Real<T> keep, Real<T> weight_decay,
-                     bool nesterov, T* w, T* v, int size) {
-  FOR_EACH(i, size) {
+__global__ void step(const T* const* gradients, Real<T> inner, Real<T> outer, Real<T> momentum, Real<T> keep,
+                     Real<T> weight_decay, bool nesterov, T* const* parameters, T* const* velocities,
+                     const int* first, const int* sizes, int arrays, int length) {
+  const Piece piece(first, sizes, arrays, length);
+  const T* g = gradients[piece.array];
+  T *w = parameters[piece.array], *v = velocities[piece.array];
+  for (int i = piece.begin + threadIdx.x; i < piece.end; i += blockDim.x) {
     const Real<T> parameter = load(w + i);
     Real<T> d = load(g + i);
     if (weight_decay != 0) d += weight_decay * parameter;

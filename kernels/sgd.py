@@ -10,6 +10,7 @@
     w = w - lr * u                                 (w - u, if lr_in_velocity)
 
 Flat C-contiguous arrays: any layout, seen in the order of the parameter's memory. The last two arguments are changed.
+On a GPU g, w and v may be lists of arrays, of as many parameters; all of them are changed in one launch.
 Krizhevsky et al. 2012, section 5, keep the rate in the velocity; Sutskever et al. 2013 is Nesterov's form.
 """
 
@@ -55,8 +56,9 @@ def _cpu(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
 
 def _gpu(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
     rates = (float(lr), 1.0) if lr_in_velocity else (1.0, float(lr))
-    args = g, *rates, float(momentum), float(keep), float(weight_decay), bool(nesterov), w, v, w.size
-    _CUDA.launch("step", w.dtype, args, threads=w.size)
+    g, w, v = (a if isinstance(a, list) else [a] for a in (g, w, v))
+    args = g, *rates, float(momentum), float(keep), float(weight_decay), bool(nesterov), w, v
+    _CUDA.launch_many("step", w[0].dtype, args, [a.size for a in w])
 
 
 # Of slices, as LLVM cannot know that start + i is not negative, which numba would count from the end: then nothing is

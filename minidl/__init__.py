@@ -7,7 +7,7 @@ if (Path(__file__).resolve().parents[1] / "setup.cfg").is_file():
     __path__.append(str(Path(__file__).resolve().parents[1]))
 
 # ruff: noqa: E402 (kernels must be findable before anything imports it)
-from . import cuda, data, models, nn, onnx, ops, optim
+from . import amp, cuda, data, models, nn, onnx, ops, optim
 from ._version import __version__
 from .autograd import grad
 from .checkpoint import checkpoint
@@ -25,6 +25,7 @@ __all__ = [
     "GradcheckWarning",
     "Tensor",
     "__version__",
+    "amp",
     "checkpoint",
     "cuda",
     "data",

@@ -9,7 +9,7 @@ the same inputs and parameters, so whatever is differentiated a second time find
 """
 
 from . import random
-from .function import enable_grad, is_grad_enabled, observe_nodes
+from .function import cast_dtype, casting, enable_grad, is_grad_enabled, observe_nodes
 from .tensor import Tensor
 
 
@@ -32,7 +32,8 @@ def checkpoint(function, *args, preserve_rng_state=True, **kwargs):
         return function(*args, **kwargs)
     segment = Segment(function, args, kwargs, preserve_rng_state)
     nodes = []
-    with observe_nodes(lambda node, *_: nodes.append(node)):
+    # Weights that autocast converts are converted anew in both runs, so that both record the same operations.
+    with casting(segment.dtype), observe_nodes(lambda node, *_: nodes.append(node)):
         outputs = function(*args, **kwargs)
     for node in nodes:
         segment.empty(node)
@@ -45,6 +46,7 @@ class Segment:
     def __init__(self, function, args, kwargs, preserve_rng_state):
         self.function, self.args, self.kwargs = function, args, kwargs
         self.state = random.get_state() if preserve_rng_state else None
+        self.dtype = cast_dtype()
         self.operations = []  # what each node of the first run is, in order
         self.versions = [(tensor, tensor.counter().value) for tensor in _tensors((args, kwargs))]
 
@@ -74,7 +76,7 @@ class Segment:
         if self.state is not None:
             random.set_state(self.state)
         try:
-            with enable_grad(), observe_nodes(lambda twin, *_: twins.append(twin)):
+            with enable_grad(), casting(self.dtype), observe_nodes(lambda twin, *_: twins.append(twin)):
                 self.function(*self.args, **self.kwargs)
         finally:
             if self.state is not None:

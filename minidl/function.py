@@ -21,6 +21,7 @@ from . import tensor as _tensor  # the one circular import of the house: each ne
 
 class _Modes(threading.local):
     grad = True
+    casts = None  # within autocast (amp.py): the dtype, and the weights that were converted to it
     observers = ()  # called with every node that is recorded, its outputs and its arguments
 
 
@@ -64,6 +65,19 @@ def set_grad_enabled(mode):
 def is_grad_enabled():
     """Whether operations of this thread record the graph."""
     return _modes.grad
+
+
+def casting(dtype):
+    """In the with block, let operations convert their Tensors on a GPU to `dtype` where ops/_autocast.py says so.
+
+    With None they compute in the dtypes that they are given. What was converted is kept until the block ends.
+    """
+    return _Mode("casts", None if dtype is None else (dtype, {}))
+
+
+def cast_dtype():
+    """The dtype of the `casting` that this thread is in, or None."""
+    return _modes.casts and _modes.casts[0]
 
 
 def detect_anomaly():

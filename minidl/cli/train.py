@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .. import __version__, data, kernels, models, random
+from .. import __version__, cuda, data, kernels, models, random
 from ..train import Epoch, Record, compile_kernels, evaluate, fit, recipe
 from ._common import mistakes, model_options
 
@@ -28,11 +28,15 @@ from ._common import mistakes, model_options
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the weights, order and distortions."
 )
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--amp", is_flag=True, help="Mixed precision: compute in float16 on the GPU where that is safe.")
 @click.option(
     "--out", type=click.Path(), help="Folder for weights, metrics and curves; those of an earlier run are replaced."
 )
-def train(model, variant, options, data_name, epochs, batch_size, lr, seed, out):
+def train(model, variant, options, data_name, epochs, batch_size, lr, seed, device, amp, out):
     """Train MODEL, such as lenet, resnet20 or vgg16. Settings left out are those that suit the model and the data."""
+    if amp and device == "cpu":
+        raise click.ClickException("--amp needs --device cuda: the CPU computes in float32 alone")
     with mistakes():
         random.manual_seed(seed)
         if model not in models.MODELS:
@@ -43,11 +47,15 @@ def train(model, variant, options, data_name, epochs, batch_size, lr, seed, out)
         net = models.create(model, variant, num_classes=classes, in_channels=channels, **options)
         chosen = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
         settings = replace(recipe(model, data_name), **{k: v for k, v in chosen.items() if v is not None})
+        try:
+            net.to(device)
+        except RuntimeError as error:  # its one line says what is missing
+            raise click.ClickException(str(error)) from None
         record = Record(out) if out else None
-    _train(net, dataset, settings, seed, record, model)
+    _train(net, dataset, settings, seed, record, model, device, amp)
 
 
-def _train(net, dataset, settings, seed, record, model):
+def _train(net, dataset, settings, seed, record, model, device, amp):
     start = time.perf_counter()
     console = Console(highlight=False, soft_wrap=True)
     steps = -(-len(dataset.train_labels) // settings.batch_size)
@@ -55,8 +63,9 @@ def _train(net, dataset, settings, seed, record, model):
         f"{model} on {dataset.name}: {len(dataset.train_labels):,} images to train on, "
         f"{len(dataset.test_labels):,} to test; "
         f"{settings.epochs} epochs of {steps} steps, batch {settings.batch_size}, lr {settings.lr:g}, seed {seed}"
+        + (f"; {cuda.get_device_name()}{', mixed precision' * amp}" if device == "cuda" else "")
     )
-    if kernels.is_cold():
+    if device == "cpu" and kernels.is_cold():
         console.print("compiling the kernels for this CPU, once: about half a minute")
         compile_kernels(net, dataset, settings)
     metadata = {
@@ -66,7 +75,7 @@ def _train(net, dataset, settings, seed, record, model):
     began = time.perf_counter()
     with _progress(console) as progress:
         task = progress.add_task("", total=settings.epochs * steps, epoch="", loss="", top1="", speed="")
-        for event in fit(net, dataset, settings, seed):
+        for event in fit(net, dataset, settings, seed, amp):
             if isinstance(event, Epoch):
                 if record:
                     record.add(event, net, {**metadata, "epoch": event.epoch})

@@ -6,7 +6,7 @@ the kernel's name.
 """
 
 from ..tensor import Tensor
-from . import arithmetic, extrema, indexing, joining
+from . import _autocast, arithmetic, extrema, indexing, joining
 from .activation import elu, gelu, hardtanh, leaky_relu, logsigmoid, relu6, sigmoid, silu, softplus
 from .adaptive_avg_pool2d import adaptive_avg_pool2d
 from .arithmetic import (
@@ -172,6 +172,9 @@ __all__ = [
     "trunc", "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vdot", "vector_norm", "view_as", "vstack", "where",
 ]  # fmt: skip
 
+for _name in __all__:
+    globals()[_name] = _autocast.chosen(globals()[_name])
+
 _METHODS = [
     abs, acos, acosh, add, addcdiv, addcmul, addmm, addmv, all, allclose, amax, amin, any, argmax, argmin, argsort,
     argwhere, asin, asinh, astype, atan, atan2, atanh, baddbmm, bmm, broadcast_to, ceil, chunk, clamp, clamp_max,
@@ -208,6 +211,7 @@ _OPERATORS = {
 for _name, _operation in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _operation)
     setattr(Tensor, f"__r{_name}__", _reflected(_operation))
+Tensor.__rtruediv__ = _autocast.in_float32(Tensor.__rtruediv__)  # as reciprocal
 for _operation in (eq, ne, lt, le, gt, ge, neg, abs):
     setattr(Tensor, f"__{_operation.__name__}__", _operation)
 Tensor.__invert__ = bitwise_not

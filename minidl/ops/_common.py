@@ -3,11 +3,12 @@
 import numpy as np
 
 from ..autograd import unbroadcast  # noqa: F401 (for the operations)
-from ..cuda import apart, device_of, is_array
+from ..cuda import apart, device_of, is_array, on_gpu
 from ..kernels import full
 from ..tensor import DEFAULT_DTYPE, Tensor
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+_COMPILED = np.dtype(np.float32), np.dtype(np.float64)
 _NUMBERS = {bool: 0, int: 1, float: 2, complex: 3}
 
 
@@ -101,11 +102,16 @@ def as_floating(name, tensor):
 
 
 def as_real(name, tensor):
-    """An argument of a kernel as a float32 or float64 Tensor; integers become float32. TypeError for other dtypes."""
+    """An argument of a kernel as a Tensor of a dtype that it takes; integers become float32. TypeError for others."""
     tensor = as_floating(name, tensor)
-    if tensor._data.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name}: input must be float32 or float64, got {tensor.dtype}")
+    if not has_kernel(tensor._data):
+        raise TypeError(f"{name}: input must be float32 or float64, got {tensor.dtype} on {tensor.device}")
     return tensor
+
+
+def has_kernel(array):
+    """Whether kernels take the array's dtype: float32 and float64, on a GPU also float16."""
+    return array.dtype in _COMPILED or array.dtype == np.float16 and on_gpu(array)
 
 
 def normalize_axes(name, dim, ndim):

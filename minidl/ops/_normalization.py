@@ -7,7 +7,7 @@ import numpy as np
 from ..autograd import grad
 from ..function import Function, enable_grad, is_grad_enabled
 from ..kernels import contiguous, full
-from ._common import as_real, check_numbers
+from ._common import as_real, astype, check_numbers
 from .elementwise import rsqrt
 from .reduction import mean
 from .shape import clone
@@ -43,6 +43,8 @@ def affine(name, input, weight, bias, shape, eps):
             tensor = as_real(name, tensor)
             if tensor.shape != shape:
                 raise ValueError(f"{name}: {argument} must have shape {shape}, got {tensor.shape}")
+            if input.dtype == np.float16 and tensor.dtype == np.float32:  # within autocast: its gradient is float32
+                tensor = astype(tensor, input.dtype)
             if tensor.dtype != input.dtype:
                 raise TypeError(f"{name}: {argument} must be {input.dtype} as input is, got {tensor.dtype}")
         checked.append(tensor)

@@ -12,7 +12,7 @@ from ..function import Function
 from ..kernels import channel_sum, contiguous, empty
 from ..kernels import conv2d as kernel
 from ..tensor import wrap
-from ._common import as_tensor, pair
+from ._common import as_tensor, has_kernel, pair
 from .relu import ReLUBackward
 
 
@@ -146,7 +146,7 @@ def check_groups(name, groups):
 
 def check_dtypes(name, input, weight, bias):
     dtypes = [t.dtype for t in (input, weight, bias) if t is not None]
-    if len(set(dtypes)) > 1 or dtypes[0] not in (np.float32, np.float64):
+    if len(set(dtypes)) > 1 or not has_kernel(input._data):
         raise TypeError(
             f"{name}: input, weight and bias must all be float32 or all float64, got {', '.join(map(str, dtypes))}"
         )

@@ -269,7 +269,7 @@ def _difference(name, input, target, reduction, weight=None, convert=as_real):
         warnings.warn(
             f"{name}: input of shape {input.shape} and target of shape {target.shape} are broadcast; if that is not "
             "meant, the loss is wrong",
-            stacklevel=3,
+            stacklevel=4,
         )
     return input - target, weight
 

@@ -7,10 +7,9 @@ from ..function import Function
 from ..kernels import empty_like
 from ..kernels import relu as kernel
 from ..tensor import Tensor, wrap
-from ._common import as_tensor, operands
+from ._common import as_tensor, has_kernel, operands
 from .arithmetic import add
 
-_COMPILED = np.dtype(np.float32), np.dtype(np.float64)
 _REAL = np.typecodes["AllInteger"] + np.typecodes["Float"]
 _ZERO = {np.dtype(code): np.zeros((), code) for code in _REAL}  # twice as fast beside an array as Python's 0
 _SMALL = 1024  # elements, up to which NumPy's own expression is faster than to call the kernel (8 us)
@@ -18,7 +17,7 @@ _SMALL = 1024  # elements, up to which NumPy's own expression is faster than to 
 
 def _is_small(x):
     """Whether an expression of arrays does: on a GPU only where there is no kernel."""
-    return x.size <= _SMALL and isinstance(x, np.ndarray) or x.dtype not in _COMPILED
+    return x.size <= _SMALL and isinstance(x, np.ndarray) or not has_kernel(x)
 
 
 def flat(array):
@@ -122,7 +121,7 @@ def add_relu(input, other):
     """
     a, b = operands("add_relu", input, other)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.shape == b.shape and a._data.dtype in _COMPILED and a._data.size > _SMALL:
+        if a.shape == b.shape and has_kernel(a._data) and a._data.size > _SMALL:
             return AddReLU.apply(a, b)
         if a._data.dtype.kind not in "iuf":
             raise TypeError(f"add_relu: operands must be real numbers, got {a.dtype}")

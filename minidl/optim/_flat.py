@@ -1,6 +1,4 @@
-"""How an optimizer hands its arrays to a kernel: flat, in the order of the parameter's memory."""
-
-from contextlib import contextmanager
+"""How an optimizer hands its arrays to a kernel: flat, in the order of the parameter's memory, those alike together."""
 
 import numpy as np
 
@@ -8,28 +6,55 @@ from ..kernels import contiguous
 from ..kernels._layout import memory_order
 from ..tensor import Tensor
 
+_COMPILED = (np.float32, np.float64)
 
-@contextmanager
-def flat(parameter, gradient, state, names):
-    """The arrays of a step as flat ones: (gradient, parameter, *those of `state` by `names`).
+
+def run(kernel, steps):
+    """Run a kernel for several parameters: on a GPU one launch for all whose settings and dtype are the same.
+
+    Args:
+        kernel: called with (gradient, *settings, parameter, *states), as sgd.step.
+        steps: per parameter (settings, parameter, gradient, state, names): the names of its states in the dictionary
+            `state`, None for one that the settings leave out.
+    """
+    alike, copies = {}, []
+    for settings, parameter, gradient, state, names in steps:
+        g, w, *states = _flat(parameter, gradient, state, names, copies)
+        alike.setdefault((type(w), w.dtype, settings), []).append((g, w, *states))
+    for (kind, dtype, settings), rows in alike.items():
+        if kind is not np.ndarray and dtype in (*_COMPILED, np.float16):
+            g, *changed = map(list, zip(*rows, strict=True))
+            kernel(g, *settings, *changed)
+        else:  # what numba does not compile (half precision, complex numbers) is left to the reference
+            for g, *changed in rows:
+                (kernel if dtype in _COMPILED else kernel.reference)(g, *settings, *changed)
+    for parameter, copy in copies:
+        parameter[...] = copy
+
+
+def _flat(parameter, gradient, state, names, copies):
+    """The arrays of a step as flat ones: [gradient, parameter, *those of `state` by `names`].
 
     Weights are transposes of contiguous arrays, and so are their gradients: then all are views, and nothing is copied.
     A gradient in another order is copied; so is a state (one that was loaded), and kept in its new order. A parameter
-    with gaps in its memory is copied and written back.
+    with gaps in its memory is copied, and noted in `copies` to be written back.
     """
     order = memory_order(parameter)
     inside = contiguous(parameter.transpose(order))
-    arrays = []
+    if not np.may_share_memory(inside, parameter):
+        copies.append((parameter, inside.transpose(_back(order))))
+    arrays = [contiguous(gradient.transpose(order)).reshape(-1), inside.reshape(-1)]
     for name in names:
+        if name is None:
+            arrays.append(arrays[1][:0])
+            continue
         kept = contiguous(state[name].data.transpose(order))
         if not np.may_share_memory(kept, state[name].data):
-            state[name] = Tensor(kept.transpose(np.argsort(order)))
+            state[name] = Tensor(kept.transpose(_back(order)))
         arrays.append(kept.reshape(-1))
-    yield contiguous(gradient.transpose(order)).reshape(-1), inside.reshape(-1), *arrays
-    if not np.may_share_memory(inside, parameter):
-        parameter[...] = inside.transpose(np.argsort(order))
+    return arrays
 
 
-def run(kernel, dtype):
-    """The kernel, or for what numba does not compile (half precision, complex numbers) its reference."""
-    return kernel if dtype in (np.float32, np.float64) else kernel.reference
+def _back(order):
+    """The order of axes that undoes a transpose to `order`."""
+    return np.argsort(order).tolist()

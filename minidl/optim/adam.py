@@ -14,7 +14,7 @@ import numpy as np
 
 from ..kernels import adam as kernel
 from ..tensor import Tensor
-from ._flat import flat, run
+from ._flat import run
 from .optimizer import Optimizer
 
 
@@ -53,19 +53,24 @@ class Adam(Optimizer):
             raise ValueError(f"{name}: betas must be two numbers from 0 to less than 1, got {group['betas']!r}")
 
     def update(self, parameter, gradient, group, state):
-        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if group["amsgrad"] else 2]
-        for name in names:
-            if name not in state:
-                state[name] = Tensor(np.zeros_like(parameter))
-        state["step"] = state.get("step", 0) + 1
+        Adam.update_all(self, [parameter], [gradient], group, [state])
+
+    def update_all(self, parameters, gradients, group, states):
+        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq" if group["amsgrad"] else None)
         lr, eps, weight_decay = (float(group[name]) for name in ("lr", "eps", "weight_decay"))
         beta1, beta2 = (float(beta) for beta in group["betas"])
-        gradient = -gradient if group["maximize"] else gradient
-        with flat(parameter, gradient, state, names) as (g, w, m, v, *top):
-            run(kernel.step, w.dtype)(
-                g, state["step"], lr, beta1, beta2, eps, weight_decay, self.decoupled, bool(group["amsgrad"]),
-                w, m, v, top[0] if top else v[:0],
+        steps = []
+        for parameter, gradient, state in zip(parameters, gradients, states, strict=True):
+            for name in names:
+                if name and name not in state:
+                    state[name] = Tensor(np.zeros_like(parameter))
+            state["step"] = state.get("step", 0) + 1
+            gradient = -gradient if group["maximize"] else gradient
+            settings = (
+                state["step"], lr, beta1, beta2, eps, weight_decay, self.decoupled, bool(group["amsgrad"]),
             )  # fmt: skip
+            steps.append((settings, parameter, gradient, state, names))
+        run(kernel.step, steps)
 
 
 class AdamW(Adam):

@@ -6,10 +6,17 @@ from ..tensor import Tensor, tensor
 class Optimizer:
     """Subclasses give `check(group)` and `update(parameter, gradient, group, state)`, which works on arrays in place.
 
+    One that is faster for many parameters at once gives `update_all` as well, with a list of each but the group.
+
     Attributes:
         param_groups: dictionaries of settings, each with its "params".
         state: Parameter -> what the optimizer keeps for it.
     """
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if "update" in vars(cls) and "update_all" not in vars(cls):  # the update_all of its base would pass it by
+            cls.update_all = Optimizer.update_all
 
     def __init__(self, params, **settings):
         params = list(params)
@@ -43,11 +50,16 @@ class Optimizer:
     def step(self):
         """Change every parameter that has a gradient."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    state = self.state.setdefault(parameter, {})
-                    self.update(parameter.data, parameter.grad.data, group, state)
-                    parameter.mark_changed(f"{type(self).__name__}.step()")
+            parameters = [p for p in group["params"] if p.grad is not None]
+            states = [self.state.setdefault(p, {}) for p in parameters]
+            self.update_all([p.data for p in parameters], [p.grad.data for p in parameters], group, states)
+            for parameter in parameters:
+                parameter.mark_changed(f"{type(self).__name__}.step()")
+
+    def update_all(self, parameters, gradients, group, states):
+        """Change several parameters of a group: `update`, one after the other."""
+        for parameter, gradient, state in zip(parameters, gradients, states, strict=True):
+            self.update(parameter, gradient, group, state)
 
     def state_dict(self):
         """{"groups": settings of each group, "state": parameter's number -> its state}; arrays share their memory."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..kernels import sgd as kernel
 from ..tensor import Tensor
-from ._flat import flat, run
+from ._flat import run
 from .optimizer import Optimizer
 
 
@@ -51,14 +51,18 @@ class SGD(Optimizer):
             )
 
     def update(self, parameter, gradient, group, state):
-        keep, names = 1 - group["dampening"], ()
-        if group["momentum"]:
-            names = ("momentum_buffer",)
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"], keep = Tensor(np.zeros_like(parameter)), 1
+        SGD.update_all(self, [parameter], [gradient], group, [state])
+
+    def update_all(self, parameters, gradients, group, states):
         lr, momentum, weight_decay = (float(group[name]) for name in ("lr", "momentum", "weight_decay"))
-        with flat(parameter, gradient, state, names) as (g, w, *velocity):
-            run(kernel.step, w.dtype)(
-                g, lr, momentum, float(keep), weight_decay, bool(group["nesterov"]), bool(group["lr_in_velocity"]),
-                w, velocity[0] if velocity else w[:0],
+        name = "momentum_buffer" if momentum else None
+        steps = []
+        for parameter, gradient, state in zip(parameters, gradients, states, strict=True):
+            keep = 1 - group["dampening"]
+            if momentum and name not in state:
+                state[name], keep = Tensor(np.zeros_like(parameter)), 1
+            settings = (
+                lr, momentum, float(keep), weight_decay, bool(group["nesterov"]), bool(group["lr_in_velocity"]),
             )  # fmt: skip
+            steps.append((settings, parameter, gradient, state, (name,)))
+        run(kernel.step, steps)

@@ -1,4 +1,4 @@
-"""The training loop: batches, steps, and what is measured on the way."""
+"""The training loop: batches, steps, and what is measured on the way. It runs where the net's parameters are."""
 
 import copy
 import math
@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 
 from .. import ops
+from ..amp import GradScaler, autocast
+from ..cuda import to_host
 from ..data import DataLoader
 from ..function import no_grad
 from ..models import training_loss
@@ -14,6 +16,7 @@ from ..tensor import Tensor
 from .metrics import correct
 
 _EVALUATION_BATCH = 500
+_AHEAD = 2  # batches that are gathered, and sent to the GPU, while the net computes
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,23 @@ def evaluate(net, images, labels):
     total, hits = 0.0, [0, 0]
     try:
         with no_grad():
-            for x, y in DataLoader(images, labels, _EVALUATION_BATCH):
+            for x, y in DataLoader(images, labels, _EVALUATION_BATCH, prefetch=_AHEAD, device=_device(net)):
                 logits = net(Tensor(x))
                 total += ops.cross_entropy(logits, Tensor(y), reduction="sum").item()
-                hits = [h + correct(logits.data, y, k) for h, k in zip(hits, (1, 5), strict=True)]
+                hits = _add_hits(hits, logits, y)
     finally:
         net.train(training)
     return Score(total / len(labels), *(h / len(labels) for h in hits))
+
+
+def _device(net):
+    return next(iter(net.parameters())).device
+
+
+def _add_hits(hits, logits, labels):
+    """[top-1, top-5] with those of a batch added."""
+    scores, labels = to_host(logits.data), to_host(labels)
+    return [h + correct(scores, labels, k) for h, k in zip(hits, (1, 5), strict=True)]
 
 
 def compile_kernels(net, dataset, recipe):
@@ -79,19 +92,26 @@ def compile_kernels(net, dataset, recipe):
     training_loss(output, Tensor(dataset.train_labels[:count])).backward()
 
 
-def fit(net, dataset, recipe, seed):
+def fit(net, dataset, recipe, seed, amp=False):
     """Train a net on a Dataset by SGD while a half cosine takes the rate from recipe.lr to 0.
 
-    The seed decides the order of the images and their augmentation; the weights are the net's.
+    The seed decides the order of the images and their augmentation; the weights are the net's, and so is the device.
+
+    Args:
+        amp: in mixed precision (amp.py), on a GPU.
 
     Yields:
         a Step after each step and an Epoch after each epoch.
 
     Raises:
-        Diverged: the loss became infinite or NaN.
+        Diverged: the loss became infinite or NaN. ValueError: amp, and the net is on the CPU.
     """
-    images = dataset.normalize(dataset.train_images)
-    loader = DataLoader(images, dataset.train_labels, recipe.batch_size, True, seed, transform=recipe.transform)
+    images, device = dataset.normalize(dataset.train_images), _device(net)
+    loader = DataLoader(
+        images, dataset.train_labels, recipe.batch_size, True, seed, transform=recipe.transform,
+        prefetch=_AHEAD, device=device,
+    )  # fmt: skip
+    scaler = GradScaler(enabled=amp)
     test_images = dataset.normalize(dataset.test_images)
     optimizer = SGD(net.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     schedule = CosineAnnealingLR(optimizer, recipe.epochs * len(loader))
@@ -101,8 +121,9 @@ def fit(net, dataset, recipe, seed):
         rate = optimizer.param_groups[0]["lr"]
         seen, total, hits = 0, 0.0, [0, 0]
         for step, (x, y) in enumerate(loader, 1):
-            output = net(Tensor(x))
-            loss = training_loss(output, Tensor(y))
+            with autocast(device, enabled=amp):
+                output = net(Tensor(x))
+                loss = training_loss(output, Tensor(y))
             logits = output if isinstance(output, Tensor) else output.logits
             if not math.isfinite(loss.item()):
                 raise Diverged(
@@ -110,12 +131,13 @@ def fit(net, dataset, recipe, seed):
                     f"a lower learning rate than {recipe.lr:g} may help"
                 )
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
             schedule.step()
             seen += len(y)
             total += loss.item() * len(y)
-            hits = [h + correct(logits.data, y, k) for h, k in zip(hits, (1, 5), strict=True)]
+            hits = _add_hits(hits, logits, y)
             yield Step(epoch, step, total / seen, hits[0] / seen, seen / (time.perf_counter() - start))
         speed = seen / (time.perf_counter() - start)
         test = evaluate(net, test_images, dataset.test_labels)

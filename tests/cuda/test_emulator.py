@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from emulator import EmulationError, RawModule, execution, unavailable
+from emulator import EmulationError, RawModule, execution, remember, unavailable
 
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 
@@ -393,3 +393,48 @@ def test_templates_have_shared_memory_of_their_own():
         x = np.array([1, 2], dtype)
         launch(code, f"swap<{c_type}>", 1, 2, x)
         np.testing.assert_array_equal(x, [2, 1])
+
+
+# ---- tables of addresses -------------------------------------------------------------------------------------------
+
+EACH = """
+__global__ void twice(const float* const* from, float* const* to, const int* sizes) {
+  const int array = blockIdx.x, i = threadIdx.x;
+  if (i < sizes[array]) to[array][i] = 2 * from[array][i];
+}
+"""
+
+
+def addresses(arrays):
+    for array in arrays:
+        remember(array)
+    return np.array([array.ctypes.data for array in arrays], np.uint64)
+
+
+def twice(code, sizes=(3, 5), keep=True):
+    """Whether each of some arrays holds twice the other; with keep=False they are gone before the launch."""
+    x, y = ([np.full(n, 1.5 + k, np.float32) for n in sizes] for k in range(2))
+    tables, count = (addresses(x), addresses(y)), np.array(sizes, np.int32)
+    if not keep:
+        y = None
+    launch(code, "twice", len(sizes), 32, *tables, count)
+    return all(np.array_equal(b, 2 * a) for a, b in zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize("sanitizer", ["undefined", "thread"])
+def test_a_kernel_follows_a_table_of_addresses(sanitizer):
+    with execution(sanitizer=sanitizer):
+        assert twice(EACH)
+
+
+def test_what_is_wrong_with_a_table():
+    for old, new, message in [
+        ("i < sizes", "i <= sizes", "access outside of an array, at kernel.cu:4, block .*, thread"),
+        ("from[array]", "from[array + 1]", "access outside of an array"),
+        ("float* const* to", "float** to", "a table of addresses is uint64 and const"),
+        ("const float* const* from", "const double* const* from", "pointer to float64, got float32"),
+    ]:
+        with pytest.raises(EmulationError, match=message):
+            twice(changed(EACH, old, new), sizes=(4, 4))
+    with pytest.raises(EmulationError, match="no array that is alive begins at the address 0x"):
+        twice(EACH, keep=False)

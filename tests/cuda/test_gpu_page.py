@@ -4,6 +4,7 @@ import re
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 from emulator import EmulationError, unavailable
 
@@ -19,6 +20,22 @@ def example():
     scope = {}
     exec(next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "emulator" in block), scope)
     return scope["SUM"], scope["run"]
+
+
+def test_the_loop_of_mixed_precision_trains(cupy):
+    import minidl as dl
+
+    code = next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "autocast" in block)
+    dl.manual_seed(0)
+    net = dl.nn.Linear(3, 2).to("cuda")
+    x, y = cupy.asarray(np.random.default_rng(0).standard_normal((8, 3)).astype(np.float32)), cupy.arange(8) % 2
+    scope = {"dl": dl, "net": net, "loader": [(x, y)] * 5, "optimizer": dl.optim.SGD(net.parameters(), 0.5)}
+    first = dl.ops.cross_entropy(net(dl.Tensor(x)), dl.Tensor(y)).item()
+    exec(code, scope)
+    assert scope["loss"].item() < first and scope["scaler"].state_dict()["_growth_tracker"] == 5
+    half = np.finfo(np.float16)
+    assert f"ends at {half.max:.0f}" in PAGE and f"2⁻²⁴ = {half.smallest_subnormal:.0e}".replace("e-0", "e-") in PAGE
+    assert f"next number is {half.eps:.3f} away" in PAGE
 
 
 def changed(code, old, new):

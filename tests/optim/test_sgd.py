@@ -157,3 +157,31 @@ def test_cosine_schedule_equals_pytorch():
     assert ours.param_groups[0]["lr"] == 0.01
     with pytest.raises(ValueError, match="T_max must be at least 1, got 0"):
         CosineAnnealingLR(ours, 0)
+
+
+class Clipped(SGD):
+    """A user's optimizer, which changes how one parameter is updated."""
+
+    def update(self, parameter, gradient, group, state):
+        super().update(parameter, np.clip(gradient, -0.5, 0.5), group, state)
+        parameter[parameter < 0] = 0
+
+
+class Signs(dl.optim.Optimizer):
+    """One from scratch."""
+
+    def check(self, group):
+        pass
+
+    def update(self, parameter, gradient, group, state):
+        parameter -= group["lr"] * np.sign(gradient)
+
+
+def test_an_update_of_the_users_is_called_for_each_parameter():
+    for kind, expected in ((Clipped, [0.95, 0.0, 3.05]), (Signs, [0.9, -2.1, 3.1])):
+        weights = [dl.nn.Parameter(START.copy()), dl.nn.Parameter(START.copy())]
+        for w in weights:
+            w.grad = dl.Tensor(np.array([1.0, 2.0, -3.0]))
+        kind(weights, lr=0.1).step()
+        for w in weights:
+            np.testing.assert_allclose(w.data, expected)

@@ -37,7 +37,7 @@ EMULATOR int launch(void (*function)(A...), const unsigned* grid, const unsigned
   }, &c);
 }
 
-// A type in NumPy's letters: "f" float, "*f" pointer, "&f" pointer to const.
+// A type in NumPy's letters: "f" float, "*f" pointer, "&f" pointer to const, "&*f" table of pointers.
 template <typename T> constexpr char letter() {
   if (std::is_same_v<T, bool>) return '?';
   if (std::is_same_v<T, __half> || std::is_same_v<T, __half2>) return 'e';
@@ -48,10 +48,14 @@ template <typename T> constexpr char letter() {
   return 'V';
 }
 template <typename T> void append_type(char*& text) {
-  using Target = std::remove_pointer_t<T>;
-  if (std::is_pointer_v<T>) *text++ = std::is_const_v<Target> ? '&' : '*';
-  *text++ = letter<std::remove_cv_t<Target>>();
-  *text++ = ' ';
+  if constexpr (std::is_pointer_v<T>) {
+    using Target = std::remove_pointer_t<T>;
+    *text++ = std::is_const_v<Target> ? '&' : '*';
+    append_type<std::remove_cv_t<Target>>(text);
+  } else {
+    *text++ = letter<T>();
+    *text++ = ' ';
+  }
 }
 template <typename... A> void signature(void (*)(A...), char* text) {
   (append_type<std::remove_cv_t<A>>(text), ...);

@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -15,6 +16,28 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+_addressed = WeakValueDictionary()  # address -> the array that begins there
+
+
+def remember(array):
+    """Note that a kernel may be given this array's address in a table. Of several that begin there, the largest."""
+    known = _addressed.get(array.ctypes.data)
+    if known is None or known.nbytes < array.nbytes:
+        _addressed[array.ctypes.data] = array
+
+
+def array_at(address):
+    """The array whose address it is.
+
+    Raises:
+        EmulationError: there is none, or none any more.
+    """
+    array = _addressed.get(int(address))
+    if array is None:
+        raise EmulationError(f"no array that is alive begins at the address {address:#x}")
+    return array
+
 
 _free = {}  # number of pages -> first usable addresses
 

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 
 from .build import EmulationError, build, source_line
-from .memory import GuardedCopy, regions_of
+from .memory import GuardedCopy, array_at, regions_of
 
 
 @dataclass
@@ -90,6 +90,14 @@ def _load(path):
     return ctypes.CDLL(str(path))
 
 
+class Table:
+    """An argument that is an array of addresses: `array`, its copy, and `targets`, the arrays that begin there."""
+
+    def __init__(self, array):
+        self.array, self.targets = array.copy(), [array_at(address) for address in array]
+        self.array.flags.writeable = False  # kernels see other addresses, of copies; none of them comes back
+
+
 class Function:
     """A kernel of a module. Call it as CuPy's: kernel(grid, block, args, shared_mem=0)."""
 
@@ -140,6 +148,13 @@ class Function:
                 return value
             if not isinstance(value, np.ndarray):
                 raise EmulationError(f"{where}: the kernel declares a pointer, got {type(value).__name__}")
+            if declared[1] in "*&":
+                if declared[0] == "*" or value.dtype != np.uint64:
+                    raise EmulationError(f"{where}: a table of addresses is uint64 and const, got {value.dtype}")
+                table = Table(value)
+                for target in table.targets:
+                    self._value(index, target, declared[1:])
+                return table
             if value.dtype != np.dtype(declared[1]):
                 raise EmulationError(
                     f"{where}: the kernel declares a pointer to {np.dtype(declared[1])}, got {value.dtype} elements"
@@ -159,11 +174,15 @@ class Function:
     # ---- in this process -------------------------------------------------------------------------------------------
 
     def _run(self, library, grid, block, shared_mem, values):
+        values, arrays, tables = _parts(values)
         copies = [
-            (GuardedCopy(first, last, at_start=_execution.order == "reverse"), arrays)
-            for first, last, arrays in regions_of([v for v in values if isinstance(v, np.ndarray)])
+            (GuardedCopy(first, last, at_start=_execution.order == "reverse"), sharers)
+            for first, last, sharers in regions_of(arrays)
         ]
-        moved = {id(a): copy.address + a.ctypes.data - copy.first for copy, arrays in copies for a in arrays}
+        moved = {id(a): copy.address + a.ctypes.data - copy.first for copy, sharers in copies for a in sharers}
+        for table in tables:
+            addresses = np.array([moved[id(target)] for target in table.targets], np.uint64)
+            ctypes.memmove(moved[id(table.array)], addresses.ctypes.data, addresses.nbytes)
         held = [np.array(moved[id(v)], np.uint64) if isinstance(v, np.ndarray) else np.array(v) for v in values]
         addresses = (ctypes.c_void_p * max(1, len(held)))(*(a.ctypes.data for a in held))
         failure, config = _Failure(), _Config(*_execution.config(self.module.code))
@@ -172,8 +191,8 @@ class Function:
             ctypes.byref(config), ctypes.byref(failure), addresses,
         )  # fmt: skip
         intact = all(copy.intact() for copy, _ in copies)
-        for copy, arrays in copies:
-            if any(a.flags.writeable for a in arrays):
+        for copy, sharers in copies:
+            if any(a.flags.writeable for a in sharers):
                 copy.copy_back()
             copy.release()
         if failed:
@@ -201,16 +220,17 @@ class Function:
     # ---- in a process of its own, under ThreadSanitizer ------------------------------------------------------------
 
     def _run_under_thread_sanitizer(self, grid, block, shared_mem, values):
-        regions = regions_of([v for v in values if isinstance(v, np.ndarray)])
-        counts = self.number, len(regions), len(values)
-        head = struct.pack("6IQ3i3i", *grid, *block, shared_mem, *_execution.config(self.module.code), *counts)
-        out = _run_program(self.module.build("thread"), head + self._request(regions, values), self.name)
-        for first, last, arrays in regions:
-            if any(a.flags.writeable for a in arrays):
+        values, arrays, tables = _parts(values)
+        regions = regions_of(arrays)
+        counts = self.number, len(regions), len(values), sum(len(table.targets) for table in tables)
+        head = struct.pack("6IQ3i4i4x", *grid, *block, shared_mem, *_execution.config(self.module.code), *counts)
+        out = _run_program(self.module.build("thread"), head + self._request(regions, values, tables), self.name)
+        for first, last, sharers in regions:
+            if any(a.flags.writeable for a in sharers):
                 ctypes.memmove(first, out[: last - first], last - first)
             out = out[last - first :]
 
-    def _request(self, regions, values):
+    def _request(self, regions, values, tables):
         region_of = {id(a): (i, a.ctypes.data - first) for i, (first, _, arrays) in enumerate(regions) for a in arrays}
         parts = [struct.pack("Q", last - first) + ctypes.string_at(first, last - first) for first, last, _ in regions]
         for value in values:
@@ -218,7 +238,19 @@ class Function:
                 parts.append(struct.pack("qQ", *region_of[id(value)]))
             else:
                 parts.append(struct.pack("q8s", -1, np.asarray(value).tobytes()))
+        for table in tables:
+            region, offset = region_of[id(table.array)]
+            for number, target in enumerate(table.targets):
+                parts.append(struct.pack("4Q", region, offset + 8 * number, *region_of[id(target)]))
         return b"".join(parts)
+
+
+def _parts(values):
+    """Of a launch's arguments: the values, with arrays in the place of tables; all arrays; the tables."""
+    tables = [v for v in values if isinstance(v, Table)]
+    values = [v.array if isinstance(v, Table) else v for v in values]
+    arrays = [v for v in values if isinstance(v, np.ndarray)]
+    return values, arrays + [target for table in tables for target in table.targets], tables
 
 
 def _run_program(program, request, name):

@@ -1,7 +1,8 @@
 // A program that runs one launch for ThreadSanitizer, which wants to be there from a process's first instruction on. It
 // runs it twice: threads of a block against each other, then blocks against each other.
 //
-// stdin:  Request, then per region of memory its size and bytes, then per argument: region or -1, and offset or value.
+// stdin:  Request, then per region of memory its size and bytes, then per argument: region or -1, and offset or value, then
+//         per address that stands in memory: region and offset of its place, and of what it points to.
 // stdout: the bytes of the regions as the launch has left them. Exit status 2 with a line on stderr where it failed.
 #pragma once
 #include "emulate.h"
@@ -12,7 +13,7 @@ struct Request {
   unsigned grid[3], block[3];
   uint64_t shared;
   emulator::Config config;
-  int function, regions, arguments;
+  int function, regions, arguments, addresses;
 };
 
 EMULATOR inline void read_whole(void* to, size_t bytes) {
@@ -39,6 +40,13 @@ EMULATOR inline int work(const Launch* launches) {
     read_whole(&values[i], sizeof values[i]);
     if (region >= 0) values[i] += reinterpret_cast<uint64_t>(memory[region]);
     pointers[i] = &values[i];
+  }
+  for (int i = 0; i < request.addresses; i++) {
+    uint64_t place[2], target[2];
+    read_whole(place, sizeof place);
+    read_whole(target, sizeof target);
+    const uint64_t address = reinterpret_cast<uint64_t>(memory[target[0]]) + target[1];
+    memcpy(begin[place[0]] + place[1], &address, sizeof address);
   }
   for (int unordered = 0; unordered < 2; unordered++) {
     for (int i = 0; i < request.regions; i++) memcpy(memory[i], begin[i], sizes[i]);

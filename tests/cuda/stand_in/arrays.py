@@ -118,11 +118,17 @@ class ndarray:
     flags = property(lambda self: Flags(self))
     flat = property(lambda self: FlatIterator(self))
     device = property(lambda self: runtime.Device(self._memory.device))
-    data = property(lambda self: runtime.MemoryPointer(self._memory, self._host.ctypes.data))
     T = property(lambda self: self.transpose())
     mT = property(lambda self: self.swapaxes(-1, -2))
     real = property(lambda self: result(self._host.real, self))
     imag = property(lambda self: result(self._host.imag.copy()))
+
+    @property
+    def data(self):
+        from emulator import remember
+
+        remember(self._host)
+        return runtime.MemoryPointer(self._memory, self._host.ctypes.data)
 
     @property
     def __cuda_array_interface__(self):
