@@ -122,10 +122,19 @@ def pack(b, panels):
     stacks, blocks, k, width = panels.shape
     n = b.shape[2]
     for task in prange(stacks * blocks):
-        s, first = np.int64(task) // blocks, np.int64(task) % blocks * width
-        for r in range(k):
-            for j in range(width):
-                panels[s, np.int64(task) % blocks, r, j] = b[s, r, first + j] if first + j < n else 0
+        s, block = np.int64(task) // blocks, np.int64(task) % blocks
+        first, panel = block * width, panels[s, block]
+        wide = min(width, n - first)
+        if wide < width:
+            panel[:] = 0
+        if b.strides[2] == b.itemsize:
+            for r in range(k):
+                copy(b.dtype.type(0), wide, b[s, r, first:].ctypes.data, panel[r].ctypes.data)
+        else:
+            for top in range(0, k, 16):  # so that lines of a transposed b stay in the cache until all of them is used
+                for j in range(wide):
+                    for r in range(top, min(top + 16, k)):
+                        panel[r, j] = b[s, r, first + j]
 
 
 @jit

@@ -79,9 +79,10 @@ def _pack(w, bias, og, groups, panels, starts):
         first = at // blocks * og + column
         for j in range(min(width, og - column)):
             starts[at, j] = bias[first + j]
+        source, target = w.ctypes.data + w.itemsize * first, panels[at].ctypes.data
         for r in range(run):
-            for j in range(min(width, og - column)):
-                panels[at, r, j] = w[r * groups * og + first + j]
+            copy(w.dtype.type(0), min(width, og - column), source + w.itemsize * r * groups * og,
+                 target + w.itemsize * r * width)  # fmt: skip
 
 
 @jit
