@@ -5,6 +5,7 @@ import pytest
 
 import minidl as dl
 from minidl.data import DataLoader
+from minidl.data.prefetch import send_ahead
 
 IMAGES = np.random.default_rng(0).standard_normal((10, 3, 4, 5)).astype(np.float32)
 
@@ -42,3 +43,14 @@ def test_without_a_gpu_one_line_says_what_is_missing(monkeypatch, prefetch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
     with pytest.raises(RuntimeError, match="cuda: CuPy is not installed"):
         next(iter(loader(device="cuda", prefetch=prefetch)))
+
+
+def test_an_error_in_the_thread_comes_after_the_batches_before_it(cupy):
+    def batches():
+        yield (IMAGES,)
+        raise OSError("the disk is gone")
+
+    sent = send_ahead(batches(), "cuda", 2)
+    np.testing.assert_array_equal(next(sent)[0].get(), IMAGES)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(sent)
