@@ -1,4 +1,4 @@
-"""GPUs: whether there is one, streams and events, memory; and how arrays get there and back.
+"""GPUs: whether there is one, streams and events, graphs, memory; and how arrays get there and back.
 
     x = dl.tensor([1.0, 2.0]).to("cuda")      # or .cuda(); "cuda:1" is the second GPU
     net.to("cuda")
@@ -15,12 +15,13 @@ CuPy is imported when a GPU is first asked for, never by `import minidl`.
 """
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
-from .kernels._cuda import named_errors
+from .kernels._cuda import held, is_capturing, named_errors, note, refuse_capture
 from .kernels._layout import contiguous, in_memory_order
+from .kernels._pool import full
 
 # ---- arrays --------------------------------------------------------------------------------------------------------
 
@@ -82,12 +83,29 @@ def send(array, device):
     device = full_name(device)
     if device == device_of(array):
         return array
+    if on_gpu(array):
+        refuse_capture(array, f"{device_of(array)} to {device}", "the numbers are not there before a replay")
     if device == "cpu":
         with named_errors():
             return in_memory_order(array, lambda memory: memory.get())
     cupy = _cupy()
+    if is_capturing():
+        raise RuntimeError(f"cpu to {device} cannot be part of a CUDA graph: send before, copy_() before each replay")
     with cupy.cuda.Device(int(device.partition(":")[2])):
         return in_memory_order(array, lambda memory: cupy.array(contiguous(memory)))
+
+
+def beside(array, like):
+    """A NumPy array where the array `like` is: itself or a copy. An array that is there already is itself.
+
+    Raises:
+        RuntimeError: it would be copied to a GPU while a CUDA graph is captured. Only a single number may be.
+    """
+    if on_gpu(like) and not on_gpu(array):
+        if not array.ndim:
+            return full((), array.item(), array.dtype, like)
+        refuse_capture(like, "an array of the CPU", "a replay would read its memory when it may hold something else")
+    return np.asarray(array, like=like)
 
 
 def to_host(array):
@@ -242,11 +260,6 @@ class Event:
         return _cupy().cuda.get_elapsed_time(self._event, end._event)
 
 
-def is_capturing():
-    """Whether the current stream's work is not done but recorded, as a CUDA graph."""
-    return _cupy().cuda.get_current_stream().is_capturing()
-
-
 def may_look(array):
     """Whether an array's numbers can be looked at: not those of a GPU whose work is only being recorded."""
     return not on_gpu(array) or not is_capturing()
@@ -262,6 +275,78 @@ def stream(stream):
     """In the with block, operations go to this Stream."""
     with stream._stream:
         yield stream
+
+
+# ---- graphs --------------------------------------------------------------------------------------------------------
+
+
+class CUDAGraph:
+    """Work on the GPU that is recorded once, by graph(), and launched as a whole: a launch costs the program some µs.
+
+    A replay is the same work on the same memory, whatever the program has done since. So what comes in is written to
+    the Tensors that the recorded work read (`copy_`), and what comes out is found in those that it made. Numbers of the
+    program, as a learning rate, stay those that they were.
+    """
+
+    def __init__(self):
+        self.reset()
+
+    def replay(self):
+        """Put the recorded work on the current stream.
+
+        Raises:
+            RuntimeError: nothing is recorded.
+        """
+        if self._graph is None:
+            raise RuntimeError("CUDAGraph: there is nothing to replay; record it first: with dl.cuda.graph(g): …")
+        note("CUDAGraph.replay()")
+        with named_errors():
+            self._graph.launch()
+
+    def reset(self):
+        """Forget what is recorded. The memory is free when also the Tensors that it made are gone."""
+        self._graph = self._pool = self._tables = None
+
+
+@contextmanager
+def graph(cuda_graph, stream=None):
+    """Record the work of the with block in a CUDAGraph; none of it is done.
+
+        step()                                   # once or more before: what first steps alone do is not to be replayed
+        g = dl.cuda.CUDAGraph()
+        with dl.cuda.graph(g):
+            step()
+        for images, labels in loader:
+            x.copy_(images), y.copy_(labels)     # the Tensors that step() reads
+            g.replay()
+
+    Memory that is asked for in the block comes from a pool of the graph's own, and stays its own. What else it reads or
+    writes (weights, inputs) must be there as long as it is replayed. Matrix products are not cuBLAS's, which CuPy does
+    not record, but kernels/matmul.cu's.
+
+    Args:
+        stream: a Stream to record on; by default a new one.
+
+    Raises:
+        RuntimeError: the CUDAGraph has a graph already; and in the block, whatever cannot be replayed: what needs a
+            number of the GPU (item(), cpu(), printing), copies between CPU and GPU, random numbers, counts of steps.
+    """
+    if cuda_graph._graph is not None:
+        raise RuntimeError("graph: this CUDAGraph has recorded something already; reset() makes it forget")
+    cupy = _cupy()
+    synchronize()
+    recording, pool = (stream or Stream())._stream, cupy.cuda.MemoryPool()
+    with recording, cupy.cuda.using_allocator(pool.malloc), held() as tables:
+        recording.begin_capture()
+        try:
+            yield
+        except BaseException:
+            with suppress(RuntimeError):  # that the capture has failed
+                recording.end_capture()
+            raise
+        with named_errors():
+            cuda_graph._graph = recording.end_capture()
+    cuda_graph._pool, cuda_graph._tables = pool, tables
 
 
 # ---- memory --------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ far (S. Reddi, S. Kale, S. Kumar: On the convergence of Adam and beyond. ICLR 20
 import numpy as np
 
 from ..kernels import adam as kernel
+from ..kernels._cuda import refuse_capture
 from ..tensor import Tensor
 from ._flat import flat, run
 from .optimizer import Optimizer
@@ -53,6 +54,7 @@ class Adam(Optimizer):
             raise ValueError(f"{name}: betas must be two numbers from 0 to less than 1, got {group['betas']!r}")
 
     def update(self, parameter, gradient, group, state):
+        refuse_capture(parameter, type(self).__name__, "each replay would be the step of the same number")
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if group["amsgrad"] else 2]
         for name in names:
             if name not in state:

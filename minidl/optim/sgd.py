@@ -12,6 +12,7 @@ length.
 import numpy as np
 
 from ..kernels import sgd as kernel
+from ..kernels._cuda import refuse_capture
 from ..tensor import Tensor
 from ._flat import flat, run
 from .optimizer import Optimizer
@@ -55,6 +56,7 @@ class SGD(Optimizer):
         if group["momentum"]:
             names = ("momentum_buffer",)
             if "momentum_buffer" not in state:
+                refuse_capture(parameter, "SGD's first step", "each replay would begin without velocity")
                 state["momentum_buffer"], keep = Tensor(np.zeros_like(parameter)), 1
         lr, momentum, weight_decay = (float(group[name]) for name in ("lr", "momentum", "weight_decay"))
         with flat(parameter, gradient, state, names) as (g, w, *velocity):
