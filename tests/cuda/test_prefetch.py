@@ -24,6 +24,15 @@ def test_batches_are_the_cpus(cupy, device, prefetch):
         np.testing.assert_array_equal(labels.get(), y)
 
 
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_batches_are_the_cpus_however_late_the_gpu_is(late, prefetch):
+    """All batches are taken before the first is looked at: the thread's memory serves the next ones meanwhile."""
+    batches = list(loader(device="cuda", prefetch=prefetch))
+    for (x, y), (images, labels) in zip(loader(), batches, strict=True):
+        np.testing.assert_array_equal(images.get(), x)
+        np.testing.assert_array_equal(labels.get(), y)
+
+
 def test_images_come_from_page_locked_memory(cupy, monkeypatch):
     sizes, allocate = [], cupy.cuda.alloc_pinned_memory
     monkeypatch.setattr(cupy.cuda, "alloc_pinned_memory", lambda size: sizes.append(size) or allocate(size))
