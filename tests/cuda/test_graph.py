@@ -5,7 +5,7 @@ import gc
 import numpy as np
 import pytest
 from checks import RTOL, check_races, check_results
-from emulator import execution
+from emulator import bank_turns, execution
 from helpers import normal
 
 import minidl as dl
@@ -229,6 +229,16 @@ def test_own_products_agree_with_the_reference(cupy, name, dtype):
 def test_own_products_have_no_races(cupy):
     with own_products():
         check_races(KERNELS["matmul.forward"], cupy)
+
+
+def test_own_products_have_no_bank_conflicts(cupy):
+    """As matmul.cu says of its strips: rows and columns, along and across the summed axis."""
+    rng = np.random.default_rng(0)
+    a, b = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((1, 40, 33), (1, 33, 35)))
+    with own_products(), bank_turns() as lines:
+        KERNELS["matmul.forward"].gpu(a, b, cupy.zeros((1, 40, 35), np.float32))
+        KERNELS["matmul.forward"].gpu(b.transpose(0, 2, 1), a.transpose(0, 2, 1), cupy.zeros((1, 35, 40), np.float32))
+    assert len(lines) == 2 and all(line.turns == line.least for line in lines.values())
 
 
 def test_own_products_are_those_of_a_graph(cupy, monkeypatch):
