@@ -37,7 +37,7 @@ template <typename T> struct Lines {
 // Roofline: 4 stacks (rows summed + summed columns + rows columns) bytes for float, 2 stacks rows summed columns
 // operations; a tile reads 8 bytes of cache or memory for 64 operations.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)  // four blocks to a multiprocessor: a thread may have 64 registers
 product(const T* a, bool a_turned, int a_stacks, const T* b, bool b_turned, int b_stacks, T* y, int rows, int summed,
         int columns) {
   __shared__ Real<T> left[kDeep][kSide + 2], right[kDeep][kSide + 2];

@@ -117,19 +117,23 @@ def to_host(array):
 
 
 def is_available():
-    """Whether Tensors can be on a GPU: CuPy is installed, and finds one."""
+    """Whether Tensors can be on a GPU: CuPy is installed, new enough, and finds one."""
     try:
         import cupy
     except ImportError:
         return False
-    return cupy.is_available()
+    return _new_enough(cupy) and cupy.is_available()
+
+
+def _new_enough(cupy):
+    return int(cupy.__version__.partition(".")[0]) >= 14  # 13 lacks functions that operations call
 
 
 def _cupy():
     """CuPy, where there is a GPU.
 
     Raises:
-        RuntimeError: CuPy is not installed, the driver is missing or too old, there is no GPU.
+        RuntimeError: CuPy is not installed or too old, so is the driver, or there is no GPU.
     """
     try:
         import cupy
@@ -137,15 +141,18 @@ def _cupy():
         raise RuntimeError(
             'cuda: CuPy is not installed; the extra "gpu" brings it: pip install "minidl[gpu]"'
         ) from None
+    if not _new_enough(cupy):
+        raise RuntimeError(f'cuda: CuPy {cupy.__version__} is too old, 14.2 is needed: pip install "minidl[gpu]"')
     if cupy.is_available():
         return cupy
     driver, needed = cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
     if not driver:
         raise RuntimeError("cuda: CuPy is installed, but this machine has no NVIDIA driver")
     if driver // 1000 < needed // 1000:
+        other = ", or have cupy-cuda12x[ctk] in the place of this CuPy" if driver // 1000 == 12 else ""
         raise RuntimeError(
             f"cuda: the NVIDIA driver is for CUDA {driver // 1000}, the installed CuPy needs one for CUDA "
-            f"{needed // 1000}: update the driver, or install the CuPy for CUDA {driver // 1000}"
+            f"{needed // 1000}: update the driver{other}"
         )
     raise RuntimeError("cuda: CuPy and the driver find no GPU (does CUDA_VISIBLE_DEVICES hide it?)")
 
@@ -177,8 +184,9 @@ def synchronize(device=None):
     Raises:
         RuntimeError: some of it failed; the message names the latest kernels.
     """
+    waited_for = _cupy().cuda.Device(_number(device))
     with named_errors():
-        _cupy().cuda.Device(_number(device)).synchronize()
+        waited_for.synchronize()
 
 
 def _number(device):

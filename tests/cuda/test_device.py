@@ -352,7 +352,11 @@ def test_import_minidl_leaves_cupy_alone():
     ("driver", "message"),
     [
         (0, "cuda: CuPy is installed, but this machine has no NVIDIA driver"),
-        (12040, "cuda: the NVIDIA driver is for CUDA 12, the installed CuPy needs one for CUDA 13: update the driver"),
+        (11080, "cuda: the NVIDIA driver is for CUDA 11, the installed CuPy needs one for CUDA 13: update the driver$"),
+        (
+            12040,
+            r"the installed CuPy needs one for CUDA 13: update the driver, or have cupy-cuda12x\[ctk\] in the place",
+        ),
         (13000, r"cuda: CuPy and the driver find no GPU \(does CUDA_VISIBLE_DEVICES hide it\?\)"),
     ],
 )
@@ -367,6 +371,13 @@ def test_without_a_gpu_one_line_says_what_is_missing(driver, message):
                 call()
     finally:
         stand_in.uninstall()
+
+
+def test_a_cupy_that_is_too_old_is_named(cupy, monkeypatch):
+    monkeypatch.setattr(cupy, "__version__", "13.6.0")
+    assert not dl.cuda.is_available() and dl.cuda.device_count() == 0
+    with pytest.raises(RuntimeError, match="cuda: CuPy 13.6.0 is too old, 14.2 is needed"):
+        dl.tensor(1.0).to("cuda")
 
 
 def test_without_cupy_one_line_names_the_extra(monkeypatch):
