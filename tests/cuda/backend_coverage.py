@@ -3,7 +3,7 @@
     PYTHONPATH=. python tests/cuda/backend_coverage.py [tests and options for pytest]
 
 What counts are the statements of FILES, and of kernels/ those of the CUDA forms: functions named `…gpu`, and what
-stands below the heading "on a GPU". `def` lines run at every import, so they count for nothing.
+stands under the heading "on a GPU". `def` lines run at every import, so they count for nothing.
 """
 
 import ast
@@ -26,7 +26,19 @@ HEADING = "# ---- on a GPU "
 # Tests of the emulator and of the stand-in run none of the backend; races and barriers run what others have run.
 TESTS = [
     f"tests/cuda/test_{name}.py"
-    for name in ("bench", "channels", "conv2d", "device", "kernels", "launcher", "nets", "ops", "pools", "prefetch")
+    for name in (
+        "bench",
+        "channels",
+        "conv2d",
+        "device",
+        "graph",
+        "kernels",
+        "launcher",
+        "nets",
+        "ops",
+        "pools",
+        "prefetch",
+    )
 ]
 CHOSEN = "not races and not reverse and not numerical"
 
@@ -34,12 +46,14 @@ CHOSEN = "not races and not reverse and not numerical"
 def functions(file):
     """{first line of a function's body -> its last line}, of those that count."""
     text = file.read_text()
-    heading = text[: text.find(HEADING)].count("\n") if HEADING in text else len(text)
+    before, _, rest = text.partition(HEADING)
+    first = before.count("\n") + 1
+    last = first + rest.partition("\n# ---- ")[0].count("\n")
     whole = str(file.relative_to(ROOT)) in FILES
     return {
         node.body[0].lineno: node.end_lineno
         for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.FunctionDef) and (whole or node.name.endswith("gpu") or node.lineno > heading)
+        if isinstance(node, ast.FunctionDef) and (whole or node.name.endswith("gpu") or first < node.lineno < last)
     }
 
 
