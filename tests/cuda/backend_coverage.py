@@ -24,22 +24,8 @@ FILES = [
 ]
 HEADING = "# ---- on a GPU "
 # Tests of the emulator and of the stand-in run none of the backend; races and barriers run what others have run.
-TESTS = [
-    f"tests/cuda/test_{name}.py"
-    for name in (
-        "bench",
-        "channels",
-        "conv2d",
-        "device",
-        "graph",
-        "kernels",
-        "launcher",
-        "nets",
-        "ops",
-        "pools",
-        "prefetch",
-    )
-]
+NAMES = "bench channels conv2d device graph kernels launcher nets ops pools prefetch"
+TESTS = [f"tests/cuda/test_{name}.py" for name in NAMES.split()]
 CHOSEN = "not races and not reverse and not numerical"
 
 
