@@ -10,11 +10,11 @@ sound := $(shell .venv/bin/python -I -c 'import sys, pip; sys.exit(sys.version_i
 	test ! -e .venv/unfinished && { test ! -e .venv/home || test "`cat .venv/home`" = "`pwd -P`"; } && echo yes)
 
 .NOTPARALLEL:
-.PHONY: help demo test gpu-check gpu-emulate gpu-table lint format clean anew
+.PHONY: help demo test gpu-check gpu-emulate gpu-coverage gpu-table lint format clean anew
 unexport PYTHONHOME PYTHONPATH
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/train.stamp ## Train LeNet-5 on handwritten digits, into runs/demo
 	@.venv/bin/minidl train lenet --data digits --out runs/demo
@@ -29,6 +29,9 @@ gpu-check: .venv/gpu.stamp ## Run the tests on this machine's GPU
 
 gpu-emulate: .venv/gpu-emulate.stamp ## Run the CUDA kernels on the CPU, and compile them, without a GPU
 	@.venv/bin/python -m pytest -n 2 tests/cuda
+
+gpu-coverage: .venv/gpu-emulate.stamp ## Say how much of the GPU backend's Python its tests run: 95 % at least
+	@PYTHONPATH=. .venv/bin/python tests/cuda/backend_coverage.py
 
 gpu-table: .venv/gpu-emulate.stamp ## Write the table of registers and shared memory, tests/cuda/resources.json, again
 	@PYTHONPATH=. .venv/bin/python tests/cuda/nvrtc.py

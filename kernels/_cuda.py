@@ -38,6 +38,7 @@ _PIECE = 1024  # elements of a block of launch_many: four per thread, so that al
 _FOLDER = Path(__file__).parent
 
 _recent = deque(maxlen=16)  # names of the latest launches
+_held = []  # tables that the CUDA graph which is captured now will read: one at a time in a process
 _blocking = False
 
 
@@ -97,7 +98,7 @@ class Source:
         if 0 in grid:
             return
         values = tuple(_argument(f"{self.path}.{name}", arg, dtype) for arg in args)
-        _recent.append(f"{self.path}.{name}")
+        note(f"{self.path}.{name}")
         with named_errors(1):
             self._module(C_TYPES[dtype]).get_function(name)(grid, block, values, shared_mem=shared_mem)
             if _blocking:
@@ -116,9 +117,7 @@ class Source:
         first = np.cumsum([0, *(-(-size // _PIECE) for size in sizes)])  # of each array the first piece, then all
         if not first[-1]:
             return
-        import cupy
-
-        pieces = cupy.asarray(np.array([first[:-1], sizes], np.int32))
+        pieces = table(np.array([first[:-1], sizes], np.int32))
         self.launch(kernel, dtype, (*args, pieces[0], pieces[1], len(sizes), _PIECE), grid=int(first[-1]))
 
     def _module(self, c_type):
@@ -146,6 +145,11 @@ def blocking(on):
     _blocking = bool(on)
 
 
+def note(launch):
+    """Name what is launched, for errors that come late."""
+    _recent.append(launch)
+
+
 @contextmanager
 def named_errors(count=_recent.maxlen):
     """Add to a CUDA error inside the with block the names of the `count` latest launches, of which one caused it.
@@ -159,6 +163,51 @@ def named_errors(count=_recent.maxlen):
         launches = list(_recent)[-count:]
         where = f"in {launches[0]}" if len(launches) == 1 else f"in one of the latest launches: {', '.join(launches)}"
         raise RuntimeError(f"{error} ({where})") from error
+
+
+def is_capturing():
+    """Whether the current stream's work is not done but recorded, as a CUDA graph."""
+    import cupy
+
+    return cupy.cuda.get_current_stream().is_capturing()
+
+
+def table(array):
+    """A small NumPy array on the device, for launches to read.
+
+    While a CUDA graph is captured it is copied at once, on a stream aside, and must live as long as the graph: `held`.
+    """
+    import cupy
+
+    if not is_capturing():
+        return cupy.asarray(array)
+    with cupy.cuda.Stream(non_blocking=True) as aside:
+        copied = cupy.asarray(array)
+        aside.synchronize()
+    _held.append(copied)
+    return copied
+
+
+@contextmanager
+def held():
+    """A list of the tables that are made within the block."""
+    _held.clear()
+    tables = []
+    try:
+        yield tables
+    finally:
+        tables += _held
+        _held.clear()
+
+
+def refuse_capture(array, what, why):
+    """What the program decides or counts anew each time would be the same in every replay of a CUDA graph.
+
+    Raises:
+        RuntimeError: the array is on a GPU, and a graph is being captured.
+    """
+    if not isinstance(array, np.ndarray | np.generic) and is_capturing():
+        raise RuntimeError(f"{what} cannot be part of a CUDA graph: {why}")
 
 
 def threads_of_row(columns):
@@ -202,9 +251,7 @@ def _argument(name, value, dtype):
 
 def _addresses(arrays):
     """On the device, where the arrays are: they must live until the kernel is launched."""
-    import cupy
-
-    return cupy.asarray(np.array([array.data.ptr for array in arrays], np.uint64))
+    return table(np.array([array.data.ptr for array in arrays], np.uint64))
 
 
 def _device():

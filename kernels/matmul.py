@@ -10,20 +10,25 @@ layers) read the matrix once, where it lies: packed first, 8 rows times 25088 ×
 60. Why not BLAS: it brings threads of its own, which numba's must wait for,
 and its sums depend on their number.
 
-On a GPU it is cuBLAS, by CuPy, and there is no CUDA C of ours: cuBLAS has a kernel for each shape and each generation
-of GPUs, for half on tensor cores, and its threads are in nobody's way. What is stored in half is summed in float32.
-float32 is rounded to TF32 first only where the environment variable CUPY_TF32 is 1.
+On a GPU it is cuBLAS, by CuPy: cuBLAS has a kernel for each shape and each generation of GPUs, for half on tensor
+cores, and its threads are in nobody's way. What is stored in half is summed in float32. float32 is rounded to TF32
+first only where the environment variable CUPY_TF32 is 1. While a CUDA graph is captured it is matmul.cu, as CuPy then
+refuses cuBLAS: the sums are the same, in another order.
 """
+
+from contextlib import contextmanager
 
 import numba
 import numpy as np
 
+from . import _cuda
 from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
 from ._pool import empty
 from ._tile import TALLEST, tile_relu, tile_width
 from ._vector import copy
+from .copy_rows import contiguous
 
 _ROWS = 8 * TALLEST  # of a per task
 _SUMMED = 256  # of the summed axis at a time: a panel's part is 32 kB with 512-bit vectors
@@ -34,8 +39,51 @@ def _reference(a, b, y):
     y[...] = np.einsum("smk,skn->smn", a, b)
 
 
+# ---- on a GPU ------------------------------------------------------------------------------------------------------
+
+_CUDA = _cuda.Source("matmul", "product")
+_SIDE = 32  # of a block's tile: kSide in matmul.cu
+
+_own = False
+
+
+@contextmanager
+def own_products():
+    """Within the block, products on a GPU are matmul.cu's, as they are while a CUDA graph is captured.
+
+    So a step that is not captured gives the bits of a replay. It holds for the whole process.
+    """
+    global _own
+    before, _own = _own, True
+    try:
+        yield
+    finally:
+        _own = before
+
+
+def by_cublas():
+    """Whether products on a GPU are cuBLAS's now."""
+    return not _own and not _cuda.is_capturing()
+
+
 def _gpu(a, b, y):
-    np.matmul(a, b, out=y)  # CuPy's: NumPy hands its arrays on
+    if by_cublas():
+        np.matmul(a, b, out=y)  # CuPy's: NumPy hands its arrays on
+        return
+    stacks, rows, columns = y.shape
+    blocks = stacks * ceil_div(rows, _SIDE) * ceil_div(columns, _SIDE)
+    args = *_matrices(a), *_matrices(b), y, rows, a.shape[2], columns
+    _CUDA.launch("product", y.dtype, args, grid=blocks)
+
+
+def _matrices(x):
+    """C-contiguous memory of a stack, whether it holds each matrix transposed, and how many: 1 where all are one."""
+    x = x if x.strides[0] else x[:1]
+    turned = not x.flags.c_contiguous and x.transpose(0, 2, 1).flags.c_contiguous
+    return contiguous(x.transpose(0, 2, 1) if turned else x), turned, len(x)
+
+
+# ---- on a CPU ------------------------------------------------------------------------------------------------------
 
 
 def _cpu(a, b, y):

@@ -1,4 +1,4 @@
-"""GPUs: whether there is one, streams and events, memory; and how arrays get there and back.
+"""GPUs: whether there is one, streams and events, graphs, memory; and how arrays get there and back.
 
     x = dl.tensor([1.0, 2.0]).to("cuda")      # or .cuda(); "cuda:1" is the second GPU
     net.to("cuda")
@@ -15,12 +15,12 @@ CuPy is imported when a GPU is first asked for, never by `import minidl`.
 """
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
-from .kernels import contiguous
-from .kernels._cuda import named_errors
+from .kernels import contiguous, full
+from .kernels._cuda import held, is_capturing, named_errors, note, refuse_capture
 from .kernels._layout import in_memory_order
 
 # ---- arrays --------------------------------------------------------------------------------------------------------
@@ -83,12 +83,29 @@ def send(array, device):
     device = full_name(device)
     if device == device_of(array):
         return array
+    if on_gpu(array):
+        refuse_capture(array, f"{device_of(array)} to {device}", "the numbers are not there before a replay")
     if device == "cpu":
         with named_errors():
             return in_memory_order(array, lambda memory: memory.get())
     cupy = _cupy()
+    if is_capturing():
+        raise RuntimeError(f"cpu to {device} cannot be part of a CUDA graph: send before, copy_() before each replay")
     with cupy.cuda.Device(int(device.partition(":")[2])):
         return in_memory_order(array, lambda memory: cupy.array(contiguous(memory)))
+
+
+def beside(array, like):
+    """A NumPy array where the array `like` is: itself or a copy. An array that is there already is itself.
+
+    Raises:
+        RuntimeError: it would be copied to a GPU while a CUDA graph is captured. Only a single number may be.
+    """
+    if on_gpu(like) and not on_gpu(array):
+        if not array.ndim:
+            return full((), array.item(), array.dtype, like)
+        refuse_capture(like, "an array of the CPU", "a replay would read its memory when it may hold something else")
+    return np.asarray(array, like=like)
 
 
 def to_host(array):
@@ -100,19 +117,23 @@ def to_host(array):
 
 
 def is_available():
-    """Whether Tensors can be on a GPU: CuPy is installed, and finds one."""
+    """Whether Tensors can be on a GPU: CuPy is installed, new enough, and finds one."""
     try:
         import cupy
     except ImportError:
         return False
-    return cupy.is_available()
+    return _new_enough(cupy) and cupy.is_available()
+
+
+def _new_enough(cupy):
+    return int(cupy.__version__.partition(".")[0]) >= 14  # 13 lacks functions that operations call
 
 
 def _cupy():
     """CuPy, where there is a GPU.
 
     Raises:
-        RuntimeError: CuPy is not installed, the driver is missing or too old, there is no GPU.
+        RuntimeError: CuPy is not installed or too old, so is the driver, or there is no GPU.
     """
     try:
         import cupy
@@ -120,15 +141,18 @@ def _cupy():
         raise RuntimeError(
             'cuda: CuPy is not installed; the extra "gpu" brings it: pip install "minidl[gpu]"'
         ) from None
+    if not _new_enough(cupy):
+        raise RuntimeError(f'cuda: CuPy {cupy.__version__} is too old, 14.2 is needed: pip install "minidl[gpu]"')
     if cupy.is_available():
         return cupy
     driver, needed = cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
     if not driver:
         raise RuntimeError("cuda: CuPy is installed, but this machine has no NVIDIA driver")
     if driver // 1000 < needed // 1000:
+        other = ", or have cupy-cuda12x[ctk] in the place of this CuPy" if driver // 1000 == 12 else ""
         raise RuntimeError(
             f"cuda: the NVIDIA driver is for CUDA {driver // 1000}, the installed CuPy needs one for CUDA "
-            f"{needed // 1000}: update the driver, or install the CuPy for CUDA {driver // 1000}"
+            f"{needed // 1000}: update the driver{other}"
         )
     raise RuntimeError("cuda: CuPy and the driver find no GPU (does CUDA_VISIBLE_DEVICES hide it?)")
 
@@ -160,8 +184,9 @@ def synchronize(device=None):
     Raises:
         RuntimeError: some of it failed; the message names the latest kernels.
     """
+    waited_for = _cupy().cuda.Device(_number(device))
     with named_errors():
-        _cupy().cuda.Device(_number(device)).synchronize()
+        waited_for.synchronize()
 
 
 def _number(device):
@@ -243,11 +268,6 @@ class Event:
         return _cupy().cuda.get_elapsed_time(self._event, end._event)
 
 
-def is_capturing():
-    """Whether the current stream's work is not done but recorded, as a CUDA graph."""
-    return _cupy().cuda.get_current_stream().is_capturing()
-
-
 def may_look(array):
     """Whether an array's numbers can be looked at: not those of a GPU whose work is only being recorded."""
     return not on_gpu(array) or not is_capturing()
@@ -263,6 +283,78 @@ def stream(stream):
     """In the with block, operations go to this Stream."""
     with stream._stream:
         yield stream
+
+
+# ---- graphs --------------------------------------------------------------------------------------------------------
+
+
+class CUDAGraph:
+    """Work on the GPU that is recorded once, by graph(), and launched as a whole: a launch costs the program some µs.
+
+    A replay is the same work on the same memory, whatever the program has done since. So what comes in is written to
+    the Tensors that the recorded work read (`copy_`), and what comes out is found in those that it made. Numbers of the
+    program, as a learning rate, stay those that they were.
+    """
+
+    def __init__(self):
+        self.reset()
+
+    def replay(self):
+        """Put the recorded work on the current stream.
+
+        Raises:
+            RuntimeError: nothing is recorded.
+        """
+        if self._graph is None:
+            raise RuntimeError("CUDAGraph: there is nothing to replay; record it first: with dl.cuda.graph(g): …")
+        note("CUDAGraph.replay()")
+        with named_errors():
+            self._graph.launch()
+
+    def reset(self):
+        """Forget what is recorded. The memory is free when also the Tensors that it made are gone."""
+        self._graph = self._pool = self._tables = None
+
+
+@contextmanager
+def graph(cuda_graph, stream=None):
+    """Record the work of the with block in a CUDAGraph; none of it is done.
+
+        step()                                   # once or more before: what first steps alone do is not to be replayed
+        g = dl.cuda.CUDAGraph()
+        with dl.cuda.graph(g):
+            step()
+        for images, labels in loader:
+            x.copy_(images), y.copy_(labels)     # the Tensors that step() reads
+            g.replay()
+
+    Memory that is asked for in the block comes from a pool of the graph's own, and stays its own. What else it reads or
+    writes (weights, inputs) must be there as long as it is replayed. Matrix products are not cuBLAS's, which CuPy does
+    not record, but kernels/matmul.cu's.
+
+    Args:
+        stream: a Stream to record on; by default a new one.
+
+    Raises:
+        RuntimeError: the CUDAGraph has a graph already; and in the block, whatever cannot be replayed: what needs a
+            number of the GPU (item(), cpu(), printing), copies between CPU and GPU, random numbers, counts of steps.
+    """
+    if cuda_graph._graph is not None:
+        raise RuntimeError("graph: this CUDAGraph has recorded something already; reset() makes it forget")
+    cupy = _cupy()
+    synchronize()
+    recording, pool = (stream or Stream())._stream, cupy.cuda.MemoryPool()
+    with recording, cupy.cuda.using_allocator(pool.malloc), held() as tables:
+        recording.begin_capture()
+        try:
+            yield
+        except BaseException:
+            with suppress(RuntimeError):  # that the capture has failed
+                recording.end_capture()
+            raise
+        with named_errors():
+            cuda_graph._graph = recording.end_capture()
+    cuda_graph._pool, cuda_graph._tables = pool, tables
 
 
 # ---- memory --------------------------------------------------------------------------------------------------------

@@ -354,7 +354,7 @@ template <typename T> __global__ void add_parts(const Real<T>* parts, int count,
   }
 }
 
-// y[i, o] = y[i, o] + bias[o], not below 0 if relu: what is left to do where cuBLAS did the products of a 1×1 kernel.
+// y[i, o] = y[i, o] + bias[o], not below 0 if relu: what is left to do where matrix products are a 1×1 kernel's.
 //
 // Roofline: 8 bytes for float, 2 operations per element of y: the time is that of the memory.
 template <typename T> __global__ void add_bias(T* y, const T* bias, bool relu, int size, int o) {

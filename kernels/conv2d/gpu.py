@@ -1,10 +1,13 @@
-"""conv2d on a GPU: conv2d.cu, winograd.cu, and matrix products for 1×1 kernels. __init__.py chooses among them."""
+"""conv2d on a GPU: conv2d.cu, winograd.cu, and matrix products for 1×1 kernels. __init__.py chooses among them.
+
+Products are those of matmul.py, which chooses between cuBLAS and its own.
+"""
 
 from math import gcd
 
 import numpy as np
 
-from .. import _cuda
+from .. import _cuda, matmul
 from .._layout import ceil_div
 from .._pool import empty
 
@@ -64,24 +67,24 @@ def _launch(kernel, dtype, rows, columns, products, args):
     _CUDA.launch(f"{kernel}<T, {side}>", dtype, args, grid=grids[side], block=_THREADS)
 
 
-# ---- 1×1 kernels of stride 1: products of matrices that are in memory, by cuBLAS ------------------------------------
+# ---- 1×1 kernels of stride 1: products of matrices that are in memory ------------------------------------------------
 
 
 def pointwise_forward(x, w, bias, relu, y):
-    np.matmul(_pixels(x), w[0, 0], out=_pixels(y))
+    matmul.forward.gpu(_pixels(x), w[0], _pixels(y))
     _CUDA.launch("add_bias", y.dtype, (y, bias, relu, y.size, bias.size), threads=y.size)
 
 
 def pointwise_input_grad(gy, w, gx):
-    np.matmul(_pixels(gy), w[0, 0].T, out=_pixels(gx))
+    matmul.forward.gpu(_pixels(gy), w[0].transpose(0, 2, 1), _pixels(gx))
 
 
 def pointwise_weight_grad(x, gy, gw):
-    np.matmul(_pixels(x).T, _pixels(gy), out=gw[0, 0])
+    matmul.forward.gpu(_pixels(x).transpose(0, 2, 1), _pixels(gy), gw[0])
 
 
 def _pixels(image):
-    return image.reshape(-1, image.shape[3])
+    return image.reshape(1, -1, image.shape[3])
 
 
 # ---- 3×3 kernels by Winograd's algorithm ----------------------------------------------------------------------------
@@ -107,7 +110,8 @@ def winograd_weight_grad(x, gy, padding, gw):
         v, d = _scratch((_PRODUCTS, tiles, c), x), _scratch((_PRODUCTS, tiles, o), x)
         _transform_pixels(x, v, first, padding, gy)
         _WINOGRAD.launch("spread", gy.dtype, (gy, d, first, tiles, *gy.shape[1:]), threads=tiles * o)
-        products = np.matmul(v.transpose(0, 2, 1), d)
+        products = _scratch((_PRODUCTS, c, o), gw)
+        matmul.forward.gpu(v.transpose(0, 2, 1), d, products)
         sums = products if sums is None else np.add(sums, products, out=sums)
     _WINOGRAD.launch("gather", gw.dtype, (sums, gw, c * o), threads=c * o)
 
@@ -122,7 +126,7 @@ def _winograd_correlate(x, u, bias, padding, relu, y):
     for first, tiles in _runs_of_tiles(y, c + o):
         v, m = _scratch((_PRODUCTS, tiles, c), x), _scratch((_PRODUCTS, tiles, o), x)
         _transform_pixels(x, v, first, padding, y)
-        np.matmul(v, u, out=m)
+        matmul.forward.gpu(v, u, m)
         _WINOGRAD.launch("outputs", y.dtype, (m, bias, y, relu, first, tiles, *y.shape[1:]), threads=tiles * o)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..function import Function
 from ..kernels import contiguous, empty, full
 from ..kernels import dropout as kernel
+from ..kernels._cuda import refuse_capture
 from ..random import next_call
 from ..tensor import Tensor
 from ._common import as_real, check_numbers
@@ -37,6 +38,7 @@ class Dropout(Function):
 
 
 def _kept(x, p, key, y):
+    refuse_capture(x, "dropout", "its mask is counted by the program, so every replay would drop the same elements")
     seed, call = key
     threshold = np.uint32(min(round(p * 2**32), 2**32 - 1))
     kernel.forward(x, np.uint64(seed), np.uint64(call), threshold, 1 / (1 - p), y)

@@ -7,7 +7,7 @@ was overwritten and gives it to the value.
 
 import numpy as np
 
-from ..cuda import may_look
+from ..cuda import beside, may_look
 from ..tensor import Tensor
 from ._common import as_tensor, astype, check_broadcast, check_devices, check_integer, grid, normalize_axis
 from .arithmetic import where
@@ -298,7 +298,7 @@ def argwhere(input):
 
 def _indices(name, index, input):
     if isinstance(index, np.ndarray):
-        index = np.asarray(index, like=getattr(input, "_data", input))
+        index = beside(index, getattr(input, "_data", input))
     index = as_tensor(name, index)
     check_devices(name, input=input, index=index)
     index = index._data

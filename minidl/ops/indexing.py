@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..cuda import apart, device_of, is_array, may_look, on_gpu
+from ..cuda import apart, beside, device_of, is_array, may_look, on_gpu
 from ..function import Function, is_grad_enabled
 from ..kernels import add_at as kernel
 from ..kernels import contiguous, full
@@ -209,9 +209,9 @@ def _part(part, like):
     if is_array(part):
         if part.dtype.kind not in "biu":
             raise TypeError(f"an index must be integer or bool, got {part.dtype}")
-        return (
-            int(part) if part.ndim == 0 and part.dtype != np.bool_ else np.array(part, like=like)
-        )  # a copy: backward needs it as it is now
+        if part.ndim == 0 and part.dtype != np.bool_:
+            return int(part)
+        return np.array(beside(part, like), like=like)  # a copy: backward needs it as it is now
     if not isinstance(part, int):
         raise TypeError(f"an index must be an integer, a slice, None, ... or an array, got {part!r}")
     return part
@@ -264,7 +264,7 @@ def value_for(name, input, value):
     if not isinstance(value, Tensor):
         try:
             value = np.asarray(value, input.dtype if isinstance(value, int) else None)
-            value = Tensor(np.asarray(value, like=input._data))
+            value = Tensor(beside(value, input._data))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name}: {error}") from None
         except OverflowError as error:

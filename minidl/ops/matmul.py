@@ -3,6 +3,8 @@
 Y = A B:  dL/dA = dL/dY B^T,  dL/dB = A^T dL/dY
 """
 
+import math
+
 import numpy as np
 
 from ..function import Function
@@ -36,17 +38,23 @@ class MatMul(Function):
 
 def product(a, b):
     """The product of stacks of matrices, as arrays."""
-    if not isinstance(a, np.ndarray) or a.dtype not in (np.float32, np.float64) or a.size * b.shape[-1] < _SMALL:
+    if isinstance(a, np.ndarray):
+        by_kernel = a.dtype in (np.float32, np.float64) and a.size * b.shape[-1] >= _SMALL
+    else:
+        by_kernel = a.dtype in (np.float16, np.float32, np.float64) and not kernel.by_cublas()
+    if not by_kernel:
         return np.matmul(a, b)  # on a GPU cuBLAS, by CuPy
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    shape = *stack, a.shape[-2], b.shape[-1]
     if b.ndim == 2:  # one matrix b: a's stack is one tall matrix
-        y = empty((1, a.size // a.shape[-1], b.shape[-1]), a.dtype)
-        kernel.forward(a.reshape(1, -1, a.shape[-1]), b[None], y)
+        rows = math.prod(a.shape[:-1])
+        y = empty((1, rows, b.shape[-1]), a.dtype, a)
+        kernel.forward(a.reshape(1, rows, a.shape[-1]), b[None], y)
     else:
-        a, b = (np.broadcast_to(x, stack + x.shape[-2:]).reshape(-1, *x.shape[-2:]) for x in (a, b))
-        y = empty((len(a), a.shape[1], b.shape[2]), a.dtype)
+        a, b = (np.broadcast_to(x, stack + x.shape[-2:]).reshape(math.prod(stack), *x.shape[-2:]) for x in (a, b))
+        y = empty((len(a), a.shape[1], b.shape[2]), a.dtype, a)
         kernel.forward(a, b, y)
-    return y.reshape(*stack, -1, b.shape[-1])
+    return y.reshape(shape)
 
 
 def matmul(input, other):

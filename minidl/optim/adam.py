@@ -13,6 +13,7 @@ far (S. Reddi, S. Kale, S. Kumar: On the convergence of Adam and beyond. ICLR 20
 import numpy as np
 
 from ..kernels import adam as kernel
+from ..kernels._cuda import refuse_capture
 from ..tensor import Tensor
 from ._flat import run
 from .optimizer import Optimizer
@@ -61,6 +62,7 @@ class Adam(Optimizer):
         beta1, beta2 = (float(beta) for beta in group["betas"])
         steps = []
         for parameter, gradient, state in zip(parameters, gradients, states, strict=True):
+            refuse_capture(parameter, type(self).__name__, "each replay would be the step of the same number")
             for name in names:
                 if name and name not in state:
                     state[name] = Tensor(np.zeros_like(parameter))

@@ -12,6 +12,7 @@ length.
 import numpy as np
 
 from ..kernels import sgd as kernel
+from ..kernels._cuda import refuse_capture
 from ..tensor import Tensor
 from ._flat import run
 from .optimizer import Optimizer
@@ -60,6 +61,7 @@ class SGD(Optimizer):
         for parameter, gradient, state in zip(parameters, gradients, states, strict=True):
             keep = 1 - group["dampening"]
             if momentum and name not in state:
+                refuse_capture(parameter, "SGD's first step", "each replay would begin without velocity")
                 state[name], keep = Tensor(np.zeros_like(parameter)), 1
             settings = (
                 lr, momentum, float(keep), weight_decay, bool(group["nesterov"]), bool(group["lr_in_velocity"]),

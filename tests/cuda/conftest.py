@@ -28,3 +28,15 @@ def cupy():
         pytest.skip(unavailable())
     yield stand_in.install()
     stand_in.uninstall()
+
+
+@pytest.fixture
+def late(cupy):
+    """cupy, with work that is done as late as a GPU may do it (stand_in.runtime.deferring); a GPU is late by itself."""
+    if ON_DEVICE:
+        yield cupy
+        return
+    from stand_in import runtime
+
+    with runtime.deferring():
+        yield cupy

@@ -35,7 +35,8 @@ def unavailable():
 
 @cache
 def _library():
-    return ctypes.CDLL(str(_found("*/lib/libnvrtc.so.*")[-1]))
+    newest = max(_found("*/lib/libnvrtc.so.*"), key=lambda path: int(path.suffix[1:]))  # beside it there may be CuPy's
+    return ctypes.CDLL(str(newest))
 
 
 def version():

@@ -9,6 +9,7 @@ from emulator import execution, launched
 
 from minidl.kernels import KERNELS
 from minidl.kernels._cuda import SOURCES
+from minidl.kernels.matmul import own_products
 
 ORDERS = ("forward", "reverse", 2, 3, 4, 5)
 
@@ -34,6 +35,12 @@ CASES = [
     for number, place in enumerate(barriers(source.code))
     if not place.startswith("_common.cuh")
 ]
+
+
+@pytest.fixture(autouse=True)
+def products_have_barriers():
+    with own_products():
+        yield
 
 
 @cache

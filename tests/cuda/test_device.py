@@ -352,7 +352,11 @@ def test_import_minidl_leaves_cupy_alone():
     ("driver", "message"),
     [
         (0, "cuda: CuPy is installed, but this machine has no NVIDIA driver"),
-        (12040, "cuda: the NVIDIA driver is for CUDA 12, the installed CuPy needs one for CUDA 13: update the driver"),
+        (11080, "cuda: the NVIDIA driver is for CUDA 11, the installed CuPy needs one for CUDA 13: update the driver$"),
+        (
+            12040,
+            r"the installed CuPy needs one for CUDA 13: update the driver, or have cupy-cuda12x\[ctk\] in the place",
+        ),
         (13000, r"cuda: CuPy and the driver find no GPU \(does CUDA_VISIBLE_DEVICES hide it\?\)"),
     ],
 )
@@ -367,6 +371,13 @@ def test_without_a_gpu_one_line_says_what_is_missing(driver, message):
                 call()
     finally:
         stand_in.uninstall()
+
+
+def test_a_cupy_that_is_too_old_is_named(cupy, monkeypatch):
+    monkeypatch.setattr(cupy, "__version__", "13.6.0")
+    assert not dl.cuda.is_available() and dl.cuda.device_count() == 0
+    with pytest.raises(RuntimeError, match="cuda: CuPy 13.6.0 is too old, 14.2 is needed"):
+        dl.tensor(1.0).to("cuda")
 
 
 def test_without_cupy_one_line_names_the_extra(monkeypatch):
@@ -416,6 +427,60 @@ def test_streams_and_events(cupy):
     end.synchronize()
     assert start.elapsed_time(end) >= 0 and end.query() and side.query()
     assert np.allclose(y.cpu().numpy(), on("cpu", 3).numpy() + 1)
+
+
+WAITS = {
+    "stream.synchronize": lambda side: side.synchronize(),
+    "synchronize": lambda side: dl.cuda.synchronize(),
+    "wait_stream": lambda side: dl.cuda.current_stream().wait_stream(side),
+    "wait_event": lambda side: dl.cuda.current_stream().wait_event(side.record_event()),
+    "event.synchronize": lambda side: side.record_event().synchronize(),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_what_waits_finds_the_work_done(late, name):
+    x, side = on("cuda", 3), dl.cuda.Stream()
+    side.wait_stream(dl.cuda.current_stream())
+    with dl.cuda.stream(side):
+        y = x.relu() + 1
+    event = side.record_event()
+    WAITS[name](side)
+    if "synchronize" in name:
+        assert side.query() and event.query()
+    assert np.array_equal((y * 2).cpu().numpy(), (np.maximum(on("cpu", 3).numpy(), 0) + 1) * 2)
+
+
+@pytest.mark.parametrize("forgotten", ["before", "after"])
+def test_a_wait_that_was_forgotten_shows_in_the_numbers(late, forgotten):
+    pytest.importorskip("stand_in")  # a GPU may be quick enough
+    x, side = on("cuda", 3), dl.cuda.Stream()
+    if forgotten == "after":
+        side.wait_stream(dl.cuda.current_stream())
+    with dl.cuda.stream(side):
+        y = x + 1
+    if forgotten == "before":
+        side.synchronize()
+    else:
+        assert not side.query() and not side.record_event().query()
+    assert np.isnan((y * 2).cpu().numpy()).all()
+
+
+def test_memory_that_is_given_back_serves_the_stream_it_was_taken_on(late):
+    """Of that stream's next work, which may come before another stream has read it."""
+    stand_in = pytest.importorskip("stand_in")
+    for waits in (True, False):
+        side = dl.cuda.Stream()
+        with dl.cuda.stream(side):
+            x = on("cuda", 3)
+        side.synchronize()
+        y = x + 1
+        if waits:
+            side.wait_stream(dl.cuda.current_stream())
+        del x
+        side.synchronize()
+        assert np.isnan(y.cpu().numpy()).all() != waits
+    assert stand_in.runtime.at_once() is False
 
 
 def test_memory_is_told(cupy):

@@ -15,10 +15,18 @@ pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailabl
 
 
 @pytest.fixture(scope="module")
-def example():
+def scope():
+    """What the page's programs for the emulator define."""
+    names = {}
+    for program in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        if "from emulator" in program:
+            exec(program, names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def example(scope):
     """The page's kernel and the function that runs it."""
-    scope = {}
-    exec(next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "emulator" in block), scope)
     return scope["SUM"], scope["run"]
 
 
@@ -70,6 +78,13 @@ def test_mistakes_and_their_messages(example, old, new, row):
     begin, *end = line.split("`sum:")[1].strip(" |`").split("…,")  # the page leaves out the middle
     assert str(error.value).startswith(f"sum:{' ' if begin[0] != ' ' else ''}{begin}")
     assert not end or str(error.value).endswith(end[0].strip())
+
+
+def test_bank_conflicts_are_counted(scope):
+    rows = re.findall(r"^\| `(tile\[32\]\[\d+\])` \| `(.*)` \|$", PAGE, re.MULTILINE)
+    assert [tile for tile, _ in rows] == ["tile[32][32]", "tile[32][33]", "tile[32][34]"]
+    for tile, said in rows:
+        assert str(scope["count"](scope["TURN"].replace("tile[32][32]", tile))) == said
 
 
 def test_the_table_is_what_the_script_computes():

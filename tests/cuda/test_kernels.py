@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 from checks import RTOL, check_races, check_results
-from emulator import execution
+from emulator import execution, launched
 
-from minidl.kernels import KERNELS
+from minidl.kernels import KERNELS, _cuda
+from minidl.kernels.conv2d import exact_convolution
+from minidl.kernels.matmul import own_products
 
 # The order of threads and blocks: 2 and more are seeds of shuffles.
 RUNS = [(d, order) for d in RTOL for order in ("forward", "reverse", 2, 3) if d == "float32" or order in ("reverse", 2)]
@@ -43,3 +45,17 @@ def test_small_numbers_keep_their_digits(dtype, cupy):
     KERNELS["log_softmax.forward"].gpu(cupy.asarray(x), y)
     greatest = -math.log1p(math.exp(-0.5))
     np.testing.assert_allclose(y.get(), [[greatest, greatest - 0.5]] * 2, rtol=RTOL[dtype])
+
+
+def test_every_kernel_of_every_file_is_launched(cupy, monkeypatch):
+    pytest.importorskip("stand_in")  # a GPU keeps no record
+    launched.clear()
+    with own_products():
+        for kernel in KERNELS.values():
+            check_results(kernel, "float32", cupy)
+    monkeypatch.setattr(_cuda, "multiprocessors", lambda: 1)  # which large tiles fill
+    with exact_convolution():
+        for direction in ("forward", "input_grad", "weight_grad"):
+            check_results(KERNELS[f"conv2d.{direction}"], "float32", cupy)
+    for source in _cuda.SOURCES.values():
+        assert {name for code, name in launched if code == source.code} == set(source.instances("float32"))

@@ -34,6 +34,14 @@ def step(name, dtype, device):
     return {name: t.detach().cpu().numpy() for name, t in left.items()}
 
 
+def test_a_training_step_is_the_cpus_however_late_the_gpu_is(late):
+    got = step("resnet18", np.float32, "cuda")
+    with dl.use_kernels("reference"):
+        expected = step("resnet18", np.float32, "cpu")
+    for what, array in expected.items():
+        close(got[what], array, RTOL[np.float32], what, atol=RTOL[np.float32])
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", NETS)
 def test_a_training_step_is_the_cpus(cupy, name, dtype):

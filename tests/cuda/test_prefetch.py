@@ -5,6 +5,7 @@ import pytest
 
 import minidl as dl
 from minidl.data import DataLoader
+from minidl.data.prefetch import send_ahead
 
 IMAGES = np.random.default_rng(0).standard_normal((10, 3, 4, 5)).astype(np.float32)
 
@@ -19,6 +20,15 @@ def test_batches_are_the_cpus(cupy, device, prefetch):
     for (x, y), (images, labels) in zip(loader(), loader(device=device, prefetch=prefetch), strict=True):
         assert dl.Tensor(images).device == dl.Tensor(labels).device == "cuda:0"
         assert images.transpose(0, 2, 3, 1).flags.c_contiguous
+        np.testing.assert_array_equal(images.get(), x)
+        np.testing.assert_array_equal(labels.get(), y)
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_batches_are_the_cpus_however_late_the_gpu_is(late, prefetch):
+    """All batches are taken before the first is looked at: the thread's memory serves the next ones meanwhile."""
+    batches = list(loader(device="cuda", prefetch=prefetch))
+    for (x, y), (images, labels) in zip(loader(), batches, strict=True):
         np.testing.assert_array_equal(images.get(), x)
         np.testing.assert_array_equal(labels.get(), y)
 
@@ -42,3 +52,14 @@ def test_without_a_gpu_one_line_says_what_is_missing(monkeypatch, prefetch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
     with pytest.raises(RuntimeError, match="cuda: CuPy is not installed"):
         next(iter(loader(device="cuda", prefetch=prefetch)))
+
+
+def test_an_error_in_the_thread_comes_after_the_batches_before_it(cupy):
+    def batches():
+        yield (IMAGES,)
+        raise OSError("the disk is gone")
+
+    sent = send_ahead(batches(), "cuda", 2)
+    np.testing.assert_array_equal(next(sent)[0].get(), IMAGES)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(sent)

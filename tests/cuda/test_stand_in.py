@@ -132,6 +132,58 @@ def test_a_fault_shows_where_the_host_waits(cupy, x):
     assert y[0, 0].item() == 1
 
 
+def test_what_cannot_be_captured_fails_and_the_capture_with_it(cupy, x):
+    stream, error = cupy.cuda.Stream(non_blocking=True), cupy.cuda.runtime.CUDARuntimeError
+    with pytest.raises(RuntimeError, match="cannot capture on the default"):
+        cupy.cuda.Stream.null.begin_capture()
+    for wait in (x.get, stream.synchronize, lambda: stream.done, cupy.cuda.Device(0).synchronize, lambda: x[x > 0],
+                 x.argsort, lambda: bool(x[0, 0]), stream.begin_capture):  # fmt: skip
+        with stream:
+            stream.begin_capture()
+            with pytest.raises(error, match="cudaErrorStreamCaptureUnsupported"):
+                wait()
+            with pytest.raises(error, match="cudaErrorStreamCaptureInvalidated"):
+                stream.end_capture()
+    with stream:
+        stream.begin_capture()
+        for call in (lambda: x @ x.T, lambda: cupy.dot(x, x.T), lambda: cupy.einsum("ij->i", x)):
+            with pytest.raises(NotImplementedError, match="calling cuBLAS API during stream capture"):
+                call()
+        for call in (lambda: cupy.asarray([1]), lambda: x[[0]], lambda: x.set(np.ones((2, 3)))):
+            with pytest.raises(RuntimeError, match="the stand-in: .* while a graph is captured"):
+                call()
+        x += 1
+        graph = stream.end_capture()
+    assert x[0, 0].get() == 0
+    graph.launch()
+    graph.launch(stream)
+    assert x[0, 0].get() == 2
+
+
+def test_a_graph_whose_memory_may_be_anothers_is_not_launched(cupy, x):
+    def graph(of):
+        stream = cupy.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            y = of(x)
+            return stream.end_capture(), y
+
+    good, y = graph(lambda x: x + 1)
+    good.launch()
+    assert y[0, 0].get() == 1
+    del y
+    own = cupy.cuda.MemoryPool()
+    with cupy.cuda.using_allocator(own.malloc):
+        also_good, y = graph(lambda x: (x + 1) * 2)
+    also_good.launch()
+    assert y[0, 0].get() == 2
+    bad, y = graph(lambda x: (x + 1) * 2)  # the sum has gone back to the pool that all share
+    del own
+    for lost in (good, also_good, bad):
+        with pytest.raises(RuntimeError, match="this graph uses memory that was given back"):
+            lost.launch()
+
+
 def test_without_a_device_every_call_fails():
     cupy = stand_in.install(devices=0, driver=0)
     assert not cupy.is_available() and cupy.cuda.runtime.driverGetVersion() == 0

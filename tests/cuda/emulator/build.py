@@ -26,6 +26,12 @@ _SANITIZERS = {
         "-fsanitize-undefined-trap-on-error",
     ],
     "thread": ["-fsanitize=thread"],
+    "banks": [  # of AddressSanitizer only the calls before each access: see banks.h
+        "-fsanitize=kernel-address",
+        "--param=asan-instrumentation-with-call-threshold=0",
+        "--param=asan-stack=0",
+        "--param=asan-globals=0",
+    ],
 }
 
 
@@ -54,6 +60,7 @@ def translate(code, names, sanitizer):
     return "\n".join(
         [
             f'#include "{"worker" if sanitizer == "thread" else "emulate"}.h"',
+            '#include "banks.h"' if sanitizer == "banks" else "",
             "constexpr int emulate_first_barrier = __COUNTER__;",
             "namespace {",
             '#line 1 "kernel.cu"',

@@ -51,7 +51,7 @@ emulate_switch:
   ret
 )");
 
-#define EMULATOR __attribute__((no_sanitize("thread")))  // the emulator's own variables are no race
+#define EMULATOR __attribute__((no_sanitize("thread", "kernel-address")))  // the emulator's own variables are not watched
 
 namespace emulator {
 

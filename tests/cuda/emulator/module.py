@@ -19,8 +19,9 @@ class Execution:
     """How kernels run, until changed: order "forward", "reverse" or the seed of a shuffle (2 or more)."""
 
     order: str | int = "forward"
-    sanitizer: str | None = "undefined"  # or "thread", or None
+    sanitizer: str | None = "undefined"  # or "thread", "banks", or None
     skipped_barrier: tuple | None = None  # (a module's code, number of a __syncthreads() in it) that does nothing
+    after: object = None  # a function that is called after each launch with the kernel's library
 
     def config(self, code):
         """The fields of fibers.h's Config; blocks are ordered, except for ThreadSanitizer (see worker.h)."""
@@ -113,9 +114,10 @@ class Function:
         if (self.module.sanitizer or _execution.sanitizer) == "thread":
             self._run_under_thread_sanitizer(grid, block, shared_mem, values)
         else:
-            if _execution.sanitizer is None:
-                library = _load(self.module.build(None))
+            library = _load(self.module.build(_execution.sanitizer))
             self._run(library, grid, block, shared_mem, values)
+            if _execution.after is not None:
+                _execution.after(library)
 
     def _check_sizes(self, grid, block, shared_mem):
         """CUDA's limits of a launch, compute capability 7.5 and later."""

@@ -10,8 +10,11 @@ Code that runs on NumPy need not run on CuPy, and most of the ways in which it f
 - Reductions and single elements are 0-d arrays. `empty` is full of NaN. There is no `flags.writeable`.
 - RawModule runs CUDA C on the emulator (../emulator), on the arrays' memory.
 - After `runtime.fault(700)` every call that waits for the device raises, as after an illegal address on a real one.
+- Within `runtime.deferring()` work is done only when something waits for it, and memory that was given back is taken at
+  once by somebody else. So a wait that was forgotten shows as NaN.
+- A captured stream records its work, each launch of its graph does it; what CuPy or the driver refuses then raises.
 
-What it does not show: results on a GPU may come later than the call, and nothing here is about speed.
+What it does not show: anything about speed.
 """
 
 import sys

@@ -12,19 +12,44 @@ _KINDS = "?bBhHiIlLqQefdFD"
 def host(value):
     """What NumPy is to see in place of an argument."""
     if isinstance(value, ndarray):
+        runtime.touch(value._memory)
         return value._host
     if isinstance(value, tuple | list):
         return type(value)(map(host, value))
     return value
 
 
-def result(value, *sources, keep_order=False):
-    """What NumPy returned as device arrays: views of the sources where they share memory, else new ones.
+def result(compute, *sources, keep_order=False):
+    """What the NumPy code compute() returns as device arrays: views of the sources where they share memory, else new.
 
-    CuPy makes those in row-major order, whatever the order of what went in; but for copies (keep_order).
+    CuPy makes new ones in row-major order, whatever the order of what went in; but for copies (keep_order). Where work
+    is not done at once, compute() runs for the shapes alone, and again when the numbers are wanted.
     """
+    arrays = _on_device(compute(), sources, keep_order)
+    if not runtime.at_once():
+        # The memory of the new arrays, not the arrays: work that is left to do keeps none of them alive.
+        new = [y._host if isinstance(y, ndarray) and y.base is None else None for y in _flat(arrays)]
+
+        def fill():
+            for memory, value in zip(new, _flat(compute()), strict=True):
+                if memory is not None:
+                    memory[...] = value
+
+        for memory in new:
+            if memory is not None:
+                runtime.spoil(memory)
+        if any(memory is not None for memory in new):
+            runtime.do(fill)
+    return arrays
+
+
+def _flat(values):
+    return [v for value in values for v in _flat(value)] if isinstance(values, tuple | list) else [values]
+
+
+def _on_device(value, sources, keep_order):
     if isinstance(value, tuple | list):
-        return type(value)(result(v, *sources, keep_order=keep_order) for v in value)
+        return type(value)(_on_device(v, sources, keep_order) for v in value)
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if not isinstance(value, np.ndarray):
@@ -36,6 +61,18 @@ def result(value, *sources, keep_order=False):
         if _owner(source._host) is owner:
             return _wrap(value, source.base if source.base is not None else source, source._memory)
     return _wrap(value if keep_order else np.array(value, order="C"))
+
+
+def write(array, index, compute):
+    """array[index] = compute(), as work of the current stream; index is NumPy's."""
+    memory = host(array)
+    runtime.do(lambda: memory.__setitem__(index, compute()))
+
+
+def refuse_while_capturing(what):
+    """CuPy would record a copy out of host memory that another copy will have taken by the time of a replay."""
+    if runtime._streams()[-1]._captured is not None:
+        raise RuntimeError(f"the stand-in: {what} while a graph is captured")
 
 
 def _owner(array):
@@ -56,7 +93,7 @@ def _wrap(array, base=None, memory=None):
     runtime.require_device()
     self = ndarray.__new__(ndarray)
     self._host, self.base = array, base
-    self._memory = runtime.Memory(array.nbytes) if memory is None else memory
+    self._memory = runtime.Memory(array) if memory is None else memory
     return self
 
 
@@ -64,9 +101,7 @@ def garbage(shape, dtype, order="C"):
     """What fresh memory holds, at its worst: NaN, or large numbers."""
     runtime.require_device()
     array = np.empty(shape, dtype, order)
-    array.view(np.uint8 if array.dtype.itemsize == 1 else array.dtype)[...] = (
-        np.nan if array.dtype.kind in "fc" else True if array.dtype.kind == "b" else np.iinfo(array.dtype).max // 3
-    )
+    runtime.spoil(array)
     return array
 
 
@@ -86,11 +121,17 @@ class FlatIterator:
         self._array = array
 
     def __getitem__(self, index):
-        return result(np.asarray(self._array._host.flat[index]).copy())
+        flat = host(self._array).flat
+        return result(lambda: np.asarray(flat[index]).copy())
 
     def __setitem__(self, index, value):
         _no_host_arrays((value,))
-        self._array._host.flat[index] = host(value)
+        flat, value = host(self._array).flat, host(value)
+        runtime.do(lambda: flat.__setitem__(index, value))
+
+
+def _part(memory, name, *sources):
+    return result(lambda: getattr(memory, name) if sources else getattr(memory, name).copy(), *sources)
 
 
 class ndarray:
@@ -104,7 +145,7 @@ class ndarray:
         if memptr is not None or strides is not None:
             raise NotImplementedError("the stand-in makes arrays of their own memory alone")
         self._host, self.base = garbage(shape, dtype, order), None
-        self._memory = runtime.Memory(self._host.nbytes)
+        self._memory = runtime.Memory(self._host)
 
     # ---- what it is --------------------------------------------------------------------------------------------------
 
@@ -120,14 +161,16 @@ class ndarray:
     device = property(lambda self: runtime.Device(self._memory.device))
     T = property(lambda self: self.transpose())
     mT = property(lambda self: self.swapaxes(-1, -2))
-    real = property(lambda self: result(self._host.real, self))
-    imag = property(lambda self: result(self._host.imag.copy()))
+    real = property(lambda self: _part(host(self), "real", self))
+    imag = property(lambda self: _part(host(self), "imag"))
 
     @property
     def data(self):
         from emulator import remember
 
         remember(self._host)
+        runtime.hold(self._host)
+        runtime.touch(self._memory)
         return runtime.MemoryPointer(self._memory, self._host.ctypes.data)
 
     @property
@@ -183,7 +226,7 @@ class ndarray:
     # ---- to the host -------------------------------------------------------------------------------------------------
 
     def get(self, stream=None, order="C", out=None, blocking=True):
-        runtime.wait()
+        runtime.wait(stream or runtime.get_current_stream())
         if out is None:
             return np.array(self._host, order=order)
         if not isinstance(out, np.ndarray) or out.dtype != self.dtype or out.shape != self.shape:
@@ -201,7 +244,14 @@ class ndarray:
             raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
-        self._host[...] = arr
+        refuse_while_capturing("set()")
+        if stream is None:
+            stream = runtime.get_current_stream()
+            stream._take(lambda: self._host.__setitem__(..., arr))
+            stream.synchronize()
+        else:  # the host's memory is read when the stream comes to it
+            memory = self._host
+            stream._take(lambda: memory.__setitem__(..., arr))
 
     def item(self):
         return self.get().item()
@@ -236,55 +286,64 @@ class ndarray:
     # ---- indexing ----------------------------------------------------------------------------------------------------
 
     def __getitem__(self, index):
-        index = _wrapped(index, self.shape)
-        value = self._host[index]
-        if not isinstance(value, np.ndarray):  # one element: a 0-d view
-            value = self._host[(*index, ...)]
-        return result(value, self)
+        places, memory = _wrapped(index, self.shape), host(self)
+        if not isinstance(memory[places()], np.ndarray):  # one element: a 0-d view
+            return result(lambda: memory[(*places(), ...)], self)
+        return result(lambda: memory[places()], self)
 
     def __setitem__(self, index, value):
         places = _wrapped(index, self.shape)
-        advanced = any(isinstance(part, np.ndarray) for part in places)
+        advanced = any(isinstance(part, np.ndarray) for part in places())
         if isinstance(value, np.ndarray) and value.ndim and not advanced:
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         if not isinstance(value, ndarray | np.ndarray | SCALARS):
             raise TypeError(f"Unsupported type {type(value)}")
-        value = host(value)
+        value, memory = host(value), host(self)
         if not advanced:
-            self._host[places] = value
-            return
-        # Of a place that is written twice CuPy may keep any value; here it is the first.
-        numbers = np.arange(self.size).reshape(self.shape)[places]
-        target = np.broadcast_to(np.asarray(value), numbers.shape)
-        flat = np.array(self._host, order="C").reshape(-1)
-        flat[numbers.reshape(-1)[::-1]] = target.reshape(-1)[::-1]
-        self._host[...] = flat.reshape(self.shape)
+            np.broadcast_to(value, memory[places()].shape)  # raises now
+            runtime.do(lambda: memory.__setitem__(places(), value))
+        else:
+            numbers = np.arange(self.size).reshape(self.shape)
+            np.broadcast_to(np.asarray(value), numbers[places()].shape)
+            runtime.do(lambda: _scatter(memory, numbers[places()], np.asarray(value)))
 
     def take(self, indices, axis=None, out=None):
         if out is not None:
             raise NotImplementedError("the stand-in's take returns a new array: out is not there")
         extent = self.size if axis is None else self.shape[axis]
-        indices = np.asarray(host(indices))
+        memory, indices = host(self), np.asarray(host(indices))
         if not extent and indices.size:
             raise IndexError("cannot do a non-empty take from an empty axes.")
-        return result(self._host.take(indices % max(extent, 1), axis))
+        return result(lambda: memory.take(indices % max(extent, 1), axis))
 
     def scatter_add(self, slices, value):
         _no_host_arrays((value,))
         if self.dtype.char not in "iIlLqQefd" or self.dtype == np.int64:
             raise TypeError(f"scatter_add does not support {self.dtype}")
-        np.add.at(self._host, _wrapped(slices, self.shape), host(value))
+        memory, places, value = host(self), _wrapped(slices, self.shape), host(value)
+        runtime.do(lambda: np.add.at(memory, places(), value))
 
     def scatter_max(self, slices, value):
         _no_host_arrays((value,))
         if self.dtype.type not in (np.int32, np.uint32, np.uint64, np.float32, np.float64):
             raise TypeError(f"scatter_max does not support {self.dtype}")
-        np.maximum.at(self._host, _wrapped(slices, self.shape), host(value))
+        memory, places, value = host(self), _wrapped(slices, self.shape), host(value)
+        runtime.do(lambda: np.maximum.at(memory, places(), value))
 
     def fill(self, value):
         if isinstance(value, np.ndarray) and value.ndim:
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
-        self._host.fill(host(value))
+        if not self._host.flags.writeable:
+            raise ValueError("assignment destination is read-only")
+        memory, value = host(self), host(value)
+        runtime.do(lambda: memory.fill(value))
+
+
+def _scatter(memory, numbers, values):
+    """Of a place that is written twice CuPy may keep any value; here it is the first."""
+    flat = np.array(memory, order="C").reshape(-1)
+    flat[numbers.reshape(-1)[::-1]] = np.broadcast_to(values, numbers.shape).reshape(-1)[::-1]
+    memory[...] = flat.reshape(memory.shape)
 
 
 def _no_host_arrays(values):
@@ -295,14 +354,21 @@ def _no_host_arrays(values):
 
 
 def _wrapped(index, shape):
-    """An index for NumPy, as a tuple: integer arrays taken modulo the extent of their axis."""
+    """A function that gives an index for NumPy, as a tuple: integer arrays taken modulo the extent of their axis.
+
+    It is a function because the integers may not be known yet. Of a mask the number of places must be: that waits.
+    """
     parts = []
     for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, list | ndarray | np.ndarray | bool | np.bool_):
+            if isinstance(part, list | np.ndarray):
+                refuse_while_capturing("an index that is copied to the device")
             array = np.asarray(host(part))
             part = array.astype(np.int32) if isinstance(part, list) and not array.size else array
             if part.dtype.kind not in "biu":
                 raise IndexError(f"arrays used as indices must be of integer or boolean type. (actual: {part.dtype})")
+            if part.dtype == bool:
+                runtime.wait(runtime.get_current_stream())
         elif not (part is None or part is ... or isinstance(part, slice | int | np.integer)):
             raise IndexError(f"only integers, slices, ellipsis, None and arrays are valid indices, not {part!r}")
         parts.append(part)
@@ -312,17 +378,16 @@ def _wrapped(index, shape):
         raise IndexError(f"too many indices for array: array is {len(shape)}-dimensional")
     if sum(masks) > 1:
         raise NotImplementedError("CuPy takes one boolean array in an index")
-    axis, wrapped = 0, []
+    axis, extents = 0, []
     for part, axes in zip(parts, used, strict=True):
         if part is ...:
             axis += len(shape) - sum(used)
-        elif isinstance(part, np.ndarray) and part.dtype != bool:
-            if part.size and not shape[axis]:
-                raise IndexError("cannot do a non-empty take from an empty axes.")
-            part = part % max(shape[axis], 1)
-        wrapped.append(part)
+        integers = isinstance(part, np.ndarray) and part.dtype != bool
+        if integers and part.size and not shape[axis]:
+            raise IndexError("cannot do a non-empty take from an empty axes.")
+        extents.append(max(shape[axis], 1) if integers else None)
         axis += axes
-    return tuple(wrapped)
+    return lambda: tuple(p if n is None else p % n for p, n in zip(parts, extents, strict=True))
 
 
 def _operator(name, ufunc):

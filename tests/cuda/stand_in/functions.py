@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from . import runtime
-from .arrays import SCALARS, _no_host_arrays, garbage, host, ndarray, result
+from .arrays import SCALARS, _no_host_arrays, host, ndarray, refuse_while_capturing, result, write
 
 _TAKES_HOST_ARRAYS = {
     "array", "asarray", "asanyarray", "asnumpy", "shape", "ndim", "size", "result_type", "can_cast", "iscomplexobj",
     "isrealobj", "isscalar", "copyto", "full", "full_like", "take",
 }  # fmt: skip
+_WAITING = {"nonzero", "flatnonzero", "argwhere", "unique", "bincount", "extract", "compress"}  # for sizes
+_WAITING |= {"sort", "argsort", "partition", "argpartition", "lexsort"}  # within Thrust
+_CUBLAS = {"dot", "vdot", "inner", "tensordot", "einsum"}
 _KEEP_ORDER = {"zeros_like", "ones_like", "full_like", "copy", "astype"}
 
 
@@ -33,6 +36,14 @@ def _signature(text):
 def _without_warnings(function, *args, **kwargs):
     with np.errstate(all="ignore"):  # a GPU divides by zero in silence
         return function(*args, **kwargs)
+
+
+def _check_stream(name):
+    """What CuPy does to the current stream, or refuses, before a function of this name begins."""
+    if name in _WAITING:
+        runtime.wait(runtime.get_current_stream())
+    if name in _CUBLAS and runtime.get_current_stream().is_capturing():
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
 
 
 # ---- ufuncs --------------------------------------------------------------------------------------------------------
@@ -60,18 +71,23 @@ class ufunc:
             raise TypeError("Output arguments must be cupy.ndarray")
         inputs = [a if type(a) in (bool, int, float, complex) else host(a).dtype for a in args]
         loop_in, loop_out = self._loop(inputs, dtype)
-        operands = [np.asarray(host(a), loop) for a, loop in zip(args, loop_in, strict=True)]
-        values = _without_warnings(self._numpy, *operands)
-        if self.nout > 1:
-            return tuple(result(np.asarray(v, t)) for v, t in zip(values, loop_out, strict=True))
-        value = np.asarray(values).astype(loop_out[0], copy=False)
-        if out is None:
-            return result(value.copy() if any(value is o for o in operands) else value)
-        if not np.can_cast(value.dtype, out.dtype, casting):
-            raise TypeError(f"output (typecode {value.dtype}) could not be coerced to {out.dtype}")
-        if value.shape != out.shape:
-            value = np.broadcast_to(value, out.shape)
-        out._host[...] = value
+        args = [host(a) for a in args]
+
+        def compute():
+            operands = [np.asarray(a, loop) for a, loop in zip(args, loop_in, strict=True)]
+            values = _without_warnings(self._numpy, *operands)
+            values = [
+                np.asarray(v).astype(t) for v, t in zip(values if self.nout > 1 else [values], loop_out, strict=True)
+            ]
+            return tuple(values) if self.nout > 1 else values[0]
+
+        if out is None or self.nout > 1:
+            return result(compute)
+        if not np.can_cast(loop_out[0], out.dtype, casting):
+            raise TypeError(f"output (typecode {loop_out[0]}) could not be coerced to {out.dtype}")
+        if np.broadcast_shapes(out.shape, *map(np.shape, args)) != out.shape:
+            raise ValueError(f"operands do not broadcast to the output's shape {out.shape}")
+        write(out, ..., compute)
         return out
 
     def _loop(self, inputs, dtype):
@@ -109,11 +125,13 @@ class ufunc:
     def reduceat(self, array, indices, axis=0, dtype=None, out=None):
         if self.__name__ != "add" or out is not None:
             raise NotImplementedError(f"`{self.name}.reduceat` is not supported yet")
-        # As CuPy does it: differences of running sums.
-        sums = np.concatenate([np.zeros_like(array._host.take([0], axis)), np.cumsum(array._host, axis, dtype)], axis)
-        starts = indices._host
-        ends = np.append(starts[1:], array.shape[axis])
-        return result(sums.take(ends, axis) - sums.take(starts, axis))
+        memory, starts = host(array), host(indices)
+
+        def compute():  # as CuPy does it: differences of running sums
+            sums = np.concatenate([np.zeros_like(memory.take([0], axis)), np.cumsum(memory, axis, dtype)], axis)
+            return sums.take(np.append(starts[1:], memory.shape[axis]), axis) - sums.take(starts, axis)
+
+        return result(compute)
 
 
 # ---- functions and methods -----------------------------------------------------------------------------------------
@@ -147,14 +165,17 @@ def _function(name, text):
         if name in ("sort", "argsort"):
             _check_kind(arguments)
             kwargs["kind"] = "stable"
-        function = getattr(np, name)
-        if "out" in arguments and arguments["out"] is not None:
-            arguments.pop("out")
-            value = _without_warnings(function, **{k: host(v) for k, v in arguments.items()})
-            kwargs["out"]._host[...] = value
-            return kwargs["out"]
-        value = _without_warnings(function, *map(host, args), **{k: host(v) for k, v in kwargs.items()})
-        return result(value, *args, *kwargs.values(), keep_order=name in _KEEP_ORDER)
+        _check_stream(name)
+        function, out = getattr(np, name), arguments.pop("out", None)
+        if out is not None:
+            arguments = {k: host(v) for k, v in arguments.items()}
+            write(out, ..., lambda: _without_warnings(function, **arguments))
+            return out
+        hosts, options = [host(a) for a in args], {k: host(v) for k, v in kwargs.items() if k != "out"}
+        keep_order = name in _KEEP_ORDER
+        return result(
+            lambda: _without_warnings(function, *hosts, **options), *args, *kwargs.values(), keep_order=keep_order
+        )
 
     call.__name__ = call.__qualname__ = name
     return call
@@ -191,15 +212,17 @@ def _method(name, text):
             positional, arguments = [*positional, *arguments.values()][:1 if name != "clip" else 2], {
                 k: v for k, v in arguments.items() if k in ("order", "copy", "casting", "side")
             } if name != "view" else {}  # fmt: skip
+        _check_stream(name)
+        memory, positional = host(self), [host(p) for p in positional]
         if name == "view" and not positional:
-            return result(self._host[...], self)
-        value = _without_warnings(getattr(self._host, name), *map(host, positional), **arguments)
-        if value is self._host:
-            return self
+            return result(lambda: memory[...], self)
+        method = getattr(memory, name)
         if out is not None:
-            out._host[...] = value
+            write(out, ..., lambda: _without_warnings(method, *positional, **arguments))
             return out
-        return result(value, self, keep_order=name in _KEEP_ORDER)
+        if name == "astype" and _without_warnings(method, *positional, **arguments) is memory:
+            return self
+        return result(lambda: _without_warnings(method, *positional, **arguments), self, keep_order=name in _KEEP_ORDER)
 
     call.__name__ = call.__qualname__ = name
     return call
@@ -214,8 +237,8 @@ def _empty(shape, dtype=float, order="C"):
 
 def _empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
     like = np.empty_like(prototype._host, dtype, order, False, shape)
-    like[...] = garbage(like.shape, like.dtype)
-    return result(like, keep_order=True)
+    runtime.spoil(like)
+    return result(lambda: like.copy("K"), keep_order=True)
 
 
 def _array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
@@ -226,7 +249,11 @@ def _array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, block
         return obj
     if isinstance(obj, np.ndarray) and order in (None, "K"):
         order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"  # of the host's layouts these two
-    return result(np.array(host(obj), dtype, order=order or "K", ndmin=ndmin), keep_order=True)
+    source = host(obj)
+    if not isinstance(obj, ndarray):
+        refuse_while_capturing("a copy to the device")
+        source = np.array(source)  # CuPy has read the host's memory when it returns
+    return result(lambda: np.array(source, dtype, order=order or "K", ndmin=ndmin), keep_order=True)
 
 
 def _asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
@@ -242,21 +269,25 @@ def _copyto(dst, src, casting="same_kind", where=None):
         raise ValueError("non-scalar numpy.ndarray cannot be used for copyto")
     if not isinstance(dst, ndarray) or not isinstance(src, ndarray | SCALARS | np.ndarray):
         raise TypeError("dst must be a cupy.ndarray")
-    np.copyto(dst._host, host(src), casting, True if where is None else host(where))
+    memory, src, where = host(dst), host(src), True if where is None else host(where)
+    runtime.do(lambda: np.copyto(memory, src, casting, where))
 
 
 def _take_along_axis(a, indices, axis):
     _no_host_arrays((a, indices))
-    return result(np.take_along_axis(a._host, indices._host % max(a.shape[axis], 1), axis))
+    memory, indices = host(a), host(indices)
+    return result(lambda: np.take_along_axis(memory, indices % max(a.shape[axis], 1), axis))
 
 
 def _put_along_axis(arr, indices, values, axis):
     _no_host_arrays((arr, indices, values))
-    np.put_along_axis(arr._host, indices._host % max(arr.shape[axis], 1), host(values), axis)
+    memory, indices, values = host(arr), host(indices), host(values)
+    extent = max(arr.shape[axis], 1)
+    runtime.do(lambda: np.put_along_axis(memory, indices % extent, values, axis))
 
 
 def _diagonal(a, offset=0, axis1=0, axis2=1):
-    y = result(np.diagonal(a._host, offset, axis1, axis2), a)
+    y = result(lambda: np.diagonal(host(a), offset, axis1, axis2), a)
     y._host.flags.writeable = True
     return y
 
@@ -271,10 +302,12 @@ def _matmul(a, b, out=None, **kwargs):
     for x in (a, b):
         if not isinstance(x, ndarray):
             raise TypeError(f"Unsupported type {type(x)}")
-    value = np.asarray(_without_warnings(np.matmul, a._host, b._host))
+    if a.dtype.kind in "fc":  # integers have a kernel of CuPy's own
+        _check_stream("dot")
+    a, b = host(a), host(b)
     if out is None:
-        return result(value)
-    out._host[...] = value
+        return result(lambda: np.asarray(_without_warnings(np.matmul, a, b)))
+    write(out, ..., lambda: _without_warnings(np.matmul, a, b))
     return out
 
 
@@ -290,7 +323,8 @@ def _where(condition, x=None, y=None):
     _no_host_arrays([v for v in (condition, x, y) if v is not None])
     if x is None:
         return condition.nonzero()
-    return result(np.where(host(condition), host(x), host(y)))
+    condition, x, y = host(condition), host(x), host(y)
+    return result(lambda: np.where(condition, x, y))
 
 
 _OWN = {

@@ -1,8 +1,15 @@
-"""cupy.cuda of the stand-in: devices, streams, events, memory pools, modules of CUDA C."""
+"""cupy.cuda of the stand-in: devices, streams, events, graphs, memory pools, modules of CUDA C.
+
+Work is handed to do(). It is done at once; or as late as a GPU may do it, in the block of deferring(), so that a wait
+that was forgotten shows in the numbers; or, while its stream is being captured, at every launch of the graph.
+"""
 
 import threading
 import time
 import types
+import weakref
+from collections import deque
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -10,9 +17,12 @@ _ERRORS = {
     2: "cudaErrorMemoryAllocation: out of memory",
     35: "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version",
     700: "cudaErrorIllegalAddress: an illegal memory access was encountered",
+    900: "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing",
+    901: "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during capture",
 }
-_state = types.SimpleNamespace(devices=1, fault=None)
+_state = types.SimpleNamespace(devices=1, fault=None, deferring=False, streams=[], held=[])
 _local = threading.local()
+_running = threading.RLock()  # held by the thread that does deferred work: any may come to wait for it
 
 
 class CUDARuntimeError(RuntimeError):
@@ -27,11 +37,42 @@ def require_device():
         raise CUDARuntimeError(35)
 
 
-def wait():
-    """What every call that waits for the device does: an error of work that was started before shows here."""
+def wait(*streams):
+    """What every call that waits does, by default for all streams: an error of work that was started shows here."""
     require_device()
+    for stream in streams or _state.streams:
+        stream._refuse_if_capturing()
+        stream._run()
     if _state.fault is not None:
         raise CUDARuntimeError(_state.fault)
+
+
+def do(action):
+    """Hand work to the current stream."""
+    _streams()[-1]._take(action)
+
+
+def at_once():
+    """Whether work that is handed to the current stream is done before do() returns."""
+    return not _state.deferring and _streams()[-1]._captured is None
+
+
+@contextmanager
+def deferring():
+    """Within the block all streams, also the default one, leave their work until something waits for it.
+
+    What an array held is overwritten with garbage when its memory is free again, in the order of the stream on which it
+    was taken: a pool may give it to the next one who asks there.
+    """
+    _state.deferring = True
+    try:
+        yield
+        wait()
+    finally:
+        _state.deferring = False
+        _state.held.clear()
+        for stream in _state.streams:
+            stream._queue.clear()
 
 
 def fault(status):
@@ -50,8 +91,12 @@ def recover():
 class MemoryPool:
     """Counts what arrays hold. What they give back stays with the pool until free_all_blocks()."""
 
-    def __init__(self):
+    def __init__(self, allocator=None):
         self._used = self._total = self._limit = 0
+
+    def malloc(self, size):
+        """What using_allocator() takes. The stand-in's arrays then ask the pool themselves."""
+        raise NotImplementedError
 
     def _take(self, size):
         self._used += size
@@ -89,15 +134,61 @@ class OutOfMemoryError(MemoryError):
 pool = MemoryPool()
 
 
-class Memory:
-    """A block of the pool, which lives as long as an array refers to it."""
+@contextmanager
+def using_allocator(allocator=None):
+    """Arrays that this thread makes in the block have memory of another pool; allocator is its `malloc`."""
+    before, _local.pool = _pool(), allocator.__self__
+    try:
+        yield
+    finally:
+        _local.pool = before
 
-    def __init__(self, size):
-        self.size, self.device = -(-size // 512) * 512, current_device()
-        pool._take(self.size)
+
+def _pool():
+    return getattr(_local, "pool", pool)
+
+
+class Memory:
+    """A block of the current pool for an array, which lives as long as an array refers to it."""
+
+    def __init__(self, array):
+        self.size, self.device = -(-array.nbytes // 512) * 512, current_device()
+        self._array, self._stream, self._pool = (
+            array,
+            _streams()[-1],
+            weakref.ref(_pool()),
+        )  # as CuPy: no more than that
+        _pool()._take(self.size)
+        touch(self)
 
     def __del__(self):
-        pool._used -= getattr(self, "size", 0)
+        if owner := self._pool():
+            owner._used -= self.size
+        if _state.deferring:
+            array = self._array
+            self._stream._queue.append(lambda: spoil(array))
+
+
+def touch(memory):
+    """Note that work which the current stream is handed uses this memory: a graph of it will, at every launch."""
+    captured = _streams()[-1]._captured
+    if captured is not None:
+        captured.memory[id(memory)] = weakref.ref(memory), memory._pool
+
+
+def hold(array):
+    """Keep an array that work may find by its address alone until the work is done: that of a graph, with the graph."""
+    captured = _streams()[-1]._captured
+    if captured is not None:
+        captured.work.append(lambda: array)
+    elif _state.deferring:
+        _state.held.append(array)
+
+
+def spoil(array):
+    """Put in an array what fresh memory holds, at its worst: NaN, or large numbers."""
+    kind = array.dtype.kind
+    array[...] = np.nan if kind in "fc" else True if kind == "b" else np.iinfo(array.dtype).max // 3
 
 
 class MemoryPointer:
@@ -132,7 +223,7 @@ def alloc_pinned_memory(size):
 
 
 class Stream:
-    """Work in order. Here it is done at once; what is recorded are the calls."""
+    """Work in order."""
 
     null = None
 
@@ -141,17 +232,55 @@ class Stream:
             require_device()
         self.ptr = 0 if null else id(self)
         self.is_non_blocking, self.waited_for = non_blocking, []
+        self._queue, self._captured = deque(), None  # what is left to do; the Graph that it goes to instead
+        _state.streams.append(self)
+
+    def _take(self, action):
+        if self._captured is not None:
+            self._captured.work.append(action)
+        elif _state.deferring:
+            self._queue.append(action)
+        else:
+            action()
+
+    def _run(self, until=lambda: False):
+        with _running:
+            while self._queue and not until():
+                self._queue.popleft()()
+
+    def _refuse_if_capturing(self):
+        """What cannot be recorded fails, and the capture with it."""
+        if self._captured is not None:
+            self._captured.valid = False
+            raise CUDARuntimeError(900)
 
     @property
     def done(self):
-        wait()
-        return True
+        require_device()
+        self._refuse_if_capturing()
+        if _state.fault is not None:
+            raise CUDARuntimeError(_state.fault)
+        return not self._queue
 
     def synchronize(self):
-        wait()
+        wait(self)
+
+    def begin_capture(self, mode=None):
+        if not self.ptr:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        self._refuse_if_capturing()
+        self._captured = Graph._of()
+
+    def end_capture(self):
+        if self._captured is None:
+            raise CUDARuntimeError(900)
+        graph, self._captured = self._captured, None
+        if not graph.valid:
+            raise CUDARuntimeError(901)
+        return graph
 
     def is_capturing(self):
-        return False
+        return self._captured is not None
 
     def record(self, event=None):
         event = event or Event()
@@ -161,6 +290,9 @@ class Stream:
     def wait_event(self, event):
         require_device()
         self.waited_for.append(event)
+        moment = event._moment
+        if moment is not None:
+            self._take(moment.reach)
 
     def use(self):
         _streams()[-1] = self
@@ -188,31 +320,80 @@ def get_current_stream(device_id=-1):
     return _streams()[-1]
 
 
+class _Moment:
+    """A place in the work of a stream."""
+
+    def __init__(self, stream):
+        self.stream, self.at = stream, None
+        stream._take(self._pass)
+
+    def _pass(self):
+        self.at = time.perf_counter()
+
+    def reach(self):
+        """Let the stream work until it is here."""
+        self.stream._run(lambda: self.at is not None)
+
+
 class Event:
-    """A moment on a stream."""
+    """A moment on a stream: the one that was recorded last."""
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
         require_device()
-        self._timed, self._at = not disable_timing, None
+        self._timed, self._moment = not disable_timing, None
 
     @property
     def done(self):
-        wait()
-        return True
+        self._check()
+        return self._moment is None or self._moment.at is not None
 
     def record(self, stream=None):
         require_device()
-        self._at = time.perf_counter()
+        self._moment = _Moment(stream or _streams()[-1])
 
     def synchronize(self):
-        wait()
+        self._check()
+        if self._moment is not None:
+            self._moment.reach()
+
+    def _check(self):
+        require_device()
+        if self._moment is not None:
+            self._moment.stream._refuse_if_capturing()
+        if _state.fault is not None:
+            raise CUDARuntimeError(_state.fault)
 
 
 def get_elapsed_time(start, end):
-    wait()
-    if start._at is None or end._at is None or not (start._timed and end._timed):
-        raise CUDARuntimeError(700)
-    return (end._at - start._at) * 1e3
+    times = [event._moment and event._moment.at for event in (start, end)]
+    if None in times or not (start._timed and end._timed) or _state.fault is not None:
+        raise CUDARuntimeError(_state.fault or 700)
+    return (times[1] - times[0]) * 1e3
+
+
+class Graph:
+    """What a stream was handed while it was captured."""
+
+    @classmethod
+    def _of(cls):
+        self = cls.__new__(cls)
+        self.work, self.memory, self.valid = [], {}, True
+        return self
+
+    def __init__(self, *args, **kwargs):
+        raise NotImplementedError("currently this class cannot be initiated by the user")
+
+    def launch(self, stream=None):
+        """Hand the work to a stream again.
+
+        A GPU would read and write the same addresses whosever they are by now; that is an error here.
+        """
+        require_device()
+        for memory, owner in self.memory.values():
+            if memory() is None and owner() in (None, pool):
+                raise RuntimeError("the stand-in: this graph uses memory that was given back and may be another's")
+        for action in self.work:
+            (stream or _streams()[-1])._take(action)
 
 
 # ---- devices -------------------------------------------------------------------------------------------------------
@@ -321,11 +502,14 @@ class RawKernel:
         require_device()
         args = [np.uint64(0) if a is None else a for a in args]  # a null pointer
         for arg in args:
-            if not isinstance(arg, ndarray | int | float | complex | np.generic):
+            if isinstance(arg, ndarray):
+                touch(arg._memory)
+            elif not isinstance(arg, int | float | complex | np.generic):
                 raise TypeError(f"Unsupported type {type(arg)}")
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
-        self._emulated(grid, block, tuple(a._host if isinstance(a, ndarray) else a for a in args), shared_mem)
+        values = tuple(a._host if isinstance(a, ndarray) else a for a in args)
+        do(lambda: self._emulated(grid, block, values, shared_mem))
 
 
 class CUDADriverError(RuntimeError):
@@ -334,10 +518,10 @@ class CUDADriverError(RuntimeError):
 
 def module(devices, driver):
     """cupy.cuda, of a machine with so many devices and a driver for a version of CUDA (0: none)."""
-    _state.devices, _state.fault = devices, None
+    _state.devices, _state.fault, _state.streams = devices, None, [Stream.null]
     cuda = types.ModuleType("cupy.cuda")
-    for part in (Device, Event, MemoryPool, MemoryPointer, PinnedMemoryPool, Stream, alloc_pinned_memory,
-                 get_current_stream, get_elapsed_time):  # fmt: skip
+    for part in (Device, Event, Graph, MemoryPool, MemoryPointer, PinnedMemoryPool, Stream, alloc_pinned_memory,
+                 get_current_stream, get_elapsed_time, using_allocator):  # fmt: skip
         setattr(cuda, part.__name__, part)
     cuda.is_available = lambda: _state.devices > 0
     cuda.get_device_id = current_device
