@@ -3,24 +3,25 @@
 A partial vector is read and written under a mask, so no byte outside an array is touched.
 """
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 
 def _bytes_and_registers():
-    """The width of a vector register in bytes, and how many there are, on the CPU that numba compiles for."""
-    features = config.CPU_FEATURES
-    if features is None:
-        features = ",".join("+" + f for f, present in llvmlite.binding.get_host_cpu_features().items() if present)
+    """The width of a vector register in bytes, and how many there are, on the CPU that numba compiles for.
+
+    NUMBA_CPU_FEATURES counts and NUMBA_ENABLE_AVX; of NUMBA_CPU_NAME alone LLVM does not tell what it implies.
+    """
+    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
     enabled = features.split(",")
     if "+avx512f" in enabled:
         return 64, 32
-    if "+avx" in enabled:
+    if "+avx" in enabled or "+avx2" in enabled:
         return 32, 16
-    if "+neon" in enabled:
+    if triple.startswith(("aarch64", "arm64")):  # NEON is part of it, whether or not the system tells
         return 16, 32
     return 16, 16
 
