@@ -48,11 +48,8 @@ def correlate(x, w, turned, bias, padding, least, y):
     chunks = ceil_div(c, _CHUNK)
     at_once = _at_once(tiles, nn * chunks * _CHUNK * x.itemsize, _CORRELATE_L3)
     per_task = ceil_div(at_once, ceil_div(at_once, max(2 * TALLEST, _L2 // (nn * width * x.itemsize))))
-    steps = (
-        apart(at_once * _CHUNK),
-        apart(_CHUNK * width),
-        apart(per_task * width),
-    )  # from one k to the next
+    # Elements from one k to the next of V, U and M.
+    steps = apart(at_once * _CHUNK), apart(_CHUNK * width), apart(per_task * width)
     blocks, kept = chunks * ceil_div(y.shape[3], width), tiles > _FEW * per_task
     _correlate(
         x.reshape(-1), x.shape, w.reshape(-1), turned, bias, r, padding, least, y.reshape(-1), y.shape, tiles, at_once,
