@@ -103,7 +103,7 @@ def _arm(arguments, emit):
 
 @pytest.mark.parametrize("bits", [32, 64])
 def test_the_tile_on_arm(bits, monkeypatch):
-    """A step of 14 rows of two vectors is 28 fused instructions, in NEON's 32 registers."""
+    """A step of 14 rows of two vectors is 28 fused instructions; some sums go through the stack."""
 
     monkeypatch.setattr(_vector, "VECTOR_BYTES", 16)
 
