@@ -1,6 +1,6 @@
 """The register tile: the one inner loop that every convolution and matrix product here runs on.
 
-    y[i, j] = s[i, j] + sum over a < na, b < nb of x[i, a, b] * w[a, b, j]      i < height,  j < width
+    y[i, j] = s[i, j] + sum over a < na, b < nb of x[i, a, b] * w[a, b, j]      i < rows,  j < width
 
 Each array is given by the address of its first element and a stride per index; j is contiguous in w, s and y. So one
 tile serves a convolution (i: output pixels, a: kernel rows, b: kernel columns and channels), its weight gradient (i:
@@ -8,9 +8,10 @@ kernel columns and channels, a: output rows, b: output pixels) and a matrix prod
 is what is added at the end: a bias (stride 0), zeros, or y itself. (Begun from s, a sum that is cut into parts would
 round every product at the size of the whole; VGG's gradients were three times as far from float64's as PyTorch's.)
 
-The height x width sums stay in vector registers; a step loads one row of w and `height` scalars of x. numba has no loop
-that LLVM turns into this, so the tile is emitted as vector instructions. Every element is summed in the order of (a, b)
-by fused multiply-adds, whatever the tile's height: how the work is cut does not change a bit of the result.
+Rows are cut evenly into tiles, as high as the registers allow. A tile's sums stay in vector registers; a step loads one
+row of w and a scalar of x for each of the tile's rows. numba has no loop that LLVM turns into this, so the tile is
+emitted as vector instructions. Every element is summed in the order of (a, b) by fused multiply-adds, whatever the
+tile's height: how the work is cut does not change a bit of the result.
 """
 
 import numpy as np
@@ -33,27 +34,30 @@ def tile_width(dtype):
 
 
 @helper
-def tile(kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi):
-    """Compute a tile of `height` (1 to TALLEST) rows and `width` (1 to tile_width) columns; see the module.
+def tile(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi):
+    """Compute any number of rows and 1 to tile_width columns; see the module.
 
     kind is any scalar of the arrays' dtype; x, w, s and y are addresses in bytes, strides count elements.
     """
-    _tile(kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, -np.inf, y, yi)
+    tile_relu(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, -np.inf, y, yi)
 
 
 @helper
-def tile_relu(kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi):
+def tile_relu(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi):
     """tile, and what is less than `least` becomes it: with 0 a ReLU, with -inf none. NaN stays."""
-    _tile(kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi)
+    tiles = (rows + TALLEST - 1) // TALLEST
+    for t in range(tiles):
+        top, bottom = rows * t // tiles, rows * (t + 1) // tiles
+        _tile(kind, top, bottom - top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi)
 
 
 @intrinsic
-def _tile(context, kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi):
+def _tile(context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi):
     lanes = VECTOR_BYTES * 8 // kind.bitwidth
 
     def emit(context, builder, signature, args):
         """One case per height and number of vectors, each with its own registers."""
-        height, width = args[1:3]
+        height, width = args[2:4]
         several = builder.icmp_signed(">", width, width.type(lanes))
         done = builder.append_basic_block("tile.done")
         shape = builder.add(builder.mul(height, height.type(VECTORS)), builder.zext(several, height.type))
@@ -63,17 +67,17 @@ def _tile(context, kind, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si,
                 block = builder.append_basic_block(f"tile.{rows}x{vectors}")
                 cases.add_case(height.type(VECTORS * rows + vectors - 1), block)
                 with builder.goto_block(block):
-                    _emit_tile(builder, Vectors(builder, kind.bitwidth), args[2:], rows, vectors)
+                    _emit_tile(builder, Vectors(builder, kind.bitwidth), (args[1], *args[3:]), rows, vectors)
                     builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(kind, *[types.intp] * 13, kind, types.intp, types.intp), emit
+    return types.void(kind, *[types.intp] * 14, kind, types.intp, types.intp), emit
 
 
 def _emit_tile(builder, emitted, args, height, vectors):
-    """The instructions of a tile of fixed height and number of vectors."""
-    width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi = args
+    """The instructions of a tile of fixed height and number of vectors, which begins at row `top`."""
+    top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi = args
     i64, lanes = ir.IntType(64), emitted.lanes
     inside = emitted.mask(builder.sub(width, i64((vectors - 1) * lanes)))  # of the last vector; those before are whole
     masks = [None] * (vectors - 1) + [inside]
@@ -81,7 +85,8 @@ def _emit_tile(builder, emitted, args, height, vectors):
     def at(row, j):
         return builder.gep(row, [i64(j * lanes)])
 
-    x, w, s, y = (emitted.pointer(start) for start in (x, w, s, y))
+    x, s, y = (builder.gep(emitted.pointer(a), [builder.mul(top, step)]) for a, step in ((x, xi), (s, si), (y, yi)))
+    w = emitted.pointer(w)
     sums = [[cgutils.alloca_once(builder, emitted.type) for _ in range(vectors)] for _ in range(height)]
     for i in range(height):
         for j in range(vectors):

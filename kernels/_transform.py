@@ -13,39 +13,45 @@ from numba.extending import intrinsic
 from ._vector import Vectors
 
 
-def transform(matrix):
-    """A function for numba: transform(kind, lanes, x, x_row, x_column, y, y_row, y_column) of one vector of channels.
+def transform(matrices):
+    """A function for numba: transform(kind, r, lanes, x, x_row, x_column, y, y_row, y_column) of a vector of channels.
 
-    kind is any scalar of the dtype, lanes how many channels of the vector exist; x and y are addresses in bytes of
-    their first elements, strides count elements.
+    matrices: number r -> matrix. kind is any scalar of the dtype, lanes how many channels of the vector exist; x and y
+    are addresses in bytes of their first elements, strides count elements.
     """
 
     @intrinsic
-    def apply(context, kind, lanes, x, x_row, x_column, y, y_row, y_column):
+    def apply(context, kind, r, lanes, x, x_row, x_column, y, y_row, y_column):
         def emit(context, builder, signature, args):
-            _emit(builder, Vectors(builder, kind.bitwidth), matrix, args[1], args[2:], None)
+            _emit_cases(builder, Vectors(builder, kind.bitwidth), matrices, args[1], args[2], args[3:], None)
             return context.get_dummy_value()
 
-        return types.void(kind, *[types.intp] * 7), emit
+        return types.void(kind, *[types.intp] * 8), emit
 
     return apply
 
 
-def transform_and_finish(matrix):
+def transform_and_finish(matrices):
     """As transform; the vector at address `start` is added to each result, and what is less than `least` becomes it.
 
-    transform(kind, lanes, x, x_row, x_column, y, y_row, y_column, start, least): with least 0 a ReLU, with -inf none.
+    transform(kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, least): least 0 is a ReLU, -inf none.
     """
 
     @intrinsic
-    def apply(context, kind, lanes, x, x_row, x_column, y, y_row, y_column, start, least):
+    def apply(context, kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, least):
         def emit(context, builder, signature, args):
-            _emit(builder, Vectors(builder, kind.bitwidth), matrix, args[1], args[2:8], args[8:])
+            _emit_cases(builder, Vectors(builder, kind.bitwidth), matrices, args[1], args[2], args[3:9], args[9:])
             return context.get_dummy_value()
 
-        return types.void(kind, *[types.intp] * 8, kind), emit
+        return types.void(kind, *[types.intp] * 9, kind), emit
 
     return apply
+
+
+def _emit_cases(builder, vectors, matrices, r, count, args, finish):
+    for number, matrix in matrices.items():
+        with builder.if_then(builder.icmp_signed("==", r, r.type(number))):
+            _emit(builder, vectors, matrix, count, args, finish)
 
 
 def _emit(builder, vectors, matrix, count, args, finish):

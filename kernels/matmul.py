@@ -147,21 +147,18 @@ def _few_rows_blocks(a, b, strides, starts, least, y, shape, n, width):
     """A task is a run of columns of one matrix."""
     stacks, m, k = shape
     runs, kind, size = (n + _RUN - 1) // _RUN, y.dtype.type(0), y.itemsize
-    tiles = (m + TALLEST - 1) // TALLEST
     for task in prange(stacks * runs):
         s, first = np.int64(task) // runs, np.int64(task) % runs * _RUN
         for deep in range(0, k, _DEEP):
             summed = min(_DEEP, k - deep)
-            bound = least if deep + summed == k else kind - y.dtype.type(np.inf)
-            for t in range(tiles):
-                low, high = m * t // tiles, m * (t + 1) // tiles
-                at_a = a.ctypes.data + size * (s * strides[0] + low * strides[1] + deep * strides[2])
-                for column in range(first, min(first + _RUN, n), width):
-                    at_b = b.ctypes.data + size * (s * strides[3] + deep * strides[4] + column)
-                    at_y = y.ctypes.data + size * ((s * m + low) * n + column)
-                    begin, step = (starts.ctypes.data + size * column, 0) if deep == 0 else (at_y, n)
-                    tile_relu(kind, high - low, min(width, n - column), at_a, strides[1], 0, strides[2], at_b, 0,
-                              strides[4], 1, summed, begin, step, bound, at_y, n)  # fmt: skip
+            bound = least if deep + summed == k else y.dtype.type(-np.inf)
+            at_a = a.ctypes.data + size * (s * strides[0] + deep * strides[2])
+            for column in range(first, min(first + _RUN, n), width):
+                at_b = b.ctypes.data + size * (s * strides[3] + deep * strides[4] + column)
+                at_y = y.ctypes.data + size * (s * m * n + column)
+                begin, step = (starts.ctypes.data + size * column, 0) if deep == 0 else (at_y, n)
+                tile_relu(kind, m, min(width, n - column), at_a, strides[1], 0, strides[2], at_b, 0, strides[4], 1,
+                          summed, begin, step, bound, at_y, n)  # fmt: skip
 
 
 @jit
@@ -203,12 +200,11 @@ def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, least
 
 @helper
 def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, packed, starts, least, scratch):
-    tiles = (bottom - top + TALLEST - 1) // TALLEST
     columns = (n + width - 1) // width
     kind, size = y.dtype.type(0), y.itemsize
     for start in range(0, k, _SUMMED):
         summed = min(_SUMMED, k - start)
-        bound = least if start + summed == k else kind - y.dtype.type(np.inf)
+        bound = least if start + summed == k else y.dtype.type(-np.inf)
         begin_a, row, step = s * strides[0] + top * strides[1] + start * strides[2], strides[1], strides[2]
         data = a.ctypes.data + size * begin_a
         if scratch.size:
@@ -220,12 +216,10 @@ def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, p
             panel = panels.ctypes.data + size * ((packed * columns + column) * k + start) * width
             wide = min(width, n - column * width)
             begin_column = starts.ctypes.data + size * column * width
-            for t in range(tiles):
-                low, high = top + (bottom - top) * t // tiles, top + (bottom - top) * (t + 1) // tiles
-                at_y = y.ctypes.data + size * ((s * m + low) * n + column * width)
-                begin, begin_row = (begin_column, 0) if start == 0 else (at_y, n)
-                tile_relu(kind, high - low, wide, data + size * (low - top) * row, row, 0, step, panel, 0, width, 1,
-                          summed, begin, begin_row, bound, at_y, n)  # fmt: skip
+            at_y = y.ctypes.data + size * ((s * m + top) * n + column * width)
+            begin, begin_row = (begin_column, 0) if start == 0 else (at_y, n)
+            tile_relu(kind, bottom - top, wide, data, row, 0, step, panel, 0, width, 1, summed, begin, begin_row, bound,
+                      at_y, n)  # fmt: skip
 
 
 def _samples(rng, dtype):

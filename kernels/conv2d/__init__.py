@@ -8,8 +8,10 @@
 
 stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous and of one dtype. The last argument is
 written. reference.py has the formula; direct.py is the numba form, winograd.py one of fewer multiplications for 3×3 and
-5×5 kernels, pointwise.py one for 1×1 kernels, scatter.py one of input_grad where there are few channels. gpu.py is the
-CUDA form: it launches conv2d.cu, the formula, and winograd.cu, the same for 3×3 kernels in fewer multiplications.
+5×5 kernels (winograd_large.py where they have many channels; both use winograd_tiles.py), pointwise.py one for 1×1
+kernels, im2col.py one of weight_grad where there are many channels, scatter.py one of input_grad where there are few.
+gpu.py is the CUDA form: it launches conv2d.cu, the formula, and winograd.cu, the same for 3×3 kernels in fewer
+multiplications.
 """
 
 from contextlib import contextmanager
@@ -40,6 +42,9 @@ _CASES = [
     (1, 40, 41, 3, 4, 5, 5, (1, 1), (2, 0), (1, 1), 1),  # more products than the scratch of a block of rows holds
     (2, 3, 5, 256, 7, 1, 1, (1, 1), (0, 0), (1, 1), 1),  # a GPU's choice: a matrix product
     (4, 13, 15, 96, 99, 3, 3, (1, 1), (1, 1), (1, 1), 1),  # a GPU's choice: Winograd's algorithm
+    (2, 7, 5, 65, 130, 1, 1, (2, 2), (0, 0), (1, 1), 1),  # weights' gradient by im2col
+    (1, 4, 6, 67, 131, 2, 3, (2, 1), (0, 1), (1, 1), 1),
+    (1, 3, 4, 130, 140, 1, 2, (1, 1), (0, 1), (1, 2), 2),
 ]
 
 

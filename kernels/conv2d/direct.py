@@ -16,7 +16,7 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
-from .._tile import TALLEST, tile, tile_relu, tile_width
+from .._tile import tile, tile_relu, tile_width
 from .._vector import copy
 
 _SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
@@ -112,7 +112,6 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
     w_data, s_data, x_data, y_data = panels.ctypes.data, starts.ctypes.data, source.ctypes.data, y.ctypes.data
     # Without gaps between the kernel's columns, columns and channels are one run.
     runs, run = (1, kw * cg) if pixel == cg and dilation[1] == 1 or kw <= 1 else (kw, cg)
-    tiles = (columns + TALLEST - 1) // TALLEST
     blocks = (og + width - 1) // width
     for block in range(blocks):
         w = w_data + size * (g * blocks + block) * kh * kw * cg * width
@@ -124,15 +123,13 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
             rows = max(0, min(kh, (x_shape[1] - 1 - row) // dilation[0] + 1) - u)
             y_row = ((n * y_shape[1] + first[0] + step[0] * i) * y_shape[2] + first[1]) * o + g * og + block * width
             x_row = origin + (i - top) * stride[0] * line + u * down
-            for t in range(tiles):
-                left, right = columns * t // tiles, columns * (t + 1) // tiles
-                xt, yt = x_data + size * (x_row + left * across), y_data + size * (y_row + left * along)
-                for v in range(runs):  # the first run starts from the bias, the others add to it
-                    s, si = (s_data + size * (g * blocks + block) * width, 0) if v == 0 else (yt, along)
-                    bound = least if v == runs - 1 else kind - y.dtype.type(np.inf)
-                    tile_relu(kind, right - left, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
-                              w + size * (u * kw + v) * cg * width, kw * cg * width, width, rows, run,
-                              s, si, bound, yt, along)  # fmt: skip
+            xt, yt = x_data + size * x_row, y_data + size * y_row
+            for v in range(runs):  # the first run starts from the bias, the others add to it
+                s, si = (s_data + size * (g * blocks + block) * width, 0) if v == 0 else (yt, along)
+                bound = least if v == runs - 1 else y.dtype.type(-np.inf)
+                tile_relu(kind, columns, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
+                          w + size * (u * kw + v) * cg * width, kw * cg * width, width, rows, run,
+                          s, si, bound, yt, along)  # fmt: skip
 
 
 @helper
@@ -276,17 +273,14 @@ def _weight_grad_rows(n, g, top, bottom, column, wide, x, x_shape, gy, gy_shape,
         _copy_panel(gy, start, o, (bottom - top) * ow, wide, panel, width)
         panel_data, step = panel.ctypes.data, width
     runs, run = (1, kw * cg) if pixel == cg and (dilation[1] == 1 or kw <= 1) else (kw, cg)
-    tiles = (run + TALLEST - 1) // TALLEST
     kind, size = x.dtype.type(0), x.itemsize
     x_data, sums_data = source.ctypes.data + size * origin, sums.ctypes.data
     for u in range(kh):
         for v in range(runs):
-            for t in range(tiles):
-                low, high = run * t // tiles, run * (t + 1) // tiles
-                at = sums_data + size * ((u * kw + v) * cg + low) * width
-                tile(kind, high - low, wide, x_data + size * (u * dilation[0] * line + v * dilation[1] * pixel + low),
-                     1, stride[0] * line, stride[1] * pixel, panel_data, ow * step, step, bottom - top, ow,
-                     at, width, at, width)  # fmt: skip
+            at = sums_data + size * (u * kw + v) * cg * width
+            tile(kind, run, wide, x_data + size * (u * dilation[0] * line + v * dilation[1] * pixel), 1,
+                 stride[0] * line, stride[1] * pixel, panel_data, ow * step, step, bottom - top, ow, at, width, at,
+                 width)  # fmt: skip
 
 
 @helper

@@ -50,7 +50,7 @@ def weight_grad(x, gy, stride, padding, dilation, groups, gw):
 def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, dilation, cuts, unfolded, panels, sums):
     """A task is a block of rows and of columns of one group of gw, and a part of the pixels."""
     kh, kw, cg, o = w_shape
-    og, rows, parts = o // groups, kh * kw * cg, len(sums)
+    og, rows, parts, kind, size = o // groups, kh * kw * cg, len(sums), x.dtype.type(0), x.itemsize
     blocks, pixels = (og + width - 1) // width, gy_shape[0] * gy_shape[1] * gy_shape[2]
     for task in prange(parts * groups * cuts[0] * cuts[1]):
         column_cut, row_cut = np.int64(task) % cuts[1], np.int64(task) // cuts[1] % cuts[0]
@@ -66,9 +66,10 @@ def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, di
             _unfold(x, x_shape, gy_shape, w_shape, g, stride, padding, dilation, first, count, low, high, own)
             _pack(gy, o, first, count, g * og, left, right, og, width, packed)
             for block in range(left, right):
-                panel = packed.ctypes.data + gy.itemsize * (block - left) * count * width
-                _multiply(own, high - low, panel, count, min(width, og - block * width), width,
-                          out.ctypes.data + out.itemsize * (low * o + g * og + block * width), o)  # fmt: skip
+                panel = packed.ctypes.data + size * (block - left) * count * width
+                to = out.ctypes.data + size * (low * o + g * og + block * width)
+                tile(kind, high - low, min(width, og - block * width), own.ctypes.data, 1, 0, high - low, panel, 0,
+                     width, 1, count, to, o, to, o)  # fmt: skip
 
 
 @helper
@@ -81,18 +82,6 @@ def _pack(gy, o, first, count, channel, left, right, og, width, packed):
         for block in range(left, right):
             copy(gy.dtype.type(0), min(width, og - block * width), at + size * block * width,
                  to + size * (block - left) * count * width)  # fmt: skip
-
-
-@helper
-def _multiply(x, rows, panel, pixels, wide, width, out, step):
-    """out (rows, wide), an address, += x (pixels, rows)^T @ panel (pixels, width)."""
-    size = x.itemsize
-    tiles = (rows + TALLEST - 1) // TALLEST
-    for t in range(tiles):
-        a, b = rows * t // tiles, rows * (t + 1) // tiles
-        to = out + size * a * step
-        tile(x.dtype.type(0), b - a, wide, x.ctypes.data + size * a, 1, 0, rows, panel, 0, width, 1, pixels, to, step,
-             to, step)  # fmt: skip
 
 
 @helper

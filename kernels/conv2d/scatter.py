@@ -11,7 +11,7 @@ import numpy as np
 
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
-from .._tile import TALLEST, tile, tile_width
+from .._tile import tile, tile_width
 from ..matmul import pack
 
 _SCRATCH_BYTES = 128 * 1024  # of products per thread: inside the L2 cache
@@ -59,13 +59,9 @@ def _multiply(gy, panels, window, width, products, zeros):
     """products (pixels, KH*KW*C) = gy (pixels, O) @ the kernel (O, KH*KW*C)."""
     pixels, o, columns = gy.shape[0] * gy.shape[1], gy.shape[2], window[0] * window[1] * window[2]
     kind, size = gy.dtype.type(0), gy.itemsize
-    tiles = (pixels + TALLEST - 1) // TALLEST
     for first in range(0, columns, width):
-        for t in range(tiles):
-            low, high = pixels * t // tiles, pixels * (t + 1) // tiles
-            tile(kind, high - low, min(width, columns - first), gy.ctypes.data + size * low * o, o, 0, 1,
-                 panels.ctypes.data + size * first * o, 0, width, 1, o, zeros.ctypes.data, 0,
-                 products.ctypes.data + size * (low * columns + first), columns)  # fmt: skip
+        tile(kind, pixels, min(width, columns - first), gy.ctypes.data, o, 0, 1, panels.ctypes.data + size * first * o,
+             0, width, 1, o, zeros.ctypes.data, 0, products.ctypes.data + size * first, columns)  # fmt: skip
 
 
 @helper

@@ -34,7 +34,7 @@ from .winograd_tiles import (
     tiles_of,
     transform_tile,
     transform_weights,
-)  # fmt: skip
+)
 
 _SUMMED = 256  # channels at a time: a panel's part is 32 kB
 _L2 = 640 * 1024  # bytes of what a task has between its stages
@@ -109,7 +109,7 @@ def _transform_weights(w, r, c, o, panels, step, width):
         i = np.int64(task)
         for j in range(0, o, lanes):
             to = panels.ctypes.data + size * ((j // width * c + i) * width + j % width)
-            transform_weights(kind, min(lanes, o - j), r, w.ctypes.data + size * (i * o + j), r * c * o, c * o, to,
+            transform_weights(kind, r, min(lanes, o - j), w.ctypes.data + size * (i * o + j), r * c * o, c * o, to,
                               n * step, step)  # fmt: skip
 
 
@@ -137,17 +137,13 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, least, y, y_shape, t
 def _multiply(a, panels, y, rows, c, o, width, zeros):
     """y (rows, O) = a (rows, C) @ panels (O / width, C, width), addresses."""
     size, kind = zeros.itemsize, zeros.dtype.type(0)
-    tiles = (rows + TALLEST - 1) // TALLEST
     for start in range(0, c, _SUMMED):
-        summed = min(_SUMMED, c - start)
         for column in range(0, o, width):
-            panel = panels + size * (column * c + start * width)
-            for t in range(tiles):
-                top, bottom = rows * t // tiles, rows * (t + 1) // tiles
-                to = y + size * (top * o + column)
-                begin, step = (zeros.ctypes.data, 0) if start == 0 else (to, o)
-                tile(kind, bottom - top, min(width, o - column), a + size * (top * c + start), c, 0, 1, panel, 0, width,
-                     1, summed, begin, step, to, o)  # fmt: skip
+            to = y + size * column
+            begin, step = (zeros.ctypes.data, 0) if start == 0 else (to, o)
+            tile(kind, rows, min(width, o - column), a + size * start, c, 0, 1,
+                 panels + size * (column * c + start * width), 0, width, 1, min(_SUMMED, c - start), begin, step, to,
+                 o)  # fmt: skip
 
 
 def weight_grad(x, gy, padding, gw):
@@ -196,18 +192,16 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, blo
         for i in range(high):
             for j in range(0, wide, lanes):
                 to = part * r * r * c * o + (row + i) * o + column + j
-                gather_weights(zeros.dtype.type(0), min(lanes, wide - j), r, u + size * (i * block[1] + j),
+                gather_weights(zeros.dtype.type(0), r, min(lanes, wide - j), u + size * (i * block[1] + j),
                                n * steps[2], steps[2], sums.ctypes.data + size * to, r * c * o, c * o)  # fmt: skip
 
 
 @helper
 def _add_products(v, d, u, count, high, wide, block, width, begins, zeros):
     """dU (block) += V (tiles, block[0])^T @ dM (tiles, block[1]), addresses; of it high rows and wide columns."""
-    size, heights = zeros.itemsize, (high + TALLEST - 1) // TALLEST
+    size = zeros.itemsize
     for column in range(0, wide, width):
-        for h in range(heights):
-            a, b = high * h // heights, high * (h + 1) // heights
-            to = u + size * (a * block[1] + column)
-            begin, step = (zeros.ctypes.data, 0) if begins else (to, block[1])
-            tile(zeros.dtype.type(0), b - a, min(width, wide - column), v + size * a, 1, 0, block[0], d + size * column,
-                 0, block[1], 1, count, begin, step, to, block[1])  # fmt: skip
+        to = u + size * column
+        begin, step = (zeros.ctypes.data, 0) if begins else (to, block[1])
+        tile(zeros.dtype.type(0), high, min(width, wide - column), v, 1, 0, block[0], d + size * column, 0, block[1], 1,
+             count, begin, step, to, block[1])  # fmt: skip

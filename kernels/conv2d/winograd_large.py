@@ -23,7 +23,7 @@ from .winograd_tiles import (
     tiles_of,
     transform_tile,
     transform_weights,
-)  # fmt: skip
+)
 
 _CHUNK = 64  # input channels at a time: with 512-bit vectors and 3×3 windows U of a chunk and a panel is 295 kB
 _L2 = 448 * 1024  # bytes of M of a task
@@ -54,15 +54,14 @@ def correlate(x, w, turned, bias, padding, least, y):
     _correlate(
         x.reshape(-1), x.shape, w.reshape(-1), turned, bias, r, padding, least, y.reshape(-1), y.shape, tiles, at_once,
         per_task, steps, empty((nn * chunks * steps[0],), x.dtype), empty((threads, nn * max(c, width)), x.dtype),
-        empty((blocks if kept else threads, (nn + r * r) * steps[1]), x.dtype), kept,
-        empty((threads, nn * steps[2]), x.dtype), width,
-        np.zeros(width, x.dtype),
+        empty((blocks if kept else threads, nn * steps[1]), x.dtype), kept, empty((threads, r * r * steps[1]), x.dtype),
+        empty((threads, nn * steps[2]), x.dtype), width, np.zeros(width, x.dtype),
     )  # fmt: skip
 
 
 @jit
 def _correlate(x, x_shape, w, turned, bias, r, padding, least, y, y_shape, tiles, at_once, per_task, steps, v, edges,
-               weights, kept, products, width, zeros):  # fmt: skip
+               weights, kept, taps, products, width, zeros):  # fmt: skip
     c, o, size = x_shape[3], y_shape[3], x.itemsize
     nn, panels = (OUTPUTS + r - 1) * (OUTPUTS + r - 1), (o + width - 1) // width
     chunks = (c + _CHUNK - 1) // _CHUNK
@@ -70,7 +69,7 @@ def _correlate(x, x_shape, w, turned, bias, r, padding, least, y, y_shape, tiles
         for task in prange(panels * chunks):
             column, chunk = np.int64(task) // chunks * width, np.int64(task) % chunks * _CHUNK
             _transform_chunk(w, r, c, o, turned, chunk, min(_CHUNK, c - chunk), column, min(width, o - column), width,
-                             steps[1], weights[task])  # fmt: skip
+                             steps[1], taps[numba.get_thread_id()], weights[task])  # fmt: skip
     for first in range(0, tiles, at_once):
         count = min(at_once, tiles - first)
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
@@ -87,7 +86,8 @@ def _correlate(x, x_shape, w, turned, bias, r, padding, least, y, y_shape, tiles
                 channels = min(_CHUNK, c - chunk)
                 u = weights[column // width * chunks + chunk // _CHUNK if kept else numba.get_thread_id()]
                 if not kept:
-                    _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, steps[1], u)
+                    _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, steps[1],
+                                     taps[numba.get_thread_id()], u)  # fmt: skip
                 pixels = v.ctypes.data + size * (chunk // _CHUNK * nn * steps[0] + low * _CHUNK)
                 _multiply_chunk(pixels, nn, high - low, u.ctypes.data, channels, wide, width, steps, chunk == 0,
                                 m.ctypes.data, zeros)  # fmt: skip
@@ -99,20 +99,17 @@ def _correlate(x, x_shape, w, turned, bias, r, padding, least, y, y_shape, tiles
 @helper
 def _multiply_chunk(v, nn, count, u, channels, wide, width, steps, begins, m, zeros):
     """M (n², tiles, width) (+)= V of a chunk of channels times U of the chunk and a panel; addresses."""
-    kind, size = zeros.dtype.type(0), zeros.itemsize
-    tiles = (count + TALLEST - 1) // TALLEST
+    size = zeros.itemsize
     for k in range(nn):
-        for t in range(tiles):
-            a, b = count * t // tiles, count * (t + 1) // tiles
-            to = m + size * (k * steps[2] + a * width)
-            begin, step = (zeros.ctypes.data, 0) if begins else (to, width)
-            tile(kind, b - a, wide, v + size * (k * steps[0] + a * _CHUNK), _CHUNK, 0, 1, u + size * k * steps[1], 0,
-                 width, 1, channels, begin, step, to, width)  # fmt: skip
+        to = m + size * k * steps[2]
+        begin, step = (zeros.ctypes.data, 0) if begins else (to, width)
+        tile(zeros.dtype.type(0), count, wide, v + size * k * steps[0], _CHUNK, 0, 1, u + size * k * steps[1], 0, width,
+             1, channels, begin, step, to, width)  # fmt: skip
 
 
 @helper
-def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, step, to):
-    """U (n², chunk, width) of a chunk of input channels and a panel of output channels; behind it is scratch."""
+def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, step, taps, to):
+    """U (n², chunk, width) of a chunk of input channels and a panel of output channels."""
     n, kind, size, lanes = OUTPUTS + r - 1, w.dtype.type(0), w.itemsize, VECTOR_BYTES // w.itemsize
     source, row, tap = w.ctypes.data + size * (chunk * o + column), o, c * o
     # Short runs of rows far apart: one after the other, they would take four times as long to arrive.
@@ -122,7 +119,6 @@ def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, s
             for j in range(0, size * (channels if turned else wide), 64):
                 prefetch(w.ctypes.data + size * at + j)
     if turned:  # w is (taps, O, C) then
-        taps = to[n * n * step :]
         for k in range(r * r):
             for j in range(wide):
                 run = w[((r * r - 1 - k) * o + column + j) * c + chunk :][:channels]
@@ -131,7 +127,7 @@ def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, s
         source, row, tap = taps.ctypes.data, width, step
     for i in range(channels):
         for j in range(0, wide, lanes):
-            transform_weights(kind, min(lanes, wide - j), r, source + size * (i * row + j), r * tap, tap,
+            transform_weights(kind, r, min(lanes, wide - j), source + size * (i * row + j), r * tap, tap,
                               to.ctypes.data + size * (i * width + j), n * step, step)  # fmt: skip
 
 
@@ -144,13 +140,14 @@ def weight_grad(x, gy, padding, gw):
     _weight_grad(
         x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, tiles, at_once, steps,
         empty((nn * chunks * steps[0],), x.dtype), empty((nn * panels * steps[1],), x.dtype),
-        empty((threads, nn * max(c, o)), x.dtype), empty((threads, (nn + r * r) * steps[2]), x.dtype),
-        gw.reshape(-1), width, np.zeros(width, x.dtype),
+        empty((threads, nn * max(c, o)), x.dtype), empty((threads, nn * steps[2]), x.dtype),
+        empty((threads, r * r * steps[2]), x.dtype), gw.reshape(-1), width, np.zeros(width, x.dtype),
     )  # fmt: skip
 
 
 @jit
-def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v, d, edges, sums, gw, width, zeros):
+def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v, d, edges, sums, taps, gw, width,
+                 zeros):  # fmt: skip
     c, o, size = x_shape[3], gy_shape[3], x.itemsize
     nn, panels, chunks = (OUTPUTS + r - 1) * (OUTPUTS + r - 1), (o + width - 1) // width, (c + _CHUNK - 1) // _CHUNK
     for first in range(0, tiles, at_once):
@@ -165,33 +162,22 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v,
         for task in prange(chunks * panels):
             chunk, panel, own = np.int64(task) // panels, np.int64(task) % panels, sums[numba.get_thread_id()]
             channels, wide = min(_CHUNK, c - chunk * _CHUNK), min(width, o - panel * width)
-            for k in range(nn):
-                _add_products(v.ctypes.data + size * (chunk * nn + k) * steps[0],
-                              d.ctypes.data + size * (panel * nn + k) * steps[1], count, channels, wide, width,
-                              own.ctypes.data + size * k * steps[2], zeros)  # fmt: skip
-            _gather_chunk(own, r, c, o, chunk * _CHUNK, channels, panel * width, wide, width, steps[2], first > 0, gw)
+            for k in range(nn):  # dU[k] (chunk, width) = V[k]^T (tiles, chunk) @ dM[k] (tiles, width)
+                tile(zeros.dtype.type(0), channels, wide, v.ctypes.data + size * (chunk * nn + k) * steps[0], 1, 0,
+                     _CHUNK, d.ctypes.data + size * (panel * nn + k) * steps[1], 0, width, 1, count,
+                     zeros.ctypes.data, 0, own.ctypes.data + size * k * steps[2], width)  # fmt: skip
+            _gather_chunk(own, r, c, o, chunk * _CHUNK, channels, panel * width, wide, width, steps[2], first > 0,
+                          taps[numba.get_thread_id()], gw)  # fmt: skip
 
 
 @helper
-def _add_products(v, d, count, channels, wide, width, to, zeros):
-    """dU[k] (chunk, width) = V[k]^T (tiles, chunk) @ dM[k] (tiles, width), addresses."""
-    size = zeros.itemsize
-    heights = (channels + TALLEST - 1) // TALLEST
-    for h in range(heights):
-        a, b = channels * h // heights, channels * (h + 1) // heights
-        tile(zeros.dtype.type(0), b - a, wide, v + size * a, 1, 0, _CHUNK, d, 0, width, 1, count, zeros.ctypes.data, 0,
-             to + size * a * width, width)  # fmt: skip
-
-
-@helper
-def _gather_chunk(sums, r, c, o, first, channels, column, wide, width, step, more, gw):
-    """gw (+)= the weights' gradient from dU (n², chunk, width); behind dU is scratch."""
+def _gather_chunk(sums, r, c, o, first, channels, column, wide, width, step, more, taps, gw):
+    """gw (+)= the weights' gradient from dU (n², chunk, width)."""
     n, kind, size, lanes = OUTPUTS + r - 1, gw.dtype.type(0), gw.itemsize, VECTOR_BYTES // gw.itemsize
-    taps = sums[n * n * step :]
     for i in range(channels):
         for j in range(0, wide, lanes):
             at = size * (i * width + j)
-            gather_weights(kind, min(lanes, wide - j), r, sums.ctypes.data + at, n * step, step, taps.ctypes.data + at,
+            gather_weights(kind, r, min(lanes, wide - j), sums.ctypes.data + at, n * step, step, taps.ctypes.data + at,
                            r * step, step)  # fmt: skip
     for k in range(r * r):
         for i in range(channels):

@@ -12,44 +12,27 @@ from .._layout import ceil_div
 from .._transform import transform, transform_and_finish
 from .._vector import VECTOR_BYTES, copy
 
-_POINTS = {3: ("0", "2/3", "-2/3", "3/2", "-3/2"), 5: ("0", "1/2", "-1/2", "1", "-1", "2", "-2")}
 OUTPUTS = 4  # m: rows and columns of a tile of outputs
+_POINTS = {3: ("0", "2/3", "-2/3", "3/2", "-3/2"), 5: ("0", "1/2", "-1/2", "1", "-1", "2", "-2")}
+_A, _G, _B = zip(*(cook_toom(OUTPUTS, r, map(Fraction, points)) for r, points in _POINTS.items()), strict=True)
 
 
-def _transposed(matrix):
-    return [list(column) for column in zip(*matrix, strict=True)]
+def _by_size(matrices, transposed=False):
+    """r -> its matrix."""
+    if transposed:
+        matrices = [[list(column) for column in zip(*matrix, strict=True)] for matrix in matrices]
+    return dict(zip(_POINTS, matrices, strict=True))
 
 
-_A3, _G3, _B3 = cook_toom(OUTPUTS, 3, map(Fraction, _POINTS[3]))
-_A5, _G5, _B5 = cook_toom(OUTPUTS, 5, map(Fraction, _POINTS[5]))
-_pixels3, _pixels5 = transform(_B3), transform(_B5)
-_outputs3, _outputs5 = transform_and_finish(_A3), transform_and_finish(_A5)
-_weights3, _weights5 = transform(_G3), transform(_G5)
-_spread3, _spread5 = transform(_transposed(_A3)), transform(_transposed(_A5))
-_gather3, _gather5 = transform(_transposed(_G3)), transform(_transposed(_G5))
+# Each is called with r, the rows of the window.
+_pixels, _spread = transform(_by_size(_B)), transform(_by_size(_A, transposed=True))
+_outputs = transform_and_finish(_by_size(_A))
+transform_weights, gather_weights = transform(_by_size(_G)), transform(_by_size(_G, transposed=True))
 
 
 def tiles_of(y):
     """How many tiles cover images (N, OH, OW, O)."""
     return len(y) * ceil_div(y.shape[1], OUTPUTS) * ceil_div(y.shape[2], OUTPUTS)
-
-
-@helper
-def transform_weights(kind, lanes, r, x, row, column, to, row_to, column_to):
-    """G w G^T of one vector of outputs, addresses."""
-    if r == 3:
-        _weights3(kind, lanes, x, row, column, to, row_to, column_to)
-    else:
-        _weights5(kind, lanes, x, row, column, to, row_to, column_to)
-
-
-@helper
-def gather_weights(kind, lanes, r, x, row, column, to, row_to, column_to):
-    """G^T dU G, likewise."""
-    if r == 3:
-        _gather3(kind, lanes, x, row, column, to, row_to, column_to)
-    else:
-        _gather5(kind, lanes, x, row, column, to, row_to, column_to)
 
 
 @helper
@@ -68,10 +51,7 @@ def transform_tile(x, x_shape, y_shape, t, r, padding, first, channels, to, step
     lanes = VECTOR_BYTES // size
     for channel in range(0, channels, lanes):
         source, target = at + size * (first + channel), to + size * (channel // chunk * n * n * step + channel % chunk)
-        if r == 3:
-            _pixels3(kind, min(lanes, channels - channel), source, row, c, target, n * step, step)
-        else:
-            _pixels5(kind, min(lanes, channels - channel), source, row, c, target, n * step, step)
+        _pixels(kind, r, min(lanes, channels - channel), source, row, c, target, n * step, step)
 
 
 @helper
@@ -83,10 +63,7 @@ def spread_tile(gy, gy_shape, t, r, first, channels, to, step, chunk, edge):
     lanes = VECTOR_BYTES // size
     for channel in range(0, channels, lanes):
         source, target = at + size * (first + channel), to + size * (channel // chunk * n * n * step + channel % chunk)
-        if r == 3:
-            _spread3(kind, min(lanes, channels - channel), source, row, o, target, n * step, step)
-        else:
-            _spread5(kind, min(lanes, channels - channel), source, row, o, target, n * step, step)
+        _spread(kind, r, min(lanes, channels - channel), source, row, o, target, n * step, step)
 
 
 @helper
@@ -103,10 +80,7 @@ def finish_tile(m, step, bias, r, least, y, y_shape, t, first, channels, edge):
     lanes = VECTOR_BYTES // size
     for channel in range(0, channels, lanes):
         at, there, begin = m + size * channel, to + size * channel, bias.ctypes.data + size * (first + channel)
-        if r == 3:
-            _outputs3(kind, min(lanes, channels - channel), at, n * step, step, there, row, column, begin, least)
-        else:
-            _outputs5(kind, min(lanes, channels - channel), at, n * step, step, there, row, column, begin, least)
+        _outputs(kind, r, min(lanes, channels - channel), at, n * step, step, there, row, column, begin, least)
     if not whole:
         for a in range(high):
             for b in range(wide):
