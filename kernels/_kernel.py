@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _threads
 
+COMPILED = np.dtype(np.float32), np.dtype(np.float64)  # the dtypes that numba forms are for
 KERNELS = {}  # name -> Kernel: what dispatch, tests and benchmarks run over
 
 # numba's workqueue threading layer (macOS without OpenMP) aborts the process when two Python threads start parallel

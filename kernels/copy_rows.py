@@ -9,7 +9,7 @@ NumPy copies rows one after the other on one core: GoogLeNet's joins took a tent
 import numpy as np
 
 from ._jit import jit, prange
-from ._kernel import Kernel
+from ._kernel import COMPILED, Kernel
 from ._pool import empty
 from ._vector import copy
 from ._workload import LARGE
@@ -77,11 +77,12 @@ def contiguous(array):
 
 def copy_into(target, source):
     """target[...] = source, by rows where both have them."""
-    rows = (_rows(source), _rows(target)) if source.nbytes >= _LEAST and source.dtype == target.dtype else (None, None)
-    if source.dtype in (np.float32, np.float64) and rows[0] is not None and rows[1] is not None:
-        forward(*rows)
-    else:
-        target[...] = source
+    if source.nbytes >= _LEAST and source.dtype == target.dtype and source.dtype in COMPILED:
+        rows = _rows(source), _rows(target)
+        if rows[0] is not None and rows[1] is not None:
+            forward(*rows)
+            return
+    target[...] = source
 
 
 def _rows(array):

@@ -15,10 +15,9 @@ from .function import (
     keep_trace,
     set_grad_enabled,
 )
-from .kernels import add, empty_like
+from .kernels import COMPILED, add, empty_like
 from .kernels._layout import memory_order
 
-_COMPILED = np.float32, np.float64
 _LARGE = 16384  # elements, which are summed by a kernel
 
 
@@ -211,11 +210,11 @@ def _sum(a, b):
     """What a value that is used twice receives."""
     if cuda.on_gpu(a):
         return np.add(a, b, out=np.empty_like(a))  # a + b would be in row-major order, which images are not
-    if type(a) is type(b) is np.ndarray and a.size > _LARGE and a.strides == b.strides and a.dtype in _COMPILED:
-        memory = [array.transpose(memory_order(a)) for array in (a, b)]
-        if a.dtype == b.dtype and memory[0].flags.c_contiguous:
+    if type(a) is type(b) is np.ndarray and a.size > _LARGE and a.strides == b.strides and a.dtype == b.dtype:
+        order = memory_order(a)
+        if a.dtype in COMPILED and a.transpose(order).flags.c_contiguous:
             total = empty_like(a)
-            add.forward(*(array.reshape(-1) for array in (*memory, total.transpose(memory_order(a)))))
+            add.forward(*(array.transpose(order).reshape(-1) for array in (a, b, total)))
             return total
     total = a + b
     return np.asarray(total) if isinstance(total, np.generic) else total  # NumPy makes numbers of 0-d arrays

@@ -4,11 +4,10 @@ import numpy as np
 
 from ..autograd import unbroadcast  # noqa: F401 (for the operations)
 from ..cuda import apart, device_of, is_array, on_gpu
-from ..kernels import full
+from ..kernels import COMPILED, full
 from ..tensor import DEFAULT_DTYPE, Tensor
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
-_COMPILED = np.dtype(np.float32), np.dtype(np.float64)
 _NUMBERS = {bool: 0, int: 1, float: 2, complex: 3}
 
 
@@ -111,7 +110,7 @@ def as_real(name, tensor):
 
 def has_kernel(array):
     """Whether kernels take the array's dtype: float32 and float64, on a GPU also float16."""
-    return array.dtype in _COMPILED or array.dtype == np.float16 and on_gpu(array)
+    return array.dtype in COMPILED or array.dtype == np.float16 and on_gpu(array)
 
 
 def normalize_axes(name, dim, ndim):

@@ -8,9 +8,9 @@ import math
 import numpy as np
 
 from ..function import Function
-from ..kernels import empty
+from ..kernels import COMPILED, empty
 from ..kernels import matmul as kernel
-from ._common import as_tensor, astype, result_dtype, unbroadcast
+from ._common import as_tensor, astype, has_kernel, result_dtype, unbroadcast
 from .shape import reshape, transpose, unsqueeze
 
 _SMALL = 4096  # multiplications: below, NumPy's call is over before the kernel's threads have started
@@ -39,9 +39,9 @@ class MatMul(Function):
 def product(a, b):
     """The product of stacks of matrices, as arrays."""
     if isinstance(a, np.ndarray):
-        by_kernel = a.dtype in (np.float32, np.float64) and a.size * b.shape[-1] >= _SMALL
+        by_kernel = a.dtype in COMPILED and a.size * b.shape[-1] >= _SMALL
     else:
-        by_kernel = a.dtype in (np.float16, np.float32, np.float64) and not kernel.by_cublas()
+        by_kernel = has_kernel(a) and not kernel.by_cublas()
     if not by_kernel:
         return np.matmul(a, b)  # on a GPU cuBLAS, by CuPy
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from ..kernels import contiguous
+from ..kernels import COMPILED, contiguous
 from ..kernels._layout import memory_order
 from ..tensor import Tensor
-
-_COMPILED = (np.float32, np.float64)
 
 
 def run(kernel, steps):
@@ -22,12 +20,12 @@ def run(kernel, steps):
         g, w, *states = _flat(parameter, gradient, state, names, copies)
         alike.setdefault((type(w), w.dtype, settings), []).append((g, w, *states))
     for (kind, dtype, settings), rows in alike.items():
-        if kind is not np.ndarray and dtype in (*_COMPILED, np.float16):
+        if kind is not np.ndarray and dtype in (*COMPILED, np.float16):
             g, *changed = map(list, zip(*rows, strict=True))
             kernel(g, *settings, *changed)
         else:  # what numba does not compile (half precision, complex numbers) is left to the reference
             for g, *changed in rows:
-                (kernel if dtype in _COMPILED else kernel.reference)(g, *settings, *changed)
+                (kernel if dtype in COMPILED else kernel.reference)(g, *settings, *changed)
     for parameter, copy in copies:
         parameter[...] = copy
 
