@@ -27,6 +27,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ._layout import ceil_div
+
 SOURCES = {}  # name -> Source: what tests compile
 
 # An int ends at 2^31 - 1; the difference is more than all threads of a grid-stride loop, which step beyond the end.
@@ -114,7 +116,7 @@ class Source:
         Raises:
             TypeError, ValueError, RuntimeError: as `launch`.
         """
-        first = np.cumsum([0, *(-(-size // _PIECE) for size in sizes)])  # of each array the first piece, then all
+        first = np.cumsum([0, *(ceil_div(size, _PIECE) for size in sizes)])  # of each array the first piece, then all
         if not first[-1]:
             return
         pieces = table(np.array([first[:-1], sizes], np.int32))
@@ -191,13 +193,12 @@ def table(array):
 @contextmanager
 def held():
     """A list of the tables that are made within the block."""
-    _held.clear()
-    tables = []
+    global _held
+    _held = []
     try:
-        yield tables
+        yield _held
     finally:
-        tables += _held
-        _held.clear()
+        _held = []
 
 
 def refuse_capture(array, what, why):

@@ -24,7 +24,7 @@ _POOLED = 64 * 1024  # bytes; malloc keeps smaller blocks itself
 _LINE = 64  # bytes of a cache line
 
 
-def _segment():
+def _half_of_memory():
     """Bytes of addresses of a segment, half of the machine's memory; only pages that were written to take any of it.
 
     So much that there is one segment: an array then takes what was never written to only when nothing else is large
@@ -37,7 +37,7 @@ def _segment():
         return 1 << 30
 
 
-_SEGMENT = _segment()
+_SEGMENT = _half_of_memory()
 
 _lock = threading.Lock()
 _returned = deque()  # blocks whose array died: the garbage collector may say so in the middle of anything
