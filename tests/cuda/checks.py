@@ -1,9 +1,15 @@
-"""What is asked of a kernel's CUDA form: its reference's results, and no races. CuPy may be the stand-in."""
+"""What tests of the GPU share: what is asked of a kernel's CUDA form (its reference's results, and no races), Tensors.
+
+CuPy may be the stand-in.
+"""
 
 import copy
 
 import numpy as np
 from emulator import execution
+from helpers import normal
+
+import minidl as dl
 
 # float16: only storage, arithmetic is in float32. An element is rounded once, to 11 bits.
 RTOL = {"float16": 1e-3, "float32": 1e-5, "float64": 1e-12}
@@ -70,3 +76,8 @@ def assert_close(got, expected, dtype, message):
         np.testing.assert_allclose(
             g.astype(e.dtype), e, rtol=RTOL[dtype], atol=RTOL[dtype] * scale, err_msg=message
         )  # fmt: skip
+
+
+def on(device, *shape, seed=0, dtype=np.float32, requires_grad=False):
+    """A leaf of random numbers on a device."""
+    return dl.tensor(normal(*shape, seed=seed), dtype=dtype, device=device, requires_grad=requires_grad)

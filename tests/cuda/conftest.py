@@ -32,11 +32,12 @@ def cupy():
 
 @pytest.fixture
 def late(cupy):
-    """cupy, with work that is done as late as a GPU may do it (stand_in.runtime.deferring); a GPU is late by itself."""
+    """cupy, with work that is done as late as a GPU may do it (stand_in.work.deferring); a GPU is late by itself."""
     if ON_DEVICE:
         yield cupy
         return
-    from stand_in import runtime
 
-    with runtime.deferring():
+    from stand_in import work
+
+    with work.deferring():
         yield cupy

@@ -1,20 +1,15 @@
-"""What a user sees of devices: to, cuda and cpu; errors where devices mix or are missing; streams, memory."""
+"""What a user sees of devices: to, cuda and cpu; errors where devices mix or are missing."""
 
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from checks import on
 from helpers import normal
 
 import minidl as dl
 from minidl import nn
-
-
-def on(device, *shape, seed=0, dtype=np.float32, requires_grad=False):
-    """A leaf of random numbers on a device."""
-    return dl.tensor(normal(*shape, seed=seed), dtype=dtype, device=device, requires_grad=requires_grad)
-
 
 # ---- Tensors -------------------------------------------------------------------------------------------------------
 
@@ -214,14 +209,14 @@ def test_nothing_waits_while_a_graph_is_captured(cupy, monkeypatch):
     """Checks of values are left out: what they would wait for is not computed yet."""
     stand_in = pytest.importorskip("stand_in")
     x, index = on("cuda", 4, 3), dl.tensor([0, 2, 1, 1], device="cuda")
-    monkeypatch.setattr(stand_in.runtime.Stream, "is_capturing", lambda self: True)
-    stand_in.runtime.fault(700)  # every wait fails
+    monkeypatch.setattr(stand_in.work.Stream, "is_capturing", lambda self: True)
+    stand_in.work.fault(700)  # every wait fails
     try:
         results = [x[index], x.gather(1, index.reshape(4, 1)), x.index_select(0, index), dl.ops.nll_loss(x, index)]
         results.append(dl.ops.binary_cross_entropy(x.sigmoid(), x.sigmoid()))
         assert all(y.device == "cuda:0" for y in results)
     finally:
-        stand_in.runtime.recover()
+        stand_in.work.recover()
 
 
 def test_expanded_memory_is_not_written_to(cupy):
@@ -391,7 +386,7 @@ def test_an_error_of_the_device_names_the_latest_kernels(cupy):
     stand_in = pytest.importorskip("stand_in")
     x = on("cuda", 2, 3)
     y = x.relu()
-    stand_in.runtime.fault(700)
+    stand_in.work.fault(700)
     try:
         for wait in (
             y.sum().item,
@@ -406,92 +401,10 @@ def test_an_error_of_the_device_names_the_latest_kernels(cupy):
             ):
                 wait()
     finally:
-        stand_in.runtime.recover()
+        stand_in.work.recover()
 
 
-# ---- streams, memory -----------------------------------------------------------------------------------------------
-
-
-def test_streams_and_events(cupy):
-    side, start, end = dl.cuda.Stream(), dl.cuda.Event(enable_timing=True), dl.cuda.Event(enable_timing=True)
-    start.record()
-    with dl.cuda.stream(side) as s:
-        assert s is side and cupy.cuda.get_current_stream().ptr == side._stream.ptr
-        y = on("cuda", 3) + 1
-        end = side.record_event(end)
-    assert cupy.cuda.get_current_stream().ptr != side._stream.ptr
-    current = dl.cuda.current_stream()
-    current.wait_stream(side)
-    assert getattr(current._stream, "waited_for", True)  # as the stand-in notes
-    side.synchronize()
-    end.synchronize()
-    assert start.elapsed_time(end) >= 0 and end.query() and side.query()
-    assert np.allclose(y.cpu().numpy(), on("cpu", 3).numpy() + 1)
-
-
-WAITS = {
-    "stream.synchronize": lambda side: side.synchronize(),
-    "synchronize": lambda side: dl.cuda.synchronize(),
-    "wait_stream": lambda side: dl.cuda.current_stream().wait_stream(side),
-    "wait_event": lambda side: dl.cuda.current_stream().wait_event(side.record_event()),
-    "event.synchronize": lambda side: side.record_event().synchronize(),
-}
-
-
-@pytest.mark.parametrize("name", WAITS)
-def test_what_waits_finds_the_work_done(late, name):
-    x, side = on("cuda", 3), dl.cuda.Stream()
-    side.wait_stream(dl.cuda.current_stream())
-    with dl.cuda.stream(side):
-        y = x.relu() + 1
-    event = side.record_event()
-    WAITS[name](side)
-    if "synchronize" in name:
-        assert side.query() and event.query()
-    assert np.array_equal((y * 2).cpu().numpy(), (np.maximum(on("cpu", 3).numpy(), 0) + 1) * 2)
-
-
-@pytest.mark.parametrize("forgotten", ["before", "after"])
-def test_a_wait_that_was_forgotten_shows_in_the_numbers(late, forgotten):
-    pytest.importorskip("stand_in")  # a GPU may be quick enough
-    x, side = on("cuda", 3), dl.cuda.Stream()
-    if forgotten == "after":
-        side.wait_stream(dl.cuda.current_stream())
-    with dl.cuda.stream(side):
-        y = x + 1
-    if forgotten == "before":
-        side.synchronize()
-    else:
-        assert not side.query() and not side.record_event().query()
-    assert np.isnan((y * 2).cpu().numpy()).all()
-
-
-def test_memory_that_is_given_back_serves_the_stream_it_was_taken_on(late):
-    """Of that stream's next work, which may come before another stream has read it."""
-    stand_in = pytest.importorskip("stand_in")
-    for waits in (True, False):
-        side = dl.cuda.Stream()
-        with dl.cuda.stream(side):
-            x = on("cuda", 3)
-        side.synchronize()
-        y = x + 1
-        if waits:
-            side.wait_stream(dl.cuda.current_stream())
-        del x
-        side.synchronize()
-        assert np.isnan(y.cpu().numpy()).all() != waits
-    assert stand_in.runtime.at_once() is False
-
-
-def test_memory_is_told(cupy):
-    before = dl.cuda.memory_allocated()
-    x = dl.tensor(np.zeros(1 << 16, np.float32), device="cuda")
-    assert dl.cuda.memory_allocated() - before == 1 << 18 and dl.cuda.memory_reserved() >= dl.cuda.memory_allocated()
-    assert dl.cuda.memory_stats()["allocated"] == before + (1 << 18) and dl.cuda.memory_stats()["total"] > 1 << 30
-    del x
-    assert dl.cuda.memory_allocated() == before
-    dl.cuda.empty_cache()
-    assert dl.cuda.memory_reserved() < before + (1 << 18)
+# ---- which GPU -------------------------------------------------------------------------------------------------------
 
 
 def test_names_of_devices(cupy):

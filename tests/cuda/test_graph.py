@@ -194,12 +194,12 @@ def test_a_replay_is_named_in_errors_that_come_late(cupy):
     with dl.cuda.graph(graph):
         y = x.relu()
     graph.replay()
-    stand_in.runtime.fault(700)
+    stand_in.work.fault(700)
     try:
         with pytest.raises(RuntimeError, match=r"illegal memory access .*CUDAGraph\.replay\(\)\)"):
             y.item()
     finally:
-        stand_in.runtime.recover()
+        stand_in.work.recover()
 
 
 def test_tables_live_as_long_as_the_graph(cupy):

@@ -77,7 +77,7 @@ def test_late_errors_name_the_latest_launches(source, cupy):
     for kernel, args in (("given", (y, 1, True, np.uint32(0), 0.5, None)), ("boxes<T, 4>", (y,))):
         source.launch(kernel, "float32", args, grid=1)
     stand_in = pytest.importorskip("stand_in")
-    stand_in.runtime.fault(700)
+    stand_in.work.fault(700)
     with (
         pytest.raises(RuntimeError, match=r"illegal.*given\.given<float>, given\.boxes<float, 4>\)"),
         _cuda.named_errors(),
@@ -91,7 +91,7 @@ def test_in_blocking_mode_the_very_launch_is_named(source, cupy):
     try:
         source.launch("boxes<T, 4>", "float32", (y,), grid=1)
         stand_in = pytest.importorskip("stand_in")
-        stand_in.runtime.fault(700)
+        stand_in.work.fault(700)
         with pytest.raises(RuntimeError, match=r"\(in given\.boxes<float, 4>\)"):
             source.launch("boxes<T, 4>", "float32", (y,), grid=1)
     finally:

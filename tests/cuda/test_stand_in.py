@@ -122,13 +122,13 @@ def test_memory_is_counted(cupy):
 
 
 def test_a_fault_shows_where_the_host_waits(cupy, x):
-    stand_in.runtime.fault(700)
+    stand_in.work.fault(700)
     y = x + 1  # is queued
     device, stream = cupy.cuda.Device(0), cupy.cuda.Stream.null
     for wait in (y.get, y.item, device.synchronize, stream.synchronize, lambda: bool(y[0, 0])):
         with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="cudaErrorIllegalAddress"):
             wait()
-    stand_in.runtime.recover()
+    stand_in.work.recover()
     assert y[0, 0].item() == 1
 
 

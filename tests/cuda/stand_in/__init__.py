@@ -9,8 +9,8 @@ Code that runs on NumPy need not run on CuPy, and most of the ways in which it f
 - Indices out of range wrap around, of a place that is written twice the first value stands (CuPy: any).
 - Reductions and single elements are 0-d arrays. `empty` is full of NaN. There is no `flags.writeable`.
 - RawModule runs CUDA C on the emulator (../emulator), on the arrays' memory.
-- After `runtime.fault(700)` every call that waits for the device raises, as after an illegal address on a real one.
-- Within `runtime.deferring()` work is done only when something waits for it, and memory that was given back is taken at
+- After `work.fault(700)` every call that waits for the device raises, as after an illegal address on a real one.
+- Within `work.deferring()` work is done only when something waits for it, and memory that was given back is taken at
   once by somebody else. So a wait that was forgotten shows as NaN.
 - A captured stream records its work, each launch of its graph does it; what CuPy or the driver refuses then raises.
 
@@ -19,7 +19,7 @@ What it does not show: anything about speed.
 
 import sys
 
-from . import arrays, functions, runtime
+from . import arrays, functions, runtime, work  # noqa: F401 (tests say stand_in.work)
 
 
 def install(devices=1, driver=13000):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import runtime
+from . import pools, runtime, work
 
 cupy = None  # the module as it stands under that name; set by install()
 SCALARS = int | float | complex | np.generic  # bool is an int
@@ -12,7 +12,7 @@ _KINDS = "?bBhHiIlLqQefdFD"
 def host(value):
     """What NumPy is to see in place of an argument."""
     if isinstance(value, ndarray):
-        runtime.touch(value._memory)
+        pools.touch(value._memory)
         return value._host
     if isinstance(value, tuple | list):
         return type(value)(map(host, value))
@@ -26,7 +26,7 @@ def result(compute, *sources, keep_order=False):
     is not done at once, compute() runs for the shapes alone, and again when the numbers are wanted.
     """
     arrays = _on_device(compute(), sources, keep_order)
-    if not runtime.at_once():
+    if not work.at_once():
         # The memory of the new arrays, not the arrays: work that is left to do keeps none of them alive.
         new = [y._host if isinstance(y, ndarray) and y.base is None else None for y in _flat(arrays)]
 
@@ -37,9 +37,9 @@ def result(compute, *sources, keep_order=False):
 
         for memory in new:
             if memory is not None:
-                runtime.spoil(memory)
+                pools.spoil(memory)
         if any(memory is not None for memory in new):
-            runtime.do(fill)
+            work.do(fill)
     return arrays
 
 
@@ -66,12 +66,12 @@ def _on_device(value, sources, keep_order):
 def write(array, index, compute):
     """array[index] = compute(), as work of the current stream; index is NumPy's."""
     memory = host(array)
-    runtime.do(lambda: memory.__setitem__(index, compute()))
+    work.do(lambda: memory.__setitem__(index, compute()))
 
 
 def refuse_while_capturing(what):
     """CuPy would record a copy out of host memory that another copy will have taken by the time of a replay."""
-    if runtime._streams()[-1]._captured is not None:
+    if work.streams()[-1]._captured is not None:
         raise RuntimeError(f"the stand-in: {what} while a graph is captured")
 
 
@@ -90,18 +90,18 @@ def _arrays(values):
 
 
 def _wrap(array, base=None, memory=None):
-    runtime.require_device()
+    work.require_device()
     self = ndarray.__new__(ndarray)
     self._host, self.base = array, base
-    self._memory = runtime.Memory(array) if memory is None else memory
+    self._memory = pools.Memory(array) if memory is None else memory
     return self
 
 
 def garbage(shape, dtype, order="C"):
     """What fresh memory holds, at its worst: NaN, or large numbers."""
-    runtime.require_device()
+    work.require_device()
     array = np.empty(shape, dtype, order)
-    runtime.spoil(array)
+    pools.spoil(array)
     return array
 
 
@@ -127,7 +127,7 @@ class FlatIterator:
     def __setitem__(self, index, value):
         _no_host_arrays((value,))
         flat, value = host(self._array).flat, host(value)
-        runtime.do(lambda: flat.__setitem__(index, value))
+        work.do(lambda: flat.__setitem__(index, value))
 
 
 def _part(memory, name, *sources):
@@ -145,7 +145,7 @@ class ndarray:
         if memptr is not None or strides is not None:
             raise NotImplementedError("the stand-in makes arrays of their own memory alone")
         self._host, self.base = garbage(shape, dtype, order), None
-        self._memory = runtime.Memory(self._host)
+        self._memory = pools.Memory(self._host)
 
     # ---- what it is --------------------------------------------------------------------------------------------------
 
@@ -169,13 +169,13 @@ class ndarray:
         from emulator import remember
 
         remember(self._host)
-        runtime.hold(self._host)
-        runtime.touch(self._memory)
-        return runtime.MemoryPointer(self._memory, self._host.ctypes.data)
+        pools.hold(self._host)
+        pools.touch(self._memory)
+        return pools.MemoryPointer(self._memory, self._host.ctypes.data)
 
     @property
     def __cuda_array_interface__(self):
-        runtime.require_device()
+        work.require_device()
         return {
             "version": 3, "shape": self.shape, "typestr": self.dtype.str, "strides": self.strides, "descr": [],
             "data": (self._host.ctypes.data, False), "stream": 1,
@@ -226,7 +226,7 @@ class ndarray:
     # ---- to the host -------------------------------------------------------------------------------------------------
 
     def get(self, stream=None, order="C", out=None, blocking=True):
-        runtime.wait(stream or runtime.get_current_stream())
+        work.wait(stream or work.get_current_stream())
         if out is None:
             return np.array(self._host, order=order)
         if not isinstance(out, np.ndarray) or out.dtype != self.dtype or out.shape != self.shape:
@@ -237,7 +237,7 @@ class ndarray:
         return out
 
     def set(self, arr, stream=None):
-        runtime.require_device()
+        work.require_device()
         if not isinstance(arr, np.ndarray) or arr.dtype != self.dtype:
             raise TypeError("Only numpy.ndarray of the same dtype can be set to cupy.ndarray")
         if arr.shape != self.shape:
@@ -246,7 +246,7 @@ class ndarray:
             raise RuntimeError("Cannot set to non-contiguous array")
         refuse_while_capturing("set()")
         if stream is None:
-            stream = runtime.get_current_stream()
+            stream = work.get_current_stream()
             stream._take(lambda: self._host.__setitem__(..., arr))
             stream.synchronize()
         else:  # the host's memory is read when the stream comes to it
@@ -301,11 +301,11 @@ class ndarray:
         value, memory = host(value), host(self)
         if not advanced:
             np.broadcast_to(value, memory[places()].shape)  # raises now
-            runtime.do(lambda: memory.__setitem__(places(), value))
+            work.do(lambda: memory.__setitem__(places(), value))
         else:
             numbers = np.arange(self.size).reshape(self.shape)
             np.broadcast_to(np.asarray(value), numbers[places()].shape)
-            runtime.do(lambda: _scatter(memory, numbers[places()], np.asarray(value)))
+            work.do(lambda: _scatter(memory, numbers[places()], np.asarray(value)))
 
     def take(self, indices, axis=None, out=None):
         if out is not None:
@@ -321,14 +321,14 @@ class ndarray:
         if self.dtype.char not in "iIlLqQefd" or self.dtype == np.int64:
             raise TypeError(f"scatter_add does not support {self.dtype}")
         memory, places, value = host(self), _wrapped(slices, self.shape), host(value)
-        runtime.do(lambda: np.add.at(memory, places(), value))
+        work.do(lambda: np.add.at(memory, places(), value))
 
     def scatter_max(self, slices, value):
         _no_host_arrays((value,))
         if self.dtype.type not in (np.int32, np.uint32, np.uint64, np.float32, np.float64):
             raise TypeError(f"scatter_max does not support {self.dtype}")
         memory, places, value = host(self), _wrapped(slices, self.shape), host(value)
-        runtime.do(lambda: np.maximum.at(memory, places(), value))
+        work.do(lambda: np.maximum.at(memory, places(), value))
 
     def fill(self, value):
         if isinstance(value, np.ndarray) and value.ndim:
@@ -336,7 +336,7 @@ class ndarray:
         if not self._host.flags.writeable:
             raise ValueError("assignment destination is read-only")
         memory, value = host(self), host(value)
-        runtime.do(lambda: memory.fill(value))
+        work.do(lambda: memory.fill(value))
 
 
 def _scatter(memory, numbers, values):
@@ -368,7 +368,7 @@ def _wrapped(index, shape):
             if part.dtype.kind not in "biu":
                 raise IndexError(f"arrays used as indices must be of integer or boolean type. (actual: {part.dtype})")
             if part.dtype == bool:
-                runtime.wait(runtime.get_current_stream())
+                work.wait(work.get_current_stream())
         elif not (part is None or part is ... or isinstance(part, slice | int | np.integer)):
             raise IndexError(f"only integers, slices, ellipsis, None and arrays are valid indices, not {part!r}")
         parts.append(part)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import runtime
+from . import pools, runtime, work
 from .arrays import SCALARS, _no_host_arrays, host, ndarray, refuse_while_capturing, result, write
 
 _TAKES_HOST_ARRAYS = {
@@ -41,8 +41,8 @@ def _without_warnings(function, *args, **kwargs):
 def _check_stream(name):
     """What CuPy does to the current stream, or refuses, before a function of this name begins."""
     if name in _WAITING:
-        runtime.wait(runtime.get_current_stream())
-    if name in _CUBLAS and runtime.get_current_stream().is_capturing():
+        work.wait(work.get_current_stream())
+    if name in _CUBLAS and work.get_current_stream().is_capturing():
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
 
 
@@ -157,7 +157,7 @@ def _function(name, text):
 
     def call(*args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
-        runtime.require_device()
+        work.require_device()
         _check_elements(name, args[0] if args else None)
         if name not in _TAKES_HOST_ARRAYS:
             _no_host_arrays_in(args)
@@ -194,7 +194,7 @@ def _method(name, text):
 
     def call(self, *args, **kwargs):
         arguments = signature.bind(*args, **kwargs).arguments
-        runtime.require_device()
+        work.require_device()
         _check_elements(name, self)
         _no_host_arrays_in(args)
         _no_host_arrays_in(kwargs.values())
@@ -237,12 +237,12 @@ def _empty(shape, dtype=float, order="C"):
 
 def _empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
     like = np.empty_like(prototype._host, dtype, order, False, shape)
-    runtime.spoil(like)
+    pools.spoil(like)
     return result(lambda: like.copy("K"), keep_order=True)
 
 
 def _array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
-    runtime.require_device()
+    work.require_device()
     if subok:
         raise NotImplementedError("CuPy has no subclasses: array(subok=True)")
     if isinstance(obj, ndarray) and not copy and (dtype is None or obj.dtype == dtype) and order in (None, "K"):
@@ -270,7 +270,7 @@ def _copyto(dst, src, casting="same_kind", where=None):
     if not isinstance(dst, ndarray) or not isinstance(src, ndarray | SCALARS | np.ndarray):
         raise TypeError("dst must be a cupy.ndarray")
     memory, src, where = host(dst), host(src), True if where is None else host(where)
-    runtime.do(lambda: np.copyto(memory, src, casting, where))
+    work.do(lambda: np.copyto(memory, src, casting, where))
 
 
 def _take_along_axis(a, indices, axis):
@@ -283,7 +283,7 @@ def _put_along_axis(arr, indices, values, axis):
     _no_host_arrays((arr, indices, values))
     memory, indices, values = host(arr), host(indices), host(values)
     extent = max(arr.shape[axis], 1)
-    runtime.do(lambda: np.put_along_axis(memory, indices % extent, values, axis))
+    work.do(lambda: np.put_along_axis(memory, indices % extent, values, axis))
 
 
 def _diagonal(a, offset=0, axis1=0, axis2=1):
@@ -333,9 +333,9 @@ _OWN = {
     "diagonal": _diagonal, "may_share_memory": _may_share_memory, "shares_memory": _may_share_memory,
     "matmul": _matmul, "get_array_module": _get_array_module, "where": _where,
     "take": lambda a, indices, axis=None, out=None: a.take(indices, axis, out),
-    "is_available": lambda: runtime._state.devices > 0,
-    "get_default_memory_pool": lambda: runtime.pool,
-    "get_default_pinned_memory_pool": lambda: runtime.pinned_pool,
+    "is_available": lambda: work.state.devices > 0,
+    "get_default_memory_pool": lambda: pools.pool,
+    "get_default_pinned_memory_pool": lambda: pools.pinned_pool,
 }  # fmt: skip
 
 
