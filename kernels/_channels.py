@@ -20,6 +20,7 @@ from ._cuda import Source
 from ._jit import helper, inline, jit, prange
 from ._layout import ceil_div
 from ._pool import empty
+from ._vector import STREAMED, fence, write
 
 _BLOCK = 32768  # elements
 _LANES = 512  # a wide row has more than half so many: an inner loop's entry costs about as much as 64 of them
@@ -185,32 +186,36 @@ def normalize(x, mean, rstd, weight, bias, residual, relu, y):
 
 @jit
 def _normalize(x, high, scale, shift, residual, add, relu, n, height, channels, rows, blocks, y):
+    streamed = y.itemsize * y.size >= STREAMED
     for task in prange(n * blocks):
+        row = np.empty(high.shape[1], y.dtype)
         i, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
         if add and relu:
-            _normalize_block(x, high[i], scale[i], shift[i], residual, True, True, first, last, y)
+            _normalize_block(x, high[i], scale[i], shift[i], residual, True, True, first, last, streamed, row, y)
         elif add:
-            _normalize_block(x, high[i], scale[i], shift[i], residual, True, False, first, last, y)
+            _normalize_block(x, high[i], scale[i], shift[i], residual, True, False, first, last, streamed, row, y)
         elif relu:
-            _normalize_block(x, high[i], scale[i], shift[i], residual, False, True, first, last, y)
+            _normalize_block(x, high[i], scale[i], shift[i], residual, False, True, first, last, streamed, row, y)
         else:
-            _normalize_block(x, high[i], scale[i], shift[i], residual, False, False, first, last, y)
+            _normalize_block(x, high[i], scale[i], shift[i], residual, False, False, first, last, streamed, row, y)
 
 
 @inline
-def _normalize_block(x, high, scale, shift, residual, add, relu, first, last, y):
+def _normalize_block(x, high, scale, shift, residual, add, relu, first, last, streamed, row, y):
     for start in range(first, last, high.size):
         stop = min(start + high.size, last)
-        xs, residuals, ys = x[start:stop], residual[start:stop], y[start:stop]
+        xs, residuals = x[start:stop], residual[start:stop]
         for k in range(xs.size):
             value = (xs[k] - high[k]) * scale[k] + shift[k]
             if add:
                 value += residuals[k]
             if relu:
                 value = x.dtype.type(0) if value <= 0 else value
-            ys[k] = value
+            row[k] = value
+        write(streamed, row, stop - start, y, start)
+    fence()
 
 
 def input_gradient(gy, x, y, relu, mean, scale, slope, offset, gx, gresidual):
@@ -237,52 +242,62 @@ def input_gradient(gy, x, y, relu, mean, scale, slope, offset, gx, gresidual):
 def _input_gradient(
     gy, x, y, high, scale, slope, offset, relu, moves, keep, n, height, channels, rows, blocks, gx, gresidual
 ):
+    streamed = gx.itemsize * gx.size >= STREAMED
     for task in prange(n * blocks):
         i, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
+        own = streamed, np.empty(scale.shape[1], gx.dtype), np.empty(scale.shape[1], gx.dtype)
         if not moves:
-            _scale_block(gy, y, scale[i], relu, keep, first, last, gx, gresidual)
+            _scale_block(gy, y, scale[i], relu, keep, first, last, *own, gx, gresidual)
         elif keep:
             numbers = high[i], scale[i], slope[i], offset[i]
             if relu:
-                _gradient_block(gy, x, y, *numbers, True, True, first, last, gx, gresidual)
+                _gradient_block(gy, x, y, *numbers, True, True, first, last, *own, gx, gresidual)
             else:
-                _gradient_block(gy, x, y, *numbers, False, True, first, last, gx, gresidual)
+                _gradient_block(gy, x, y, *numbers, False, True, first, last, *own, gx, gresidual)
         else:
             numbers = high[i], scale[i], slope[i], offset[i]
             if relu:
-                _gradient_block(gy, x, y, *numbers, True, False, first, last, gx, gresidual)
+                _gradient_block(gy, x, y, *numbers, True, False, first, last, *own, gx, gresidual)
             else:
-                _gradient_block(gy, x, y, *numbers, False, False, first, last, gx, gresidual)
+                _gradient_block(gy, x, y, *numbers, False, False, first, last, *own, gx, gresidual)
 
 
 @helper
-def _scale_block(gy, y, scale, relu, keep, first, last, gx, gresidual):
+def _scale_block(gy, y, scale, relu, keep, first, last, streamed, row, kept, gx, gresidual):
     for start in range(first, last, scale.size):
         stop = min(start + scale.size, last)
-        gys, ys, gxs, kept = gy[start:stop], y[start:stop], gx[start:stop], gresidual[start:stop]
+        gys, ys = gy[start:stop], y[start:stop]
         for k in range(gys.size):
             g = gys[k]
             if relu:
                 g = gy.dtype.type(0) if ys[k] <= 0 else g
-            gxs[k] = scale[k] * g
+            row[k] = scale[k] * g
             if keep:
                 kept[k] = g
+        write(streamed, row, stop - start, gx, start)
+        if keep:
+            write(streamed, kept, stop - start, gresidual, start)
+    fence()
 
 
 @inline
-def _gradient_block(gy, x, y, high, scale, slope, offset, relu, keep, first, last, gx, gresidual):
+def _gradient_block(gy, x, y, high, scale, slope, offset, relu, keep, first, last, streamed, row, kept, gx, gresidual):
     for start in range(first, last, high.size):
         stop = min(start + high.size, last)
-        gys, xs, ys, gxs, kept = gy[start:stop], x[start:stop], y[start:stop], gx[start:stop], gresidual[start:stop]
+        gys, xs, ys = gy[start:stop], x[start:stop], y[start:stop]
         for k in range(xs.size):
             g = gys[k]
             if relu:
                 g = x.dtype.type(0) if ys[k] <= 0 else g
-            gxs[k] = scale[k] * g - ((xs[k] - high[k]) * slope[k] + offset[k])
+            row[k] = scale[k] * g - ((xs[k] - high[k]) * slope[k] + offset[k])
             if keep:
                 kept[k] = g
+        write(streamed, row, stop - start, gx, start)
+        if keep:
+            write(streamed, kept, stop - start, gresidual, start)
+    fence()
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------

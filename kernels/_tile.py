@@ -39,20 +39,29 @@ def tile(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi):
 
     kind is any scalar of the arrays' dtype; x, w, s and y are addresses in bytes, strides count elements.
     """
-    tile_relu(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, -np.inf, y, yi)
+    tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, -np.inf, False, y, yi)
 
 
 @helper
-def tile_relu(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi):
-    """tile, and what is less than `least` becomes it: with 0 a ReLU, with -inf none. NaN stays."""
+def tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi):
+    """tile for the last sum of an output: what is less than `least` becomes it, with 0 a ReLU, with -inf none.
+
+    NaN stays. streamed: past the caches, if y and its rows begin at multiples of a vector; then call fence().
+    """
     tiles = (rows + TALLEST - 1) // TALLEST
     for t in range(tiles):
         top, bottom = rows * t // tiles, rows * (t + 1) // tiles
-        _tile(kind, top, bottom - top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi)
+        _one_tile(kind, top, bottom - top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi)
+
+
+@helper
+def _one_tile(kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi):
+    """A function of its own: within the loop, what every case needs is computed before it, and takes a twentieth."""
+    _tile(kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi)
 
 
 @intrinsic
-def _tile(context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi):
+def _tile(context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi):
     lanes = VECTOR_BYTES * 8 // kind.bitwidth
 
     def emit(context, builder, signature, args):
@@ -72,12 +81,12 @@ def _tile(context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(kind, *[types.intp] * 14, kind, types.intp, types.intp), emit
+    return types.void(kind, *[types.intp] * 14, kind, *[types.intp] * 3), emit
 
 
 def _emit_tile(builder, emitted, args, height, vectors):
     """The instructions of a tile of fixed height and number of vectors, which begins at row `top`."""
-    top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, y, yi = args
+    top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi = args
     i64, lanes = ir.IntType(64), emitted.lanes
     inside = emitted.mask(builder.sub(width, i64((vectors - 1) * lanes)))  # of the last vector; those before are whole
     masks = [None] * (vectors - 1) + [inside]
@@ -85,6 +94,7 @@ def _emit_tile(builder, emitted, args, height, vectors):
     def at(row, j):
         return builder.gep(row, [i64(j * lanes)])
 
+    streamed = emitted.can_stream(streamed, y, yi, width)
     x, s, y = (builder.gep(emitted.pointer(a), [builder.mul(top, step)]) for a, step in ((x, xi), (s, si), (y, yi)))
     w = emitted.pointer(w)
     sums = [[cgutils.alloca_once(builder, emitted.type) for _ in range(vectors)] for _ in range(height)]
@@ -103,8 +113,15 @@ def _emit_tile(builder, emitted, args, height, vectors):
                 for j in range(vectors):
                     builder.store(emitted.fma(value, row[j], builder.load(sums[i][j])), sums[i][j])
     least = emitted.splat(least)
-    for i in range(height):
-        row, start = builder.gep(y, [builder.mul(yi, i64(i))]), builder.gep(s, [builder.mul(si, i64(i))])
-        for j in range(vectors):
-            value = builder.fadd(emitted.load(at(start, j), masks[j]), builder.load(sums[i][j]))
-            emitted.store(emitted.at_least(value, least), at(row, j), masks[j])
+    with builder.if_else(streamed) as branches:
+        for branch, past_caches in zip(branches, (True, False), strict=True):
+            with branch:
+                for i in range(height):
+                    row, start = builder.gep(y, [builder.mul(yi, i64(i))]), builder.gep(s, [builder.mul(si, i64(i))])
+                    for j in range(vectors):
+                        value = builder.fadd(emitted.load(at(start, j), masks[j]), builder.load(sums[i][j]))
+                        value = emitted.at_least(value, least)
+                        if past_caches:
+                            emitted.stream(value, at(row, j))
+                        else:
+                            emitted.store(value, at(row, j), masks[j])

@@ -34,16 +34,17 @@ def transform(matrices):
 def transform_and_finish(matrices):
     """As transform; the vector at address `start` is added to each result, and what is less than `least` becomes it.
 
-    transform(kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, least): least 0 is a ReLU, -inf none.
+    transform(kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, least, streamed): least 0 is a ReLU, -inf
+    none. streamed: past the caches, as by tile_last.
     """
 
     @intrinsic
-    def apply(context, kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, least):
+    def apply(context, kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, least, streamed):
         def emit(context, builder, signature, args):
             _emit_cases(builder, Vectors(builder, kind.bitwidth), matrices, args[1], args[2], args[3:9], args[9:])
             return context.get_dummy_value()
 
-        return types.void(kind, *[types.intp] * 9, kind), emit
+        return types.void(kind, *[types.intp] * 9, kind, types.intp), emit
 
     return apply
 
@@ -111,8 +112,19 @@ def _emit_vector(builder, vectors, matrix, inside, args, finish):
     ]  # columns[b][i]
     if finish:
         start, least = vectors.load(at(finish[0]), inside), vectors.splat(finish[1])
+        streamed = vectors.can_stream(finish[2], y, y_row, y_column)
     for i in range(len(matrix)):
-        for j, value in enumerate(times([column[i] for column in columns])):
-            if finish:
-                value = vectors.at_least(builder.fadd(value, start), least)
-            vectors.store(value, at(y, (y_row, i), (y_column, j)), inside)
+        row = times([column[i] for column in columns])
+        if finish:
+            row = [vectors.at_least(builder.fadd(value, start), least) for value in row]
+        if finish and inside is None:
+            with builder.if_else(streamed) as (then, otherwise):
+                with then:
+                    for j, value in enumerate(row):
+                        vectors.stream(value, at(y, (y_row, i), (y_column, j)))
+                with otherwise:
+                    for j, value in enumerate(row):
+                        vectors.store(value, at(y, (y_row, i), (y_column, j)))
+        else:
+            for j, value in enumerate(row):
+                vectors.store(value, at(y, (y_row, i), (y_column, j)), inside)

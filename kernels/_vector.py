@@ -9,6 +9,8 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from ._jit import helper
+
 
 def _bytes_and_registers():
     """The width of a vector register in bytes, and how many there are, on the CPU that numba compiles for.
@@ -27,6 +29,7 @@ def _bytes_and_registers():
 
 
 VECTOR_BYTES, REGISTERS = _bytes_and_registers()
+STREAMED = 4 * 1024 * 1024  # bytes: a larger result is written past the caches, where the next reader hardly finds it
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
@@ -79,6 +82,24 @@ class Vectors:
         else:
             self.builder.call(self._masked_store, [value, at, _I32(self._align), mask])
 
+    def stream(self, value, pointer):
+        """Store past the caches, so that no line is read before it is written; at a multiple of VECTOR_BYTES.
+
+        Other threads see it after fence().
+        """
+        builder = self.builder
+        store = builder.store(value, builder.bitcast(pointer, self.type.as_pointer()), align=VECTOR_BYTES)
+        store.set_metadata("nontemporal", builder.module.add_metadata([_I32(1)]))
+
+    def can_stream(self, wanted, address, *steps):
+        """Whether the integer `wanted` is not 0, and an address and steps of elements are multiples of VECTOR_BYTES."""
+        builder, size = self.builder, _I64(self._align)
+        remainder = address
+        for step in steps:
+            remainder = builder.or_(remainder, builder.mul(step, size))
+        remainder = builder.and_(remainder, _I64(VECTOR_BYTES - 1))
+        return builder.and_(builder.icmp_signed("!=", wanted, _I64(0)), builder.icmp_signed("==", remainder, _I64(0)))
+
     def fma(self, a, b, c):
         """a * b + c, rounded once."""
         return self.builder.call(self._fma, [a, b, c])
@@ -107,6 +128,56 @@ def copy(context, kind, count, x, y):
         return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp, types.intp), emit
+
+
+@intrinsic
+def stream(context, kind, count, x, y):
+    """copy, past the caches; y is a multiple of the dtype's size. Other threads see y after fence()."""
+
+    def emit(context, builder, signature, args):
+        vectors = Vectors(builder, kind.bitwidth)
+        lanes, size = _I64(vectors.lanes), _I64(kind.bitwidth // 8)
+        count, x, y = args[1], vectors.pointer(args[2]), vectors.pointer(args[3])
+        beyond = builder.urem(builder.udiv(args[3], size), lanes)  # elements of y's first vector that lie before y
+        head = builder.urem(builder.sub(lanes, beyond), lanes)
+        head = builder.select(builder.icmp_signed("<", head, count), head, count)
+        whole = builder.sdiv(builder.sub(count, head), lanes)
+
+        def part(start, length):
+            with builder.if_then(builder.icmp_signed(">", length, _I64(0))):
+                inside = vectors.mask(length)
+                vectors.store(vectors.load(builder.gep(x, [start]), inside), builder.gep(y, [start]), inside)
+
+        part(_I64(0), head)
+        with cgutils.for_range(builder, whole) as loop:
+            start = builder.add(head, builder.mul(loop.index, lanes))
+            vectors.stream(vectors.load(builder.gep(x, [start])), builder.gep(y, [start]))
+        start = builder.add(head, builder.mul(whole, lanes))
+        part(start, builder.sub(count, start))
+        return context.get_dummy_value()
+
+    return types.void(kind, types.intp, types.intp, types.intp), emit
+
+
+@helper
+def write(streamed, row, count, y, start):
+    """y[start : start + count] = row, past the caches where streamed; then call fence()."""
+    kind, size = y.dtype.type(0), y.itemsize
+    if streamed:
+        stream(kind, count, row.ctypes.data, y.ctypes.data + size * start)
+    else:
+        copy(kind, count, row.ctypes.data, y.ctypes.data + size * start)
+
+
+@intrinsic
+def fence(context):
+    """Let other threads see what was streamed before what is written after."""
+
+    def emit(context, builder, signature, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), emit
 
 
 @intrinsic

@@ -11,7 +11,7 @@ import numpy as np
 from ._jit import jit, prange
 from ._kernel import COMPILED, Kernel
 from ._pool import empty
-from ._vector import copy
+from ._vector import STREAMED, copy, fence, stream
 from ._workload import LARGE
 
 _TASK = 16384  # elements
@@ -31,9 +31,14 @@ def _cpu(x, y):
 @jit
 def _copy(x, y, height, width, x_step, y_step, rows):
     kind, size = x.dtype.type(0), x.itemsize
+    streamed = size * height * width >= STREAMED
     for task in prange((height + rows - 1) // rows):
         for row in range(np.int64(task) * rows, min((np.int64(task) + 1) * rows, height)):
-            copy(kind, width, x.ctypes.data + size * row * x_step, y.ctypes.data + size * row * y_step)
+            if streamed:
+                stream(kind, width, x.ctypes.data + size * row * x_step, y.ctypes.data + size * row * y_step)
+            else:
+                copy(kind, width, x.ctypes.data + size * row * x_step, y.ctypes.data + size * row * y_step)
+        fence()
 
 
 def _gpu(x, y):

@@ -26,8 +26,8 @@ from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
 from ._pool import empty
-from ._tile import TALLEST, tile_relu, tile_width
-from ._vector import copy
+from ._tile import TALLEST, tile_last, tile_width
+from ._vector import STREAMED, copy, fence
 from .copy_rows import contiguous
 
 _ROWS = 8 * TALLEST  # of a per task
@@ -157,8 +157,8 @@ def _few_rows_blocks(a, b, strides, starts, least, y, shape, n, width):
                 at_b = b.ctypes.data + size * (s * strides[3] + deep * strides[4] + column)
                 at_y = y.ctypes.data + size * (s * m * n + column)
                 begin, step = (starts.ctypes.data + size * column, 0) if deep == 0 else (at_y, n)
-                tile_relu(kind, m, min(width, n - column), at_a, strides[1], 0, strides[2], at_b, 0, strides[4], 1,
-                          summed, begin, step, bound, at_y, n)  # fmt: skip
+                tile_last(kind, m, min(width, n - column), at_a, strides[1], 0, strides[2], at_b, 0, strides[4], 1,
+                          summed, begin, step, bound, False, at_y, n)  # fmt: skip
 
 
 @jit
@@ -202,6 +202,7 @@ def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, least
 def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, packed, starts, least, scratch):
     columns = (n + width - 1) // width
     kind, size = y.dtype.type(0), y.itemsize
+    streamed = k <= _SUMMED and size * y.size >= STREAMED
     for start in range(0, k, _SUMMED):
         summed = min(_SUMMED, k - start)
         bound = least if start + summed == k else y.dtype.type(-np.inf)
@@ -218,8 +219,9 @@ def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, p
             begin_column = starts.ctypes.data + size * column * width
             at_y = y.ctypes.data + size * ((s * m + top) * n + column * width)
             begin, begin_row = (begin_column, 0) if start == 0 else (at_y, n)
-            tile_relu(kind, bottom - top, wide, data, row, 0, step, panel, 0, width, 1, summed, begin, begin_row, bound,
-                      at_y, n)  # fmt: skip
+            tile_last(kind, bottom - top, wide, data, row, 0, step, panel, 0, width, 1, summed, begin, begin_row, bound,
+                      streamed, at_y, n)  # fmt: skip
+    fence()
 
 
 def _samples(rng, dtype):

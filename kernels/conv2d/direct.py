@@ -16,8 +16,8 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
-from .._tile import tile, tile_relu, tile_width
-from .._vector import copy
+from .._tile import tile, tile_last, tile_width
+from .._vector import STREAMED, copy, fence
 
 _SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
@@ -112,6 +112,7 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
     w_data, s_data, x_data, y_data = panels.ctypes.data, starts.ctypes.data, source.ctypes.data, y.ctypes.data
     # Without gaps between the kernel's columns, columns and channels are one run.
     runs, run = (1, kw * cg) if pixel == cg and dilation[1] == 1 or kw <= 1 else (kw, cg)
+    streamed = runs == 1 and size * y.size >= STREAMED
     blocks = (og + width - 1) // width
     for block in range(blocks):
         w = w_data + size * (g * blocks + block) * kh * kw * cg * width
@@ -127,9 +128,10 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
             for v in range(runs):  # the first run starts from the bias, the others add to it
                 s, si = (s_data + size * (g * blocks + block) * width, 0) if v == 0 else (yt, along)
                 bound = least if v == runs - 1 else y.dtype.type(-np.inf)
-                tile_relu(kind, columns, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
+                tile_last(kind, columns, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
                           w + size * (u * kw + v) * cg * width, kw * cg * width, width, rows, run,
-                          s, si, bound, yt, along)  # fmt: skip
+                          s, si, bound, streamed, yt, along)  # fmt: skip
+    fence()
 
 
 @helper

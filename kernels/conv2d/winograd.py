@@ -23,7 +23,7 @@ from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
 from .._tile import TALLEST, tile, tile_width
-from .._vector import VECTOR_BYTES
+from .._vector import VECTOR_BYTES, fence
 from ..add import add_parts
 from . import winograd_large
 from .winograd_tiles import (
@@ -131,6 +131,7 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, least, y, y_shape, t
                       c, o, width, zeros)  # fmt: skip
         for t in range(count):
             finish_tile(m + size * t * o, steps[2], bias, r, least, y, y_shape, first + t, 0, o, edge)
+        fence()
 
 
 @helper

@@ -14,7 +14,7 @@ from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
 from .._tile import TALLEST, tile, tile_width
-from .._vector import VECTOR_BYTES, copy, prefetch
+from .._vector import VECTOR_BYTES, copy, fence, prefetch
 from .winograd_tiles import (
     OUTPUTS,
     finish_tile,
@@ -94,6 +94,7 @@ def _correlate(x, x_shape, w, turned, bias, r, padding, least, y, y_shape, tiles
             for t in range(low, high):
                 finish_tile(m.ctypes.data + size * (t - low) * width, steps[2], bias, r, least, y, y_shape, first + t,
                             column, wide, edge)  # fmt: skip
+            fence()
 
 
 @helper

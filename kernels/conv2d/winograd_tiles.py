@@ -10,7 +10,7 @@ from .._cook_toom import cook_toom
 from .._jit import helper
 from .._layout import ceil_div
 from .._transform import transform, transform_and_finish
-from .._vector import VECTOR_BYTES, copy
+from .._vector import STREAMED, VECTOR_BYTES, copy
 
 OUTPUTS = 4  # m: rows and columns of a tile of outputs
 _POINTS = {3: ("0", "2/3", "-2/3", "3/2", "-3/2"), 5: ("0", "1/2", "-1/2", "1", "-1", "2", "-2")}
@@ -68,7 +68,7 @@ def spread_tile(gy, gy_shape, t, r, first, channels, to, step, chunk, edge):
 
 @helper
 def finish_tile(m, step, bias, r, least, y, y_shape, t, first, channels, edge):
-    """The outputs of tile t in `channels` channels from `first` on, from their M at address m."""
+    """The outputs of tile t in `channels` channels from `first` on, from their M at address m; then call fence()."""
     n, o, size, kind = OUTPUTS + r - 1, y_shape[3], y.itemsize, y.dtype.type(0)
     image, i, j = _place(t, y_shape)
     start = ((image * y_shape[1] + i) * y_shape[2] + j) * o + first
@@ -77,10 +77,11 @@ def finish_tile(m, step, bias, r, least, y, y_shape, t, first, channels, edge):
     to, row, column = y.ctypes.data + size * start, y_shape[2] * o, o
     if not whole:
         to, row, column = edge.ctypes.data, OUTPUTS * channels, channels
-    lanes = VECTOR_BYTES // size
+    lanes, streamed = VECTOR_BYTES // size, whole and size * y.size >= STREAMED
     for channel in range(0, channels, lanes):
         at, there, begin = m + size * channel, to + size * channel, bias.ctypes.data + size * (first + channel)
-        _outputs(kind, r, min(lanes, channels - channel), at, n * step, step, there, row, column, begin, least)
+        _outputs(kind, r, min(lanes, channels - channel), at, n * step, step, there, row, column, begin, least,
+                 streamed)  # fmt: skip
     if not whole:
         for a in range(high):
             for b in range(wide):

@@ -112,7 +112,7 @@ def test_the_tile_on_arm(bits, monkeypatch):
         least = ir.Constant(vectors.real, float("-inf"))
         _tile._emit_tile(builder, vectors, [*args[:13], least, *args[13:]], 14, 2)
 
-    assembly = _arm(15, emit)
+    assembly = _arm(16, emit)
     assert len(re.findall(FUSED, assembly)) == 28 and not re.search(f"fmul|{CALL}", assembly)
 
 
