@@ -33,35 +33,47 @@ def tile_width(dtype):
     return VECTORS * VECTOR_BYTES // dtype.itemsize
 
 
+def last_step(y, relu, residual):
+    """How an output y ends, for tile_last: (beside, least).
+
+    beside: the bytes from an element of y to that of a residual shaped as y; 0 where it is None. least: 0 for a ReLU,
+    else -inf.
+    """
+    beside = 0 if residual is None else residual.ctypes.data - y.ctypes.data
+    return beside, y.dtype.type(0 if relu else -np.inf)
+
+
 @helper
 def tile(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi):
     """Compute any number of rows and 1 to tile_width columns; see the module.
 
     kind is any scalar of the arrays' dtype; x, w, s and y are addresses in bytes, strides count elements.
     """
-    tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, -np.inf, False, y, yi)
+    tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, 0, -np.inf, False, y, yi)
 
 
 @helper
-def tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi):
-    """tile for the last sum of an output: what is less than `least` becomes it, with 0 a ReLU, with -inf none.
+def tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi):
+    """tile for the last sum of an output: adds a residual; what is less than `least` becomes it; NaN stays.
 
-    NaN stays. streamed: past the caches, if y and its rows begin at multiples of a vector; then call fence().
+    beside, least: of last_step. streamed: past the caches, if y and its rows begin at multiples of a vector; then call
+    fence().
     """
     tiles = (rows + TALLEST - 1) // TALLEST
     for t in range(tiles):
         top, bottom = rows * t // tiles, rows * (t + 1) // tiles
-        _one_tile(kind, top, bottom - top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi)
+        _one_tile(kind, top, bottom - top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y,
+                  yi)  # fmt: skip
 
 
 @helper
-def _one_tile(kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi):
+def _one_tile(kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi):
     """A function of its own: within the loop, what every case needs is computed before it, and takes a twentieth."""
-    _tile(kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi)
+    _tile(kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi)
 
 
 @intrinsic
-def _tile(context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi):
+def _tile(context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi):
     lanes = VECTOR_BYTES * 8 // kind.bitwidth
 
     def emit(context, builder, signature, args):
@@ -81,12 +93,12 @@ def _tile(context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(kind, *[types.intp] * 14, kind, *[types.intp] * 3), emit
+    return types.void(kind, *[types.intp] * 15, kind, *[types.intp] * 3), emit
 
 
 def _emit_tile(builder, emitted, args, height, vectors):
     """The instructions of a tile of fixed height and number of vectors, which begins at row `top`."""
-    top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, least, streamed, y, yi = args
+    top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi = args
     i64, lanes = ir.IntType(64), emitted.lanes
     inside = emitted.mask(builder.sub(width, i64((vectors - 1) * lanes)))  # of the last vector; those before are whole
     masks = [None] * (vectors - 1) + [inside]
@@ -112,6 +124,12 @@ def _emit_tile(builder, emitted, args, height, vectors):
                 value = emitted.splat(builder.load(builder.gep(xb_start, [builder.mul(xi, i64(i))])))
                 for j in range(vectors):
                     builder.store(emitted.fma(value, row[j], builder.load(sums[i][j])), sums[i][j])
+    with builder.if_then(builder.icmp_signed("!=", beside, i64(0))):
+        for i in range(height):
+            row = emitted.beside(builder.gep(y, [builder.mul(yi, i64(i))]), beside)
+            for j in range(vectors):
+                value = builder.fadd(builder.load(sums[i][j]), emitted.load(at(row, j), masks[j]))
+                builder.store(value, sums[i][j])
     least = emitted.splat(least)
     with builder.if_else(streamed) as branches:
         for branch, past_caches in zip(branches, (True, False), strict=True):

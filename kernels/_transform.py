@@ -8,6 +8,7 @@ only in the sign of some columns (points p and -p) share their two partial sums.
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ._vector import Vectors
@@ -32,19 +33,19 @@ def transform(matrices):
 
 
 def transform_and_finish(matrices):
-    """As transform; the vector at address `start` is added to each result, and what is less than `least` becomes it.
+    """As transform; the vector at address `start` and a residual are added to each result.
 
-    transform(kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, least, streamed): least 0 is a ReLU, -inf
-    none. streamed: past the caches, as by tile_last.
+    transform(kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, beside, least, streamed): the last three
+    are as for tile_last.
     """
 
     @intrinsic
-    def apply(context, kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, least, streamed):
+    def apply(context, kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, beside, least, streamed):
         def emit(context, builder, signature, args):
             _emit_cases(builder, Vectors(builder, kind.bitwidth), matrices, args[1], args[2], args[3:9], args[9:])
             return context.get_dummy_value()
 
-        return types.void(kind, *[types.intp] * 9, kind, types.intp), emit
+        return types.void(kind, *[types.intp] * 10, kind, types.intp), emit
 
     return apply
 
@@ -111,12 +112,18 @@ def _emit_vector(builder, vectors, matrix, inside, args, finish):
         times([vectors.load(at(x, (x_row, a), (x_column, b)), inside) for a in range(size)]) for b in range(size)
     ]  # columns[b][i]
     if finish:
-        start, least = vectors.load(at(finish[0]), inside), vectors.splat(finish[1])
-        streamed = vectors.can_stream(finish[2], y, y_row, y_column)
+        start, beside, least = vectors.load(at(finish[0]), inside), finish[1], vectors.splat(finish[2])
+        streamed = vectors.can_stream(finish[3], y, y_row, y_column)
+        has_residual = builder.icmp_signed("!=", beside, beside.type(0))
     for i in range(len(matrix)):
         row = times([column[i] for column in columns])
         if finish:
-            row = [vectors.at_least(builder.fadd(value, start), least) for value in row]
+            totals = [cgutils.alloca_once_value(builder, builder.fadd(value, start)) for value in row]
+            with builder.if_then(has_residual):
+                for j, total_of_j in enumerate(totals):
+                    residual = vectors.load(vectors.beside(at(y, (y_row, i), (y_column, j)), beside), inside)
+                    builder.store(builder.fadd(builder.load(total_of_j), residual), total_of_j)
+            row = [vectors.at_least(builder.load(total_of_j), least) for total_of_j in totals]
         if finish and inside is None:
             with builder.if_else(streamed) as (then, otherwise):
                 with then:

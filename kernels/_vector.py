@@ -100,6 +100,10 @@ class Vectors:
         remainder = builder.and_(remainder, _I64(VECTOR_BYTES - 1))
         return builder.and_(builder.icmp_signed("!=", wanted, _I64(0)), builder.icmp_signed("==", remainder, _I64(0)))
 
+    def beside(self, pointer, distance):
+        """The pointer `distance` bytes further on."""
+        return self.pointer(self.builder.add(self.builder.ptrtoint(pointer, _I64), distance))
+
     def fma(self, a, b, c):
         """a * b + c, rounded once."""
         return self.builder.call(self._fma, [a, b, c])

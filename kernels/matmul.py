@@ -26,7 +26,7 @@ from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
 from ._pool import empty
-from ._tile import TALLEST, tile_last, tile_width
+from ._tile import TALLEST, last_step, tile_last, tile_width
 from ._vector import STREAMED, copy, fence
 from .copy_rows import contiguous
 
@@ -90,24 +90,28 @@ def _cpu(a, b, y):
     multiply(a, b, np.zeros(b.shape[2], y.dtype), y)
 
 
-def multiply(a, b, start, y, relu=False):
-    """y = a @ b + start, a row (N,) that every row of y begins with: the bias of a 1×1 convolution; its ReLU if so."""
+def multiply(a, b, start, y, relu=False, residual=None):
+    """y = a @ b + start, a row (N,) that every row of y begins with: the bias of a 1×1 convolution.
+
+    Then the residual, shaped as y, is added where it is not None, and what is negative becomes 0 with relu.
+    """
     stacks, m, k = a.shape
     n, width = b.shape[2], tile_width(y.dtype)
     if y.size == 0:
         return
-    least = y.dtype.type(0 if relu else -np.inf)
+    last = last_step(y, relu, residual)
     if k == 0:
-        y[...] = np.maximum(start, least)
+        y[...] = np.maximum(start if residual is None else start + residual, last[1])
         return
     if m <= _FEW_ROWS and n > m and k * n > _LARGE:
         if b.strides[2] == b.itemsize:
-            _few_rows(a, b, start, least, y, width)
+            _few_rows(a, b, start, last, y, width)
             return
         if b.strides[1] == b.itemsize:  # its rows are long runs of b, transposed
             turned = empty((stacks, n, m), y.dtype)
             multiply(b.transpose(0, 2, 1), a.transpose(0, 2, 1), np.zeros(m, y.dtype), turned)
-            np.maximum(np.add(turned.transpose(0, 2, 1), start, out=y), least, out=y)
+            np.add(turned.transpose(0, 2, 1), start, out=y)
+            np.maximum(y if residual is None else np.add(y, residual, out=y), last[1], out=y)
             return
     shared = b.strides[0] == 0 or stacks == 1  # one matrix b for the whole stack: pack it once
     panels = empty((1 if shared else stacks, ceil_div(n, width), k, width), y.dtype)
@@ -119,7 +123,7 @@ def multiply(a, b, start, y, relu=False):
     scratch = np.empty((numba.get_num_threads(), _ROWS * _COPIED if copied else 0), y.dtype)
     flat = _flat(a) if copied else a[0, 0, :1]
     _blocks(flat, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts,
-            least, scratch)  # fmt: skip
+            *last, scratch)  # fmt: skip
 
 
 def _flat(a):
@@ -134,16 +138,16 @@ _RUN = 512  # columns of b at a time, and
 _DEEP = 32  # of the summed axis: 64 kB, which stay in the L2 cache for all rows
 
 
-def _few_rows(a, b, start, least, y, width):
+def _few_rows(a, b, start, last, y, width):
     size = a.itemsize
     strides = *(s // size for s in a.strides), *(s // size for s in b.strides[:2])
     starts = np.zeros(ceil_div(b.shape[2], width) * width, y.dtype)
     starts[: b.shape[2]] = start
-    _few_rows_blocks(a[0, 0, :1], b[0, 0, :1], strides, starts, least, y.reshape(-1), a.shape, b.shape[2], width)
+    _few_rows_blocks(a[0, 0, :1], b[0, 0, :1], strides, starts, *last, y.reshape(-1), a.shape, b.shape[2], width)
 
 
 @jit
-def _few_rows_blocks(a, b, strides, starts, least, y, shape, n, width):
+def _few_rows_blocks(a, b, strides, starts, beside, least, y, shape, n, width):
     """A task is a run of columns of one matrix."""
     stacks, m, k = shape
     runs, kind, size = (n + _RUN - 1) // _RUN, y.dtype.type(0), y.itemsize
@@ -151,14 +155,14 @@ def _few_rows_blocks(a, b, strides, starts, least, y, shape, n, width):
         s, first = np.int64(task) // runs, np.int64(task) % runs * _RUN
         for deep in range(0, k, _DEEP):
             summed = min(_DEEP, k - deep)
-            bound = least if deep + summed == k else y.dtype.type(-np.inf)
+            last = (beside, least) if deep + summed == k else (0, y.dtype.type(-np.inf))
             at_a = a.ctypes.data + size * (s * strides[0] + deep * strides[2])
             for column in range(first, min(first + _RUN, n), width):
                 at_b = b.ctypes.data + size * (s * strides[3] + deep * strides[4] + column)
                 at_y = y.ctypes.data + size * (s * m * n + column)
                 begin, step = (starts.ctypes.data + size * column, 0) if deep == 0 else (at_y, n)
                 tile_last(kind, m, min(width, n - column), at_a, strides[1], 0, strides[2], at_b, 0, strides[4], 1,
-                          summed, begin, step, bound, False, at_y, n)  # fmt: skip
+                          summed, begin, step, *last, False, at_y, n)  # fmt: skip
 
 
 @jit
@@ -183,7 +187,7 @@ def pack(b, panels):
 
 
 @jit
-def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, least, scratch):
+def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, beside, least, scratch):
     """A task is a block of rows of one matrix and a block of its columns."""
     columns = (n + width - 1) // width
     row_blocks = (m + _ROWS - 1) // _ROWS
@@ -195,17 +199,18 @@ def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, least
         block = np.int64(task) % column_blocks
         _block(a, strides, panels, y, s, top, min(top + _ROWS, m), columns * block // column_blocks,
                columns * (block + 1) // column_blocks, m, k, n, width, s % packed, starts,
-               least, scratch[numba.get_thread_id()])  # fmt: skip
+               beside, least, scratch[numba.get_thread_id()])  # fmt: skip
 
 
 @helper
-def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, packed, starts, least, scratch):
+def _block(a, strides, panels, y, s, top, bottom, first, beyond, m, k, n, width, packed, starts, beside, least,
+           scratch):  # fmt: skip
     columns = (n + width - 1) // width
     kind, size = y.dtype.type(0), y.itemsize
     streamed = k <= _SUMMED and size * y.size >= STREAMED
     for start in range(0, k, _SUMMED):
         summed = min(_SUMMED, k - start)
-        bound = least if start + summed == k else y.dtype.type(-np.inf)
+        last = (beside, least) if start + summed == k else (0, y.dtype.type(-np.inf))
         begin_a, row, step = s * strides[0] + top * strides[1] + start * strides[2], strides[1], strides[2]
         data = a.ctypes.data + size * begin_a
         if scratch.size:
@@ -213,14 +218,14 @@ def _block(a, strides, panels, y, s, top, bottom, first, last, m, k, n, width, p
             for i in range(bottom - top):
                 copy(kind, summed, data + size * i * row, scratch.ctypes.data + size * i * _COPIED)
             data, row = scratch.ctypes.data, _COPIED
-        for column in range(first, last):
+        for column in range(first, beyond):
             panel = panels.ctypes.data + size * ((packed * columns + column) * k + start) * width
             wide = min(width, n - column * width)
             begin_column = starts.ctypes.data + size * column * width
             at_y = y.ctypes.data + size * ((s * m + top) * n + column * width)
             begin, begin_row = (begin_column, 0) if start == 0 else (at_y, n)
-            tile_last(kind, bottom - top, wide, data, row, 0, step, panel, 0, width, 1, summed, begin, begin_row, bound,
-                      streamed, at_y, n)  # fmt: skip
+            tile_last(kind, bottom - top, wide, data, row, 0, step, panel, 0, width, 1, summed, begin, begin_row,
+                      *last, streamed, at_y, n)  # fmt: skip
     fence()
 
 

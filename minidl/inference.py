@@ -1,4 +1,4 @@
-"""A net for inference alone: batch norms folded into the convolutions before them, ReLUs computed along with them.
+"""A net for inference alone: batch norms folded into the convolutions before them, residuals and ReLUs along with them.
 
 In evaluation a batch norm is y = x * s + t with s = weight / sqrt(running_var + eps) and t = bias - running_mean * s,
 two numbers per channel. After a convolution x = W * input + b that is the convolution (s W) * input + (s b + t).
@@ -18,36 +18,29 @@ _SIZES = 224, 32, 28, 64, 512  # rows and columns that are tried where no shape 
 
 
 class FoldedConv2d(nn.Module):
-    """A convolution with a batch norm in its weights and, where one follows, the ReLU."""
+    """A convolution with a batch norm in its weights. It stands where the batch norm stood, and takes its arguments."""
 
-    def __init__(self, conv, weight, bias, relu):
+    def __init__(self, conv, weight, bias):
         super().__init__()
-        self.weight, self.bias, self.relu = nn.Parameter(weight, False), nn.Parameter(bias, False), relu
+        self.weight, self.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
         self.geometry = conv.stride, conv.padding, conv.dilation, conv.groups
 
-    def forward(self, input):
-        op = ops.conv2d_relu if self.relu else ops.conv2d
-        return op(input, self.weight, self.bias, *self.geometry)
-
-
-class Folded(nn.Module):
-    """What stands where a batch norm was: what it did besides normalizing."""
-
-    def __init__(self, relu_is_done):
-        super().__init__()
-        self.relu_is_done = relu_is_done
-
     def forward(self, input, relu=False, residual=None):
-        if residual is not None:
-            return ops.add_relu(input, residual)
-        return ops.relu(input) if relu and not self.relu_is_done else input
+        if residual is not None and not relu:
+            raise ValueError("FoldedConv2d: residual goes with relu=True")
+        if relu:
+            return ops.conv2d_relu(input, self.weight, self.bias, *self.geometry, residual)
+        return ops.conv2d(input, self.weight, self.bias, *self.geometry)
+
+    forward.fuses_relu = True  # see Conv2d
 
 
 def optimize_for_inference(net, input_shape=None):
     """A copy of a net in evaluation mode that gives the same outputs, to rounding, in less time.
 
     Folded are batch norms whose input is the output of a convolution that nothing else sees, as one run of the net
-    shows (of shapes alone, so it takes no time). All else, dropout included, is as in net.eval(). The copy is not to be
+    shows (of shapes alone, so it takes no time). The convolution then runs in the place of the batch norm, which knows
+    of the residual and the ReLU that follow. All else, dropout included, is as in net.eval(). The copy is not to be
     trained: its running statistics are gone.
 
     Args:
@@ -80,7 +73,7 @@ def optimize_for_inference(net, input_shape=None):
         source, conv = made.get(place(call.args[0]), ("", None)) if call.name == "BatchNorm" else ("", None)
         alone = conv is not None and used[place(call.args[0])] == 1 and often[name] == often.get(source) == 1
         if alone and conv.name == "Conv2d" and isinstance(net.get_submodule(source), nn.Conv2d):
-            _fold(net, source, name, call)
+            _fold(net, source, name)
     return net
 
 
@@ -105,19 +98,17 @@ def _traced(net, input_shape):
     raise ValueError(f"optimize_for_inference: say which input_shape (C, H, W) the net takes: {reason}")
 
 
-def _fold(net, source, name, call):
-    """Put the batch norm `name` into the convolution `source`."""
+def _fold(net, source, name):
+    """Put the convolution `source` into the batch norm `name`."""
     conv, norm = net.get_submodule(source), net.get_submodule(name)
-    residual, relu = call.args[3], call.args[6]
     mean, var = (t.data.astype(np.float64) for t in (norm.running_mean, norm.running_var))
     scale = (1.0 if norm.weight is None else norm.weight.data) / np.sqrt(var + norm.eps)
     shift = (0.0 if norm.bias is None else norm.bias.data) - mean * scale
     bias = shift if conv.bias is None else shift + conv.bias.data * scale
     weight = conv.weight.data
     folded = (weight * scale[:, None, None, None]).astype(weight.dtype)  # laid out as before
-    fused = bool(relu) and residual is None
-    _replace(net, source, FoldedConv2d(conv, folded, bias.astype(folded.dtype), fused).eval())
-    _replace(net, name, Folded(fused).eval())
+    _replace(net, source, nn.Identity().eval())
+    _replace(net, name, FoldedConv2d(conv, folded, bias.astype(folded.dtype)).eval())
 
 
 def _replace(net, path, module):

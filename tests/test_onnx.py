@@ -202,6 +202,18 @@ NETS = {
 }
 
 
+def test_residual_blocks_of_a_folded_net(tmp_path):
+    dl.manual_seed(0)
+    net = _settled(dl.models.create("resnet20"))
+    fast = dl.optimize_for_inference(net)
+    dl.onnx.export(fast, tmp_path / "a", (3, 32, 32))
+    images = np.random.default_rng(3).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    (found,) = runtime.InferenceSession(str(tmp_path / "a")).run(None, {"input": images})
+    expected = net.eval()(dl.Tensor(images)).data
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4 * np.abs(expected).max())
+    assert "BatchNormalization" not in _kinds(tmp_path / "a") and _kinds(tmp_path / "a").count("Add") >= 9
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_nets(name, tmp_path):
     _check(NETS[name](), (4, 8, 6), tmp_path / "a", batches=(1, 2, 3, 64))

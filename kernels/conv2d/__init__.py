@@ -74,6 +74,11 @@ def _forward_samples(rng, dtype, cases=_cases):
         yield x, w, rng.standard_normal(y.shape[3]).astype(dtype), *geometry, np.empty_like(y)
 
 
+def _forward_add_relu_samples(rng, dtype, cases=_cases):
+    for x, w, bias, *geometry, y in _forward_samples(rng, dtype, cases):
+        yield x, w, bias, rng.standard_normal(y.shape).astype(dtype), *geometry, y
+
+
 def _input_grad_samples(rng, dtype, cases=_cases):
     for (x, w, gy), geometry in cases(rng, dtype):
         yield gy, w, *geometry, np.empty_like(x)
@@ -134,26 +139,35 @@ def _winograd(w, y, stride, dilation, groups):
 
 
 def _forward(x, w, bias, stride, padding, dilation, groups, y):
-    _forward_finished(x, w, bias, stride, padding, dilation, groups, False, y)
+    _forward_finished(x, w, bias, stride, padding, dilation, groups, False, None, y)
 
 
 def _forward_relu(x, w, bias, stride, padding, dilation, groups, y):
-    _forward_finished(x, w, bias, stride, padding, dilation, groups, True, y)
+    _forward_finished(x, w, bias, stride, padding, dilation, groups, True, None, y)
 
 
-def _forward_finished(x, w, bias, stride, padding, dilation, groups, relu, y):
+def _forward_add_relu(x, w, bias, residual, stride, padding, dilation, groups, y):
+    _forward_finished(x, w, bias, stride, padding, dilation, groups, True, residual, y)
+
+
+def _forward_finished(x, w, bias, stride, padding, dilation, groups, relu, residual, y):
     # 1×1: 1.0 to 1.6 for one image, 0.75 to 1.1 for several.
     if len(x) == 1 and pointwise.fits(w, stride, padding, groups):
-        pointwise.forward(x, w, bias, relu, y)
+        pointwise.forward(x, w, bias, relu, residual, y)
     elif _winograd(w, y, stride, dilation, groups):
-        winograd.forward(x, w, bias, padding, relu, y)
+        winograd.forward(x, w, bias, padding, relu, residual, y)
     else:
-        direct.forward(x, w, bias, stride, padding, dilation, groups, relu, y)
+        direct.forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y)
 
 
 def _forward_relu_reference(x, w, bias, stride, padding, dilation, groups, y):
     reference.forward(x, w, bias, stride, padding, dilation, groups, y)
     relu.forward.reference(y, y)
+
+
+def _forward_add_relu_reference(x, w, bias, residual, stride, padding, dilation, groups, y):
+    reference.forward(x, w, bias, stride, padding, dilation, groups, y)
+    relu.add_forward.reference(y, residual, y)
 
 
 def input_grad_onto(start, gy, w, stride, padding, dilation, groups, gx):
@@ -211,6 +225,11 @@ def _forward_relu_gpu(x, w, bias, stride, padding, dilation, groups, y):
     _forward_finished_gpu(x, w, bias, stride, padding, dilation, groups, True, y)
 
 
+def _forward_add_relu_gpu(x, w, bias, residual, stride, padding, dilation, groups, y):
+    _forward_finished_gpu(x, w, bias, stride, padding, dilation, groups, False, y)
+    relu.add_forward.gpu(*(array.reshape(-1) for array in (y, residual, y)))
+
+
 def _forward_finished_gpu(x, w, bias, stride, padding, dilation, groups, relu, y):
     if _pointwise_gpu(w, stride, padding, groups):
         gpu.pointwise_forward(x, w, bias, relu, y)
@@ -243,21 +262,25 @@ def _weight_grad_gpu(x, gy, stride, padding, dilation, groups, gw):
         gpu.weight_grad(x, gy, stride, padding, dilation, groups, gw)
 
 
-def _forward_kernel(name, reference, cpu, gpu):
+def _forward_kernel(name, reference, cpu, gpu, samples=_forward_samples):
     return Kernel(
         name,
         reference=reference,
         cpu=cpu,
         gpu=gpu,
-        samples=_forward_samples,
-        nanoseconds=lambda x, w, bias, stride, padding, dilation, groups, y: _nanoseconds(w, y),
-        workload=_workloads(_forward_samples),
-        flops=lambda x, w, bias, stride, padding, dilation, groups, y: _flops(w, y),
+        samples=samples,
+        nanoseconds=lambda x, w, *rest: _nanoseconds(w, rest[-1]),
+        workload=_workloads(samples),
+        flops=lambda x, w, *rest: _flops(w, rest[-1]),
     )
 
 
 forward = _forward_kernel("conv2d.forward", reference.forward, _forward, _forward_gpu)
 forward_relu = _forward_kernel("conv2d.forward_relu", _forward_relu_reference, _forward_relu, _forward_relu_gpu)
+forward_add_relu = _forward_kernel(
+    "conv2d.forward_add_relu", _forward_add_relu_reference, _forward_add_relu, _forward_add_relu_gpu,
+    _forward_add_relu_samples,
+)  # fmt: skip
 input_grad = Kernel(
     "conv2d.input_grad",
     reference=reference.input_grad,

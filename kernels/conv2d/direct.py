@@ -16,7 +16,7 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
-from .._tile import tile, tile_last, tile_width
+from .._tile import last_step, tile, tile_last, tile_width
 from .._vector import STREAMED, copy, fence
 
 _SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
@@ -26,13 +26,17 @@ _PARTIAL_SUMS = 32  # weight gradient: independent sums over images, where the w
 # ---- forward -------------------------------------------------------------------------------------------------------
 
 
-def forward(x, w, bias, stride, padding, dilation, groups, relu, y):
-    """relu: what is negative becomes 0."""
-    _correlate(x, w, bias, stride, padding, dilation, groups, relu, y, (0, 0), (1, 1), y.shape[1:3])
+def forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y):
+    """relu: what is negative becomes 0, after the residual, if it is not None, was added."""
+    last = last_step(y, relu, residual)
+    _correlate(x, w, bias, stride, padding, dilation, groups, *last, y, (0, 0), (1, 1), y.shape[1:3])
 
 
-def _correlate(x, w, bias, stride, padding, dilation, groups, relu, y, first, step, count):
-    """y[:, first + step*i] = the correlation of x and w at i < count. A negative padding crops the image."""
+def _correlate(x, w, bias, stride, padding, dilation, groups, beside, least, y, first, step, count):
+    """y[:, first + step*i] = the correlation of x and w at i < count. A negative padding crops the image.
+
+    beside, least: of last_step.
+    """
     n, h, wd, c = x.shape
     kh, kw, cg, o = w.shape
     og, width = o // groups, tile_width(x.dtype)
@@ -48,8 +52,8 @@ def _correlate(x, w, bias, stride, padding, dilation, groups, relu, y, first, st
     rows, scratch = _scratch(rows, seen_w, kh, stride[0], dilation[0], pixel, x.dtype, inside)
     _correlate_blocks(
         x.reshape(-1), x.shape, panels.reshape(-1), starts.reshape(-1), (kh, kw, cg, og), groups, width,
-        stride, padding, dilation, y.dtype.type(0 if relu else -np.inf), y.reshape(-1), y.shape, first, step, count,
-        rows, seen_w, pixel, inside, scratch,
+        stride, padding, dilation, beside, least, y.reshape(-1), y.shape, first, step, count, rows,
+        seen_w, pixel, inside, scratch,
     )  # fmt: skip
 
 
@@ -87,7 +91,7 @@ def _pack(w, bias, og, groups, panels, starts):
 
 @jit
 def _correlate_blocks(x, x_shape, panels, starts, w_shape, groups, width, stride, padding, dilation,
-                      least, y, y_shape, first, step, count, rows, seen_w, pixel, inside, scratch):  # fmt: skip
+                      beside, least, y, y_shape, first, step, count, rows, seen_w, pixel, inside, scratch):  # fmt: skip
     """A task is a block of output rows of one image, for one group."""
     blocks = (count[0] + rows - 1) // rows
     for task in prange(x_shape[0] * groups * blocks):
@@ -95,13 +99,13 @@ def _correlate_blocks(x, x_shape, panels, starts, w_shape, groups, width, stride
         g = np.int64(task) // blocks % groups
         top = np.int64(task) % blocks * rows
         _correlate_rows(n, g, top, min(top + rows, count[0]), x, x_shape, panels, starts, w_shape, width,
-                        stride, padding, dilation, least, y, y_shape, first, step, count[1], seen_w, pixel, inside,
-                        scratch[numba.get_thread_id()])  # fmt: skip
+                        stride, padding, dilation, beside, least, y, y_shape, first, step, count[1], seen_w, pixel,
+                        inside, scratch[numba.get_thread_id()])  # fmt: skip
 
 
 @helper
 def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, width, stride, padding, dilation,
-                    least, y, y_shape, first, step, columns, seen_w, pixel, inside, scratch):  # fmt: skip
+                    beside, least, y, y_shape, first, step, columns, seen_w, pixel, inside, scratch):  # fmt: skip
     kh, kw, cg, og = w_shape
     o = y_shape[3]
     source, origin, line = _image_rows(
@@ -127,10 +131,10 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
             xt, yt = x_data + size * x_row, y_data + size * y_row
             for v in range(runs):  # the first run starts from the bias, the others add to it
                 s, si = (s_data + size * (g * blocks + block) * width, 0) if v == 0 else (yt, along)
-                bound = least if v == runs - 1 else y.dtype.type(-np.inf)
+                last = (beside, least) if v == runs - 1 else (0, y.dtype.type(-np.inf))
                 tile_last(kind, columns, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
                           w + size * (u * kw + v) * cg * width, kw * cg * width, width, rows, run,
-                          s, si, bound, streamed, yt, along)  # fmt: skip
+                          s, si, *last, streamed, yt, along)  # fmt: skip
     fence()
 
 
@@ -183,7 +187,7 @@ def input_grad(start, gy, w, stride, padding, dilation, groups, gx):
             if taps.size == 0:  # a stride greater than the kernel: no output sees these pixels
                 _fill(gx.reshape(-1), gx.shape, start, first, stride)
                 continue
-            _correlate(gy, taps, start, (1, 1), pads, gaps, groups, False, gx, first, stride, count)
+            _correlate(gy, taps, start, (1, 1), pads, gaps, groups, 0, gx.dtype.type(-np.inf), gx, first, stride, count)
 
 
 @jit

@@ -10,8 +10,8 @@ def fits(w, stride, padding, groups):
     return w.shape[:2] == (1, 1) and stride == (1, 1) and padding == (0, 0) and groups == 1
 
 
-def forward(x, w, bias, relu, y):
-    multiply(_pixels(x), w[0], bias, _pixels(y), relu)
+def forward(x, w, bias, relu, residual, y):
+    multiply(_pixels(x), w[0], bias, _pixels(y), relu, None if residual is None else _pixels(residual))
 
 
 def input_grad(start, gy, w, gx):

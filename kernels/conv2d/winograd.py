@@ -22,7 +22,7 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
-from .._tile import TALLEST, tile, tile_width
+from .._tile import TALLEST, last_step, tile, tile_width
 from .._vector import VECTOR_BYTES, fence
 from ..add import add_parts
 from . import winograd_large
@@ -63,27 +63,27 @@ def _large(w):
     return n * n * w.shape[2] * w.shape[3] * w.itemsize > _MOST_WEIGHTS
 
 
-def forward(x, w, bias, padding, relu, y):
-    """relu: what is negative becomes 0."""
-    least = x.dtype.type(0 if relu else -np.inf)
+def forward(x, w, bias, padding, relu, residual, y):
+    """relu: what is negative becomes 0, after the residual, if it is not None, was added."""
+    last = last_step(y, relu, residual)
     if _large(w):
-        winograd_large.correlate(x, w, False, bias, padding, least, y)
+        winograd_large.correlate(x, w, False, bias, padding, *last, y)
     else:
-        _correlate(x, w, bias, padding, least, y)
+        _correlate(x, w, bias, padding, *last, y)
 
 
 def input_grad(start, gy, w, padding, gx):
     """gx = start (C,) at every pixel, plus the input's gradient: correlation of gy with w turned around."""
-    r, least = len(w), gx.dtype.type(-np.inf)
+    r, last = len(w), last_step(gx, False, None)
     padding = r - 1 - padding[0], r - 1 - padding[1]
     if _large(w):
-        winograd_large.correlate(gy, w, True, start, padding, least, gx)
+        winograd_large.correlate(gy, w, True, start, padding, *last, gx)
     else:
         turned = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))
-        _correlate(gy, turned, start, padding, least, gx)
+        _correlate(gy, turned, start, padding, *last, gx)
 
 
-def _correlate(x, w, bias, padding, least, y):
+def _correlate(x, w, bias, padding, beside, least, y):
     r, c, o = len(w), *w.shape[2:]
     n, width, tiles = OUTPUTS + r - 1, tile_width(x.dtype), tiles_of(y)
     u_step = apart(ceil_div(o, width) * c * width)
@@ -95,8 +95,8 @@ def _correlate(x, w, bias, padding, least, y):
     steps = apart(per_block * c), u_step, apart(per_block * o)  # from a k to the next of V, U and M
     scratch = empty((numba.get_num_threads(), n * n * (steps[0] + steps[2] + max(c, o))), x.dtype)
     _correlate_blocks(
-        x.reshape(-1), x.shape, panels, bias, r, padding, least, y.reshape(-1), y.shape, tiles, per_block, steps,
-        scratch, width, np.zeros(width, x.dtype),
+        x.reshape(-1), x.shape, panels, bias, r, padding, beside, least, y.reshape(-1), y.shape, tiles, per_block,
+        steps, scratch, width, np.zeros(width, x.dtype),
     )  # fmt: skip
 
 
@@ -114,8 +114,8 @@ def _transform_weights(w, r, c, o, panels, step, width):
 
 
 @jit
-def _correlate_blocks(x, x_shape, panels, bias, r, padding, least, y, y_shape, tiles, per_block, steps, scratch, width,
-                      zeros):  # fmt: skip
+def _correlate_blocks(x, x_shape, panels, bias, r, padding, beside, least, y, y_shape, tiles, per_block, steps,
+                      scratch, width, zeros):  # fmt: skip
     """A task is a block of tiles, from the first stage to the last."""
     n, c, o, size = OUTPUTS + r - 1, x_shape[3], y_shape[3], x.itemsize
     nn = n * n
@@ -130,7 +130,7 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, least, y, y_shape, t
             _multiply(v + size * k * steps[0], panels.ctypes.data + size * k * steps[1], m + size * k * steps[2], count,
                       c, o, width, zeros)  # fmt: skip
         for t in range(count):
-            finish_tile(m + size * t * o, steps[2], bias, r, least, y, y_shape, first + t, 0, o, edge)
+            finish_tile(m + size * t * o, steps[2], bias, r, beside, least, y, y_shape, first + t, 0, o, edge)
         fence()
 
 

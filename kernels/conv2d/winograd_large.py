@@ -38,10 +38,10 @@ def _at_once(tiles, size, most):
     return ceil_div(tiles, max(1, ceil_div(tiles * size, most)))
 
 
-def correlate(x, w, turned, bias, padding, least, y):
-    """y = the correlation of x with w, or, `turned`, with w turned around and its channels exchanged; at least `least`.
+def correlate(x, w, turned, bias, padding, beside, least, y):
+    """y = the correlation of x with w, or, `turned`, with w turned around and its channels exchanged.
 
-    Each pixel of y starts from the bias.
+    Each pixel of y starts from the bias; beside, least: of last_step.
     """
     r, c, threads = len(w), x.shape[3], numba.get_num_threads()
     nn, width, tiles = (OUTPUTS + r - 1) ** 2, tile_width(x.dtype), tiles_of(y)
@@ -52,16 +52,17 @@ def correlate(x, w, turned, bias, padding, least, y):
     steps = apart(at_once * _CHUNK), apart(_CHUNK * width), apart(per_task * width)
     blocks, kept = chunks * ceil_div(y.shape[3], width), tiles > _FEW * per_task
     _correlate(
-        x.reshape(-1), x.shape, w.reshape(-1), turned, bias, r, padding, least, y.reshape(-1), y.shape, tiles, at_once,
-        per_task, steps, empty((nn * chunks * steps[0],), x.dtype), empty((threads, nn * max(c, width)), x.dtype),
+        x.reshape(-1), x.shape, w.reshape(-1), turned, bias, r, padding, beside, least, y.reshape(-1), y.shape, tiles,
+        at_once, per_task, steps, empty((nn * chunks * steps[0],), x.dtype),
+        empty((threads, nn * max(c, width)), x.dtype),
         empty((blocks if kept else threads, nn * steps[1]), x.dtype), kept, empty((threads, r * r * steps[1]), x.dtype),
         empty((threads, nn * steps[2]), x.dtype), width, np.zeros(width, x.dtype),
     )  # fmt: skip
 
 
 @jit
-def _correlate(x, x_shape, w, turned, bias, r, padding, least, y, y_shape, tiles, at_once, per_task, steps, v, edges,
-               weights, kept, taps, products, width, zeros):  # fmt: skip
+def _correlate(x, x_shape, w, turned, bias, r, padding, beside, least, y, y_shape, tiles, at_once, per_task, steps, v,
+               edges, weights, kept, taps, products, width, zeros):  # fmt: skip
     c, o, size = x_shape[3], y_shape[3], x.itemsize
     nn, panels = (OUTPUTS + r - 1) * (OUTPUTS + r - 1), (o + width - 1) // width
     chunks = (c + _CHUNK - 1) // _CHUNK
@@ -92,8 +93,8 @@ def _correlate(x, x_shape, w, turned, bias, r, padding, least, y, y_shape, tiles
                 _multiply_chunk(pixels, nn, high - low, u.ctypes.data, channels, wide, width, steps, chunk == 0,
                                 m.ctypes.data, zeros)  # fmt: skip
             for t in range(low, high):
-                finish_tile(m.ctypes.data + size * (t - low) * width, steps[2], bias, r, least, y, y_shape, first + t,
-                            column, wide, edge)  # fmt: skip
+                finish_tile(m.ctypes.data + size * (t - low) * width, steps[2], bias, r, beside, least, y, y_shape,
+                            first + t, column, wide, edge)  # fmt: skip
             fence()
 
 

@@ -67,26 +67,38 @@ def spread_tile(gy, gy_shape, t, r, first, channels, to, step, chunk, edge):
 
 
 @helper
-def finish_tile(m, step, bias, r, least, y, y_shape, t, first, channels, edge):
-    """The outputs of tile t in `channels` channels from `first` on, from their M at address m; then call fence()."""
+def finish_tile(m, step, bias, r, beside, least, y, y_shape, t, first, channels, edge):
+    """The outputs of tile t in `channels` channels from `first` on, from their M at address m; then call fence().
+
+    beside, least: of last_step.
+    """
     n, o, size, kind = OUTPUTS + r - 1, y_shape[3], y.itemsize, y.dtype.type(0)
     image, i, j = _place(t, y_shape)
     start = ((image * y_shape[1] + i) * y_shape[2] + j) * o + first
     high, wide = min(OUTPUTS, y_shape[1] - i), min(OUTPUTS, y_shape[2] - j)
+    image_rows = y.ctypes.data + size * start, y_shape[2] * o, o  # the address, elements to the next row and pixel
+    edge_rows = edge.ctypes.data, OUTPUTS * channels, channels
     whole = high == OUTPUTS and wide == OUTPUTS
-    to, row, column = y.ctypes.data + size * start, y_shape[2] * o, o
-    if not whole:
-        to, row, column = edge.ctypes.data, OUTPUTS * channels, channels
+    rows = image_rows if whole else edge_rows
+    if beside and not whole:
+        behind = edge.ctypes.data + size * OUTPUTS * OUTPUTS * channels
+        _copy_pixels(kind, size, high, wide, channels, image_rows[0] + beside, *image_rows[1:], behind, *edge_rows[1:])
+        beside = behind - edge.ctypes.data
     lanes, streamed = VECTOR_BYTES // size, whole and size * y.size >= STREAMED
     for channel in range(0, channels, lanes):
-        at, there, begin = m + size * channel, to + size * channel, bias.ctypes.data + size * (first + channel)
-        _outputs(kind, r, min(lanes, channels - channel), at, n * step, step, there, row, column, begin, least,
-                 streamed)  # fmt: skip
+        at, to, begin = m + size * channel, rows[0] + size * channel, bias.ctypes.data + size * (first + channel)
+        _outputs(kind, r, min(lanes, channels - channel), at, n * step, step, to, rows[1], rows[2], begin, beside,
+                 least, streamed)  # fmt: skip
     if not whole:
-        for a in range(high):
-            for b in range(wide):
-                copy(kind, channels, edge.ctypes.data + size * (a * OUTPUTS + b) * channels,
-                     y.ctypes.data + size * (start + (a * y_shape[2] + b) * o))  # fmt: skip
+        _copy_pixels(kind, size, high, wide, channels, *edge_rows, *image_rows)
+
+
+@helper
+def _copy_pixels(kind, size, high, wide, channels, x, x_row, x_column, y, y_row, y_column):
+    """From address x to address y; elements have `size` bytes."""
+    for a in range(high):
+        for b in range(wide):
+            copy(kind, channels, x + size * (a * x_row + b * x_column), y + size * (a * y_row + b * y_column))
 
 
 @helper

@@ -147,6 +147,11 @@ def _conv2d_forward_relu(layout, x, w, bias, stride, padding, dilation, groups, 
     return lambda: aten.relu_(run())
 
 
+def _conv2d_forward_add_relu(layout, x, w, bias, residual, stride, padding, dilation, groups, y):
+    run, residual = _conv2d_forward(layout, x, w, bias, stride, padding, dilation, groups, y), layout.image(residual)
+    return lambda: aten.relu_(run().add_(residual))
+
+
 def _conv2d_gradient(mask, gy, x, w, stride, padding, dilation, groups):
     return lambda: aten.convolution_backward(gy, x, w, None, stride, padding, dilation, False, (0, 0), groups, mask)
 
@@ -307,6 +312,7 @@ PEERS = {
     "channel_sum.forward": _channel_sum,
     "conv2d.forward": _conv2d_forward,
     "conv2d.forward_relu": _conv2d_forward_relu,
+    "conv2d.forward_add_relu": _conv2d_forward_add_relu,
     "conv2d.input_grad": _conv2d_input_grad,
     "conv2d.weight_grad": _conv2d_weight_grad,
     "conv_transpose2d.forward": _conv_transpose2d,

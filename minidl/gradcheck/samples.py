@@ -259,6 +259,8 @@ _sample("einsum", normal(2, 3, 4), normal(4, 5), f=lambda a, b: ops.einsum("...i
 _sample("conv2d", normal(2, 3, 6, 5), normal(4, 3, 3, 2), normal(4), f=lambda x, w, b: ops.conv2d(x, w, b, padding=1))
 _sample("conv2d_relu", normal(2, 3, 6, 5), normal(4, 3, 3, 2), normal(4),
         f=lambda x, w, b: ops.conv2d_relu(x, w, b, padding=1))  # fmt: skip
+_sample("conv2d_relu", normal(2, 3, 6, 5), normal(4, 3, 3, 2), normal(4), normal(2, 4, 6, 6),
+        f=lambda x, w, b, r: ops.conv2d_relu(x, w, b, padding=1, residual=r), label="residual")  # fmt: skip
 _sample("conv2d", normal(2, 3, 7, 6), normal(4, 3, 3, 2), f=lambda x, w: ops.conv2d(x, w, None, (2, 3), (1, 0)),
         label="stride")  # fmt: skip
 _sample("conv2d", normal(1, 4, 7, 6), normal(6, 2, 2, 3), normal(6),

@@ -84,7 +84,7 @@ def _clip(graph, call):
 
 @_handles("Conv2d")
 def _conv2d(graph, call):
-    x, weight, bias, (stride, padding, dilation, groups) = call.args
+    x, weight, bias, (stride, padding, dilation, groups) = call.args[:4]
     inputs = [graph.value(t) for t in (x, weight, bias) if t is not None]
     return graph.add(
         "Conv", *inputs, kernel_shape=weight.shape[2:], strides=stride, pads=padding * 2, dilations=dilation,
@@ -94,7 +94,8 @@ def _conv2d(graph, call):
 
 @_handles("Conv2dReLU")
 def _conv2d_relu(graph, call):
-    return graph.add("Relu", _conv2d(graph, call))
+    y, residual = _conv2d(graph, call), call.args[4]
+    return graph.add("Relu", y if residual is None else graph.add("Add", y, graph.value(residual)))
 
 
 @_handles("ConvTranspose2d")

@@ -46,33 +46,37 @@ class Conv2d(Function):
 
 
 class Conv2dReLU(Function):
-    """max(Conv2d, 0): what is below zero is never stored."""
+    """max(Conv2d + residual, 0): what is below zero is never stored."""
 
     @staticmethod
-    def forward(ctx, x, w, bias, geometry):
+    def forward(ctx, x, w, bias, geometry, residual):
         need_x, need_w = ctx.needs_input_grad[:2]
-        y = _output(ctx, kernel.forward_relu, x, w, bias, geometry)
+        if residual is None:
+            y = _output(ctx, kernel.forward_relu, x, w, bias, geometry)
+        else:
+            y = _output(ctx, kernel.forward_add_relu, x, w, bias, geometry, nhwc(residual))
         ctx.save_for_backward(x if need_w else None, w if need_x else None, y)
         return y
 
     @staticmethod
     def backward(ctx, grad):
         x, w, y = ctx.saved_tensors
-        return _gradients(ctx, ReLUBackward.apply(grad, wrap(y._data, None, 0)), x, w)
+        grad = ReLUBackward.apply(grad, wrap(y._data, None, 0))
+        return *_gradients(ctx, grad, x, w), None, grad if ctx.needs_input_grad[4] else None
 
 
-def _output(ctx, forward, x, w, bias, geometry):
+def _output(ctx, forward, x, w, bias, geometry, *residual):
     ctx.shapes, ctx.geometry = (x.shape, w.shape), geometry
     stride, padding, dilation, _ = geometry
     size = _output_size(x.shape[2:], w.shape[2:], stride, padding, dilation)
     y = empty((len(x), *size, len(w)), x.dtype, x)
     bias = np.zeros(len(w), x.dtype, like=x) if bias is None else contiguous(bias)
-    forward(nhwc(x), hwio(w), bias, *geometry, y)
+    forward(nhwc(x), hwio(w), bias, *residual, *geometry, y)
     return nchw(y)
 
 
 def _gradients(ctx, grad, x, w):
-    need_x, need_w, need_bias, _ = ctx.needs_input_grad
+    need_x, need_w, need_bias = ctx.needs_input_grad[:3]
     return (
         Conv2dInputGrad.apply(grad, w, ctx.geometry, ctx.shapes[0]) if need_x else None,
         Conv2dWeightGrad.apply(x, grad, ctx.geometry, ctx.shapes[1]) if need_w else None,
@@ -179,16 +183,22 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return _convolve(Conv2d, input, weight, bias, stride, padding, dilation, groups)
 
 
-def conv2d_relu(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """relu(conv2d(…)) in one pass over memory less each way; arguments and errors are conv2d's."""
-    return _convolve(Conv2dReLU, input, weight, bias, stride, padding, dilation, groups)
+def conv2d_relu(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, residual=None):
+    """relu(conv2d(…) + residual) in one pass over memory less each way, or two: the end of a residual block.
+
+    residual: shaped as the output, or None. The other arguments and errors are conv2d's.
+    """
+    return _convolve(Conv2dReLU, input, weight, bias, stride, padding, dilation, groups, residual)
 
 
-def _convolve(function, input, weight, bias, stride, padding, dilation, groups):
+def _convolve(function, input, weight, bias, stride, padding, dilation, groups, *residual):
     input, weight = as_tensor("conv2d", input), as_tensor("conv2d", weight)
     bias = None if bias is None else as_tensor("conv2d", bias)
     if input.ndim == 3:
-        return _convolve(function, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+        residual = [r if r is None else as_tensor("conv2d", r).unsqueeze(0) for r in residual]
+        return _convolve(
+            function, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, *residual
+        ).squeeze(0)
     if input.ndim != 4 or weight.ndim != 4:
         raise ValueError(
             f"conv2d: input must be (N, C, H, W) and weight (O, C/groups, KH, KW), got {input.shape} and {weight.shape}"
@@ -219,7 +229,15 @@ def _convolve(function, input, weight, bias, stride, padding, dilation, groups):
             f"conv2d: the kernel covers {seen[0]}×{seen[1]} pixels (with dilation), more than the padded input's "
             f"{padded[0]}×{padded[1]}"
         )
-    return function.apply(input, weight, bias, (stride, padding, dilation, groups))
+    if residual and residual[0] is not None:
+        residual = [as_tensor("conv2d", residual[0])]
+        shape = (len(input), len(weight), *_output_size(input.shape[2:], weight.shape[2:], stride, padding, dilation))
+        if residual[0].shape != shape or residual[0].dtype != input.dtype:
+            raise ValueError(
+                f"conv2d: residual must be {input.dtype} of the output's shape {shape}, got {residual[0].dtype} "
+                f"{residual[0].shape}"
+            )
+    return function.apply(input, weight, bias, (stride, padding, dilation, groups), *residual)
 
 
 def _named_padding(input, kernel_size, padding, stride, dilation):

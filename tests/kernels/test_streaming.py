@@ -72,8 +72,10 @@ def test_convolution(n, size, channels, outputs, window, stride, offset, rng):
     for dtype in (np.float32, np.float64)[: 1 if channels > 100 else 2]:
         x, w = _array(rng, (n, size, size, channels), dtype), _array(rng, (window, window, channels, outputs), dtype)
         bias, y = _array(rng, (outputs,), dtype), _array(rng, (n, out, out, outputs), dtype, offset)
+        geometry = (stride, stride), (pad, pad), (1, 1), 1
         for name in ("conv2d.forward", "conv2d.forward_relu"):
-            _check(name, (x, w, bias, (stride, stride), (pad, pad), (1, 1), 1, y), 1, dtype)
+            _check(name, (x, w, bias, *geometry, y), 1, dtype)
+        _check("conv2d.forward_add_relu", (x, w, bias, _array(rng, y.shape, dtype), *geometry, y), 1, dtype)
 
 
 @pytest.mark.parametrize("offset", [0, 3])

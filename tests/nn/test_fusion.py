@@ -55,9 +55,10 @@ def test_it_is_one_operation_until_somebody_looks(monkeypatch):
 @pytest.mark.parametrize("case", [(2, 5, 9, 8, 7, 3, 1, 1), (3, 16, 30, 28, 33, 3, 1, 1), (2, 17, 20, 24, 16, 5, 1, 2),
                                   (2, 6, 12, 11, 5, 3, 2, 0)])  # fmt: skip
 def test_conv2d_relu(case):
-    """Value, gradients and second gradients are those of the two operations."""
+    """Value, gradients and second gradients are those of the two operations, or three with a residual."""
     n, c, h, w, o, k, stride, padding = case
     arrays = [normal(n, c, h, w), normal(o, c, k, k, seed=1), normal(o, seed=2)]
+    out = [(size + 2 * padding - k) // stride + 1 for size in (h, w)]
 
     def derivatives(f):
         leaves = [dl.Tensor(a, True) for a in arrays]
@@ -66,11 +67,13 @@ def test_conv2d_relu(case):
         seconds = dl.grad(sum((g * normal(*g.shape, seed=4)).sum() for g in firsts), leaves[:2], allow_unused=True)
         return [y, *firsts, *(g for g in seconds if g is not None)]
 
-    fused = derivatives(lambda x, w, b: ops.conv2d_relu(x, w, b, stride, padding))
-    apart = derivatives(lambda x, w, b: ops.relu(ops.conv2d(x, w, b, stride, padding)))
-    assert len(fused) == len(apart)
-    for a, b in zip(fused, apart, strict=True):
-        np.testing.assert_allclose(a.data, b.data, rtol=0, atol=1e-11 * np.abs(b.data).max())
+    for _ in range(2):
+        fused = derivatives(lambda x, w, b, r=None: ops.conv2d_relu(x, w, b, stride, padding, residual=r))
+        apart = derivatives(lambda x, w, b, r=0: ops.relu(ops.conv2d(x, w, b, stride, padding) + r))
+        assert len(fused) == len(apart)
+        for a, b in zip(fused, apart, strict=True):
+            np.testing.assert_allclose(a.data, b.data, rtol=0, atol=1e-11 * np.abs(b.data).max())
+        arrays.append(normal(n, o, *out, seed=6))
 
 
 def test_a_forward_of_ones_own_is_called_as_it_is():
@@ -89,6 +92,16 @@ def test_nan_stays():
     x[0, 3, 10, 10] = np.nan
     y = ops.conv2d_relu(dl.Tensor(x), dl.Tensor(normal(16, 16, 3, 3)), padding=1).data
     assert np.isnan(y[0, :, 9:12, 9:12]).all() and np.isfinite(y[0, :, 20:, 20:]).all() and np.nanmin(y) == 0
+
+
+def test_a_residual_that_does_not_fit():
+    x, w = dl.Tensor(normal(2, 2, 6, 6, dtype=np.float32)), dl.Tensor(normal(3, 2, 3, 3, dtype=np.float32))
+    with pytest.raises(ValueError, match=r"residual must be float32 of the output's shape \(2, 3, 4, 4\), got float32"):
+        ops.conv2d_relu(x, w, residual=x)
+    with pytest.raises(ValueError, match="got float64"):
+        ops.conv2d_relu(x, w, residual=dl.Tensor(normal(2, 3, 4, 4)))
+    y = ops.conv2d_relu(x[0], w, residual=dl.Tensor(normal(3, 4, 4, dtype=np.float32)))  # one image
+    assert y.shape == (3, 4, 4)
 
 
 def test_residual_needs_relu():
