@@ -41,13 +41,17 @@ class Vectors:
         self.real = ir.FloatType() if bits == 32 else ir.DoubleType()
         self.type, mask = ir.VectorType(self.real, self.lanes), ir.VectorType(_I1, self.lanes)
 
-        def declare(name, result, *arguments):
+        def declare(name, result, *arguments, element=f"f{bits}"):
             kind = ir.FunctionType(result, arguments)
-            return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{self.lanes}f{bits}")
+            return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{self.lanes}{element}")
 
         self._fma = declare("fmuladd", self.type, self.type, self.type, self.type)
         self._masked_load = declare("masked.load", self.type, self.type.as_pointer(), _I32, mask, self.type)
         self._masked_store = declare("masked.store", ir.VoidType(), self.type, self.type.as_pointer(), _I32, mask)
+        numbers = ir.VectorType(_I32, self.lanes)
+        self._masked_store_of_numbers = declare(
+            "masked.store", ir.VoidType(), numbers, numbers.as_pointer(), _I32, mask, element="i32"
+        )
 
     def pointer(self, address):
         return self.builder.inttoptr(address, self.real.as_pointer())
@@ -76,11 +80,15 @@ class Vectors:
         return self.builder.call(self._masked_load, [at, _I32(self._align), mask, self.constant(0)])
 
     def store(self, value, pointer, mask=None):
-        at = self.builder.bitcast(pointer, self.type.as_pointer())
+        """Store a vector, of whole numbers of 32 bits if it is one."""
+        at = self.builder.bitcast(pointer, value.type.as_pointer())
+        whole = value.type != self.type
+        align = 4 if whole else self._align
         if mask is None:
-            self.builder.store(value, at, align=self._align)
+            self.builder.store(value, at, align=align)
         else:
-            self.builder.call(self._masked_store, [value, at, _I32(self._align), mask])
+            store = self._masked_store_of_numbers if whole else self._masked_store
+            self.builder.call(store, [value, at, _I32(align), mask])
 
     def stream(self, value, pointer):
         """Store past the caches, so that no line is read before it is written; at a multiple of VECTOR_BYTES.

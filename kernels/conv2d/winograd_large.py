@@ -114,7 +114,7 @@ def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, s
     """U (n², chunk, width) of a chunk of input channels and a panel of output channels."""
     n, kind, size, lanes = OUTPUTS + r - 1, w.dtype.type(0), w.itemsize, VECTOR_BYTES // w.itemsize
     source, row, tap = w.ctypes.data + size * (chunk * o + column), o, c * o
-    # Short runs of rows far apart: one after the other, they would take four times as long to arrive.
+    # Short runs of rows far apart, which no hardware foresees.
     for k in range(r * r):
         for i in range(wide if turned else channels):
             at = (k * o + column + i) * c + chunk if turned else (k * c + chunk + i) * o + column

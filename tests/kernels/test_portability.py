@@ -110,9 +110,9 @@ def test_the_tile_on_arm(bits, monkeypatch):
     def emit(builder, args):
         vectors = _vector.Vectors(builder, bits)
         least = ir.Constant(vectors.real, float("-inf"))
-        _tile._emit_tile(builder, vectors, [*args[:13], least, *args[13:]], 14, 2)
+        _tile._emit_tile(builder, vectors, [*args[:14], least, *args[14:]], 14, 2)
 
-    assembly = _arm(16, emit)
+    assembly = _arm(17, emit)
     assert len(re.findall(FUSED, assembly)) == 28 and not re.search(f"fmul|{CALL}", assembly)
 
 

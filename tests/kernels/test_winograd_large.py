@@ -27,13 +27,13 @@ def test_agrees_with_the_sums(case, budget, monkeypatch):
 
     expected, y = np.empty(shape), np.full(shape, np.nan)
     reference.forward(x, weight, bias, *geometry, expected)
-    winograd_large.correlate(x, weight, False, bias, padding, 0.0, y)
+    winograd_large.correlate(x, weight, False, bias, padding, 0, 0.0, y)
     np.testing.assert_allclose(y, np.maximum(expected, 0), rtol=0, atol=1e-10)
 
     expected, gx = np.empty(x.shape), np.full(x.shape, np.nan)
     reference.input_grad(gy, weight, *geometry, expected)
     around = r - 1 - padding[0], r - 1 - padding[1]
-    winograd_large.correlate(gy, weight, True, start, around, -np.inf, gx)
+    winograd_large.correlate(gy, weight, True, start, around, 0, -np.inf, gx)
     np.testing.assert_allclose(gx, expected + start, rtol=0, atol=1e-10)
 
     expected, gw = np.empty(weight.shape), np.full(weight.shape, np.nan)
