@@ -1,10 +1,15 @@
 """GradScaler against PyTorch's, run beside it, and against its rules; autocast where there is no GPU."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import minidl as dl
+from minidl import ops
 from minidl.amp import GradScaler, autocast
+from minidl.ops import _autocast
 
 GOOD, INFINITE, NAN = 1.0, np.inf, np.nan
 
@@ -168,3 +173,25 @@ def test_tensors_on_the_cpu_stay_as_they_are():
     with autocast():
         assert (w @ w).dtype == np.float32
         assert dl.tensor([1.0, 2.0], dtype=np.float16).sum().dtype == np.float16
+
+
+# Made of operations of the same list, which PyTorch converts one by one (tensordot and inner: products of matrices).
+OURS = {"conv2d_relu", "cross_entropy", "inner", "instance_norm", "local_response_norm", "normalize", "softmin",
+        "tensordot", "vector_norm"}  # fmt: skip
+
+
+def test_the_choices_are_those_of_pytorch():
+    """Its header lists, by macros, what computes in half precision and what in float32."""
+    torch = pytest.importorskip("torch")
+    header = (Path(torch.__file__).parent / "include/ATen/autocast_mode.h").read_text()
+
+    def names(*macros):
+        definitions = [re.search(rf"#define AT_FORALL_{m}\(_\)((?:.*\\\n)*.*\n)", header).group(1) for m in macros]
+        return set(re.findall(r"_\(\s*(?:ADD_NS\()?(\w+)", "".join(definitions)))
+
+    half = names("LOWER_PRECISION_FP")
+    float32 = names("FP32", "FP32_SET_OPT_DTYPE", "DIFFERENT_REDISPATCH_SIGNATURE")
+    assert {"conv2d", "matmul"} <= half and {"exp", "sum", "norm"} <= float32  # the header was understood
+    assert OURS.isdisjoint(half | float32)
+    assert _autocast.HALF - OURS == {name for name in ops.__all__ if name in half}
+    assert _autocast.FLOAT32 - OURS == {name for name in ops.__all__ if name in float32}
