@@ -1,6 +1,7 @@
 // Moments, sums and affine maps per channel over rows: see _channels.py, and batch_norm.py and group_norm.py, which are
 // the same thing here. Arrays are (sets, height, channels). Channels come in groups of `size` that share a mean; a batch norm
-// is one set of groups of one channel, a group norm has a set per image.
+// is one set of groups of one channel, a group norm has a set per image. Of weights and biases there is one number per
+// channel, so they cost no time, and are Real<T>: float beside rows of half.
 //
 // A block takes a tile: up to 32 channels of up to 16 * blockDim.y rows of a set. Threads in x are channels, which lie
 // side by side in memory; threads in y are rows, of which each takes every blockDim.y-th. With few channels the tile is
@@ -144,14 +145,14 @@ __global__ void combine_moments(const double* means, const double* vars, double*
 // A float near 10,000 has steps of 0.001, too coarse for the mean of such numbers. So x - mean is (x - high) - low with
 // high + low = mean: the first difference is exact for x near the mean, the second goes into a constant of the channel.
 template <typename T>
-__global__ void normalize(const T* __restrict__ x, const double* mean, const double* rstd, const T* weight, const T* bias,
-                          const T* __restrict__ residual, T* __restrict__ y, int height, int channels, int blocks, int size,
-                          bool relu) {
+__global__ void normalize(const T* __restrict__ x, const double* mean, const double* rstd, const Real<T>* weight,
+                          const Real<T>* bias, const T* __restrict__ residual, T* __restrict__ y, int height,
+                          int channels, int blocks, int size, bool relu) {
   const Tile tile(height, channels, blocks);
   if (!tile.exists()) return;
   const int group = (tile.set * channels + tile.channel) / size;
-  const Real<T> high = mean[group], scale = rstd[group] * load(weight + tile.channel);
-  const Real<T> shift = load(bias + tile.channel) - (mean[group] - high) * rstd[group] * load(weight + tile.channel);
+  const Real<T> high = mean[group], scale = rstd[group] * weight[tile.channel];
+  const Real<T> shift = bias[tile.channel] - (mean[group] - high) * rstd[group] * weight[tile.channel];
   FOR_EACH_ELEMENT(i, tile) {
     Real<T> value = (load(x + i) - high) * scale + shift;
     if (residual) value += load(residual + i);
@@ -192,13 +193,13 @@ template <typename T> __device__ double low(double mean) { return mean - Real<T>
 //     offset = rstd * sum of weight * g / n        slope = rstd^3 * sum of weight * g * (x - mean) / n
 template <typename T>
 __global__ void group_gradients(const double* sum_g, const double* sum_gd, const double* mean, const double* rstd,
-                                const T* weight, double* slope, double* offset, int count, int size, int width,
+                                const Real<T>* weight, double* slope, double* offset, int count, int size, int width,
                                 int height, int channels) {
   const Lanes lanes(count, width);
   double total = 0, products = 0;
   for (int k = lanes.lane; k < size; k += width) {
     const int channel = lanes.item * size + k;  // of those of all sets
-    const double w = load(weight + channel % channels);
+    const double w = weight[channel % channels];
     total += w * sum_g[channel];
     products += w * (sum_gd[channel] - low<T>(mean[lanes.item]) * sum_g[channel]);
   }
@@ -213,7 +214,7 @@ __global__ void group_gradients(const double* sum_g, const double* sum_gd, const
 // gb = sum over the sets of sum_g, and gw = that of rstd times the sum of g * (x - mean); a thread for each channel
 template <typename T>
 __global__ void parameter_gradients(const double* sum_g, const double* sum_gd, const double* mean, const double* rstd,
-                                    T* gw, T* gb, int sets, int channels, int size) {
+                                    Real<T>* gw, Real<T>* gb, int sets, int channels, int size) {
   FOR_EACH(c, channels) {
     double w = 0, b = 0;
     for (int set = 0; set < sets; set++) {
@@ -221,21 +222,21 @@ __global__ void parameter_gradients(const double* sum_g, const double* sum_gd, c
       w += rstd[group] * (sum_gd[i] - low<T>(mean[group]) * sum_g[i]);
       b += sum_g[i];
     }
-    store(gw + c, Real<T>(w));
-    store(gb + c, Real<T>(b));
+    gw[c] = w;
+    gb[c] = b;
   }
 }
 
 // gx = rstd * weight * g - (x - mean) * slope - offset, the latter two where x moves the statistics; gresidual = g
 template <typename T>
 __global__ void input_gradient(const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ y,
-                               const double* mean, const double* rstd, const T* weight, const double* slope,
+                               const double* mean, const double* rstd, const Real<T>* weight, const double* slope,
                                const double* offset, T* __restrict__ gx, T* __restrict__ gresidual, int height,
                                int channels, int blocks, int size) {
   const Tile tile(height, channels, blocks);
   if (!tile.exists()) return;
   const int group = (tile.set * channels + tile.channel) / size;
-  const Real<T> high = mean[group], scale = rstd[group] * load(weight + tile.channel);
+  const Real<T> high = mean[group], scale = rstd[group] * weight[tile.channel];
   const Real<T> a = slope ? slope[group] : 0;
   const Real<T> b = slope ? offset[group] - (mean[group] - high) * slope[group] : 0;
   FOR_EACH_ELEMENT(i, tile) {

@@ -9,12 +9,18 @@ import numpy as np
 from . import _threads
 
 COMPILED = np.dtype(np.float32), np.dtype(np.float64)  # the dtypes that numba forms are for
+_HALF, _SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 KERNELS = {}  # name -> Kernel: what dispatch, tests and benchmarks run over
 
 # numba's workqueue threading layer (macOS without OpenMP) aborts the process when two Python threads start parallel
 # work at once, and one kernel already uses every core: so kernels of one process run one after the other.
 _one_at_a_time = threading.RLock()
 _form = "cpu"
+
+
+def wide(dtype):
+    """The dtype in which numbers of a dtype are computed with: float32 for float16, else itself. Real<T> in CUDA C."""
+    return _SINGLE if dtype == _HALF else dtype
 
 
 class Kernel:

@@ -3,7 +3,7 @@
     x          (M, C)  input, M = N * H * W pixels of channels-last images
     mean, var  (C,)    float64: mean and mean squared deviation of each column
     rstd       (C,)    float64: 1 / sqrt(var + eps)
-    weight, bias (C,)
+    weight, bias (C,)    as gw and gb: float32 where x is float16
     residual   (M, C)  added before the ReLU; (0, C) where there is none
     y          (M, C)  y = (x - mean) * rstd * weight + bias [+ residual], then max(y, 0) where relu
     gy         (M, C)  gradient of y
@@ -17,7 +17,7 @@ What is written comes last. Ioffe & Szegedy 2015, algorithm 1 and section 3; He 
 import numpy as np
 
 from . import _channels
-from ._kernel import Kernel
+from ._kernel import Kernel, wide
 from ._workload import LARGE
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def _forward_samples(rng, dtype):
         mean, var = np.zeros(x.shape[1]), np.ones(x.shape[1])
         if len(x):
             _statistics_reference(x, mean, var)
-        weight, bias = rng.standard_normal((2, x.shape[1])).astype(dtype)
+        weight, bias = rng.standard_normal((2, x.shape[1])).astype(wide(dtype))
         residual = rng.standard_normal(x.shape if number % 2 else (0, x.shape[1])).astype(dtype)
         for relu in (False, True):
             yield x, mean, 1 / np.sqrt(var + 1e-5), weight, bias, residual, relu, np.empty_like(x)

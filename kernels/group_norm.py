@@ -1,7 +1,7 @@
 """Group normalization: the channels of an image are cut into groups; each group of each image gets mean 0, variance 1.
 
     x             (N, P, G, K)  input: N images of P = H * W pixels, G groups of K channels
-    weight, bias  (G, K)
+    weight, bias  (G, K)        as gw and gb: float32 where x is float16
     y             (N, P, G, K)  written: y = (x - mean) / sqrt(var + eps) * weight + bias
     mean, var     (N, G)        written, float64: over the P * K elements of each group of each image
     gy, gx        (N, P, G, K)  gradients of y and x; gx is written
@@ -13,7 +13,7 @@ Wu & He 2018, equations 1, 2 and 6. With K = 1 this is instance norm (Ulyanov et
 import numpy as np
 
 from . import _channels
-from ._kernel import Kernel
+from ._kernel import Kernel, wide
 
 # ---- forward -------------------------------------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ def _forward_samples(rng, dtype):
     many_channels = np.sin(np.arange(700.0)).reshape(2, 5, 1, 70)
     images += [x.astype(dtype), np.empty((0, 5, 2, 3), dtype), many_channels.astype(dtype)]
     for x in images:
-        weight, bias = rng.standard_normal((2, *x.shape[2:])).astype(dtype)
+        weight, bias = rng.standard_normal((2, *x.shape[2:])).astype(wide(dtype))
         yield x, weight, bias, 1e-5, np.empty_like(x), np.empty(x.shape[::2][:2]), np.empty(x.shape[::2][:2])
 
 

@@ -8,6 +8,8 @@
 // x are read from memory twice. To add to sums of all columns while the rows pass would read them once, but few rows
 // at a time could be worked on then.
 //
+// Weight and bias are Real<T>: float beside rows of half.
+//
 // Roofline: 8 bytes, 8 operations per element forward; 20 bytes, 14 operations per element backward (float). Bound by memory.
 
 #include "_common.cuh"
@@ -21,7 +23,7 @@
 __device__ int own_elements(int columns) { return (columns - int(threadIdx.x) + int(blockDim.x) - 1) / int(blockDim.x); }
 
 template <typename T>
-__global__ void forward(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
+__global__ void forward(const T* __restrict__ x, const Real<T>* __restrict__ weight, const Real<T>* __restrict__ bias,
                         T* __restrict__ y, double* mean, double* rstd, int columns, Real<T> eps) {
   const int own = own_elements(columns);
   x += blockIdx.x * columns;
@@ -41,7 +43,7 @@ __global__ void forward(const T* __restrict__ x, const T* __restrict__ weight, c
   const double low = double(total) / columns, rest = double(squares) / columns - low * low;
   const double r = 1 / sqrt((rest < 0 ? 0 : rest) + eps);  // a NaN stays
   const Real<T> scale = r, shift = low * r;
-  FOR_EACH_OF_ROW(k, own) store(y + k, ((load(x + k) - about) * scale - shift) * load(weight + k) + load(bias + k));
+  FOR_EACH_OF_ROW(k, own) store(y + k, ((load(x + k) - about) * scale - shift) * weight[k] + bias[k]);
   if (threadIdx.x) return;
   mean[blockIdx.x] = isfinite(total) ? about + low : about;  // an infinite mean stays one: inf - inf is NaN
   rstd[blockIdx.x] = r;
@@ -57,7 +59,7 @@ template <typename T> struct Normal {
 
 // With h = gy * weight: gx = rstd * (h - mean of h - xhat * mean of h * xhat)
 template <typename T>
-__global__ void backward(const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ weight,
+__global__ void backward(const T* __restrict__ gy, const T* __restrict__ x, const Real<T>* __restrict__ weight,
                          const double* mean, const double* rstd, T* __restrict__ gx, int columns) {
   const int own = own_elements(columns);
   const Normal<T> normal(mean[blockIdx.x], rstd[blockIdx.x]);
@@ -66,13 +68,13 @@ __global__ void backward(const T* __restrict__ gy, const T* __restrict__ x, cons
   gx += blockIdx.x * columns;
   Real<T> total = 0, products = 0;
   FOR_EACH_OF_ROW(k, own) {
-    const Real<T> h = rounded_product(load(gy + k), load(weight + k));
+    const Real<T> h = rounded_product(load(gy + k), weight[k]);
     total += h;
     products += h * normal(load(x + k));
   }
   const Real<T> a = block_reduce<Sum>(total) / columns, b = block_reduce<Sum>(products) / columns;
   FOR_EACH_OF_ROW(k, own) {
-    const Real<T> h = rounded_product(load(gy + k), load(weight + k));
+    const Real<T> h = rounded_product(load(gy + k), weight[k]);
     store(gx + k, normal.scale * (h - a - normal(load(x + k)) * b));
   }
 }

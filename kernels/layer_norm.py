@@ -1,7 +1,7 @@
 """Layer normalization of rows: each row is brought to mean 0 and variance 1, then scaled and shifted by column.
 
     x             (M, D)  input
-    weight, bias  (D,)
+    weight, bias  (D,)    as gw and gb: float32 where x is float16
     y             (M, D)  written: y = (x - mean) / sqrt(var + eps) * weight + bias
     mean, rstd    (M,)    written, float64: of each row its mean, and 1 / sqrt(var + eps)
     gy, gx        (M, D)  gradients of y and x; gx is written
@@ -15,7 +15,7 @@ import numpy as np
 from . import _channels
 from ._cuda import Source, threads_of_row
 from ._jit import helper, inline_rounded, inline_sum, jit, prange
-from ._kernel import Kernel
+from ._kernel import Kernel, wide
 from ._layout import ceil_div
 from ._pool import empty
 
@@ -160,7 +160,7 @@ def _forward_samples(rng, dtype):
     x[0, 3], x[1, 8], x[2, 9], x[2, 10] = np.nan, np.inf, np.inf, -np.inf
     inputs += [x.astype(dtype)]
     for x in inputs:
-        weight, bias = rng.standard_normal((2, x.shape[1])).astype(dtype)
+        weight, bias = rng.standard_normal((2, x.shape[1])).astype(wide(dtype))
         yield x, weight, bias, 1e-5, np.empty_like(x), np.empty(len(x)), np.empty(len(x))
 
 

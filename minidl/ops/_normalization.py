@@ -6,7 +6,7 @@ import numpy as np
 
 from ..autograd import grad
 from ..function import Function, enable_grad, is_grad_enabled
-from ..kernels import contiguous, full
+from ..kernels import contiguous, full, wide
 from ._common import as_real, astype, check_numbers
 from .elementwise import rsqrt
 from .reduction import mean
@@ -30,10 +30,12 @@ def per_channel(tensor, ndim):
 
 
 def affine(name, input, weight, bias, shape, eps):
-    """input, weight and bias as Tensors of one dtype; None stays None.
+    """input, weight and bias as Tensors of one dtype; weight and bias float32 where input is float16; None stays None.
+
+    A weight in half precision, of a net that was converted, becomes float32: few numbers, which kernels read as such.
 
     Raises:
-        ValueError: weight or bias is not of `shape`. TypeError: dtypes that differ or are not float32 or float64.
+        ValueError: weight or bias is not of `shape`. TypeError: dtypes that do not go together.
     """
     check_numbers(name, eps=eps)
     input = as_real(name, input)
@@ -43,20 +45,20 @@ def affine(name, input, weight, bias, shape, eps):
             tensor = as_real(name, tensor)
             if tensor.shape != shape:
                 raise ValueError(f"{name}: {argument} must have shape {shape}, got {tensor.shape}")
-            if input.dtype == np.float16 and tensor.dtype == np.float32:  # within autocast: its gradient is float32
-                tensor = astype(tensor, input.dtype)
-            if tensor.dtype != input.dtype:
+            if input.dtype == np.float16:
+                tensor = astype(tensor, wide(tensor.dtype))
+            if tensor.dtype != wide(input.dtype):
                 raise TypeError(f"{name}: {argument} must be {input.dtype} as input is, got {tensor.dtype}")
         checked.append(tensor)
     return input, *checked
 
 
 def or_ones(weight, size, like):
-    return full((size,), 1, like.dtype, like) if weight is None else contiguous(weight)
+    return full((size,), 1, wide(like.dtype), like) if weight is None else contiguous(weight)
 
 
 def or_zeros(bias, size, like):
-    return np.zeros(size, like.dtype, like=like) if bias is None else contiguous(bias)
+    return np.zeros(size, wide(like.dtype), like=like) if bias is None else contiguous(bias)
 
 
 def normalized(x, axes, eps):
@@ -95,9 +97,13 @@ class NormBackward(Function):
                     tensor = clone(tensor) if recording else tensor.detach().requires_grad_(needed)
                 if needed:
                     wanted.append(tensor)
-                inputs.append(tensor)
+                inputs.append(None if tensor is None else astype(tensor, wide(tensor.dtype)))
             outputs = ctx.formula(*inputs)
-        pairs = [(y, g) for y, g in zip(outputs, grads, strict=True) if g is not None and y.requires_grad]
+            pairs = [
+                (astype(y, g.dtype), g)
+                for y, g in zip(outputs, grads, strict=True)
+                if g is not None and y.requires_grad
+            ]
         found = [None] * len(wanted)
         if pairs:
             outputs, cotangents = zip(*pairs, strict=True)

@@ -13,7 +13,7 @@ import numpy as np
 from ..cuda import is_array
 from ..function import Function
 from ..kernels import batch_norm as kernel
-from ..kernels import empty, full
+from ..kernels import empty, full, wide
 from ..tensor import Tensor
 from ._common import as_real, check_devices, check_numbers
 from ._normalization import (
@@ -71,7 +71,7 @@ def _gradients(y, mean, rstd, training, need_residual, grad, x, weight):
     gy, rows = (as_rows(a).reshape(-1, channels) for a in (grad, x))
     outputs = rows[:0] if y is None else as_rows(y).reshape(-1, channels)
     gx = empty(rows.shape, x.dtype, x)
-    gw, gb = np.zeros(channels, x.dtype, like=x), np.zeros(channels, x.dtype, like=x)
+    gw, gb = (np.zeros(channels, wide(x.dtype), like=x) for _ in range(2))
     gresidual = empty(rows.shape if need_residual else (0, channels), x.dtype, x)
     if rows.size:
         scale = or_ones(weight, channels, x)
@@ -104,12 +104,12 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         running_mean, running_var: (C,) Tensors or arrays. In training they are changed in place, outside of the graph:
             running = (1 - momentum) * running + momentum * batch's, with the batch's variance divided by count - 1;
             or both None. In evaluation they stand for the batch's.
-        weight, bias: (C,) or None.
+        weight, bias: (C,) or None. On a GPU float32 (or float16) where input is float16.
         training: normalize by the mean and the variance (divided by the count) of this batch.
 
     Raises:
         ValueError: shapes that do not fit; running statistics missing in evaluation; one value per channel in training.
-        TypeError: dtypes that differ or are not float32 or float64.
+        TypeError: dtypes that do not go together.
     """
     return _apply("batch_norm", input, running_mean, running_var, weight, bias, training, momentum, eps, False, None)
 

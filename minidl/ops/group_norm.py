@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from ..function import Function
-from ..kernels import empty, full
+from ..kernels import empty, full, wide
 from ..kernels import group_norm as kernel
 from ._common import as_real, check_devices, check_integer, check_numbers
 from ._normalization import (
@@ -58,7 +58,7 @@ class GroupNorm(Function):
 def _gradients(mean, var, groups, eps, grad, x, weight):
     """The arrays of the gradients of x, weight and bias."""
     gy, rows = _grouped(grad, groups), _grouped(x, groups)
-    gx, gw, gb = empty(rows.shape, x.dtype, x), *np.zeros((2, *rows.shape[2:]), x.dtype, like=x)
+    gx, gw, gb = empty(rows.shape, x.dtype, x), *np.zeros((2, *rows.shape[2:]), wide(x.dtype), like=x)
     if x.size:
         scale = or_ones(weight, x.shape[1], x).reshape(rows.shape[2:])
         kernel.backward(gy, rows, scale, mean, var, eps, gx, gw, gb)
@@ -89,7 +89,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
 
     Raises:
         ValueError: shapes that do not fit, groups that do not divide the channels, groups of one element.
-        TypeError: dtypes that differ or are not float32 or float64.
+        TypeError: dtypes that do not go together.
     """
     input = as_real("group_norm", input)
     if input.ndim < 2:
@@ -116,7 +116,7 @@ def instance_norm(
 
     Raises:
         ValueError: shapes that do not fit, running statistics missing, one pixel per image.
-        TypeError: dtypes that differ or are not float32 or float64.
+        TypeError: dtypes that do not go together.
     """
     name = "instance_norm"
     check_numbers(name, momentum=momentum)

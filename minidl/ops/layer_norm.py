@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from ..function import Function
-from ..kernels import contiguous, empty, full
+from ..kernels import contiguous, empty, full, wide
 from ..kernels import layer_norm as kernel
 from ._common import as_real
 from ._normalization import NormBackward, affine, input_gradient, normalized
@@ -44,7 +44,7 @@ class LayerNorm(Function):
 def _gradients(mean, rstd, axes, grad, x, weight):
     """The arrays of the gradients of x, weight and bias."""
     gy, rows = _rows(grad, axes), _rows(x, axes)
-    gx, gw, gb = empty(rows.shape, x.dtype, x), *np.zeros((2, rows.shape[1]), x.dtype, like=x)
+    gx, gw, gb = empty(rows.shape, x.dtype, x), *np.zeros((2, rows.shape[1]), wide(x.dtype), like=x)
     if x.size:
         kernel.backward(gy, rows, _columns(weight, x, axes, 1), mean, rstd, gx, gw, gb)
     return _restored(gx, x.shape, axes), *(_restored(a, x.shape, axes)[0] for a in (gw, gb))
@@ -75,7 +75,7 @@ def _rows(x, axes):
 def _columns(values, x, axes, default):
     """weight or bias as (D,), in the order of the rows' elements."""
     if values is None:
-        return full((math.prod(x.shape[x.ndim - axes :]),), default, x.dtype, x)
+        return full((math.prod(x.shape[x.ndim - axes :]),), default, wide(x.dtype), x)
     return contiguous(values.transpose(1, 2, 0) if _is_image(x.ndim, axes) else values).reshape(-1)
 
 
@@ -101,7 +101,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
         weight, bias: of normalized_shape, or None.
 
     Raises:
-        ValueError: shapes that do not fit. TypeError: dtypes that differ or are not float32 or float64.
+        ValueError: shapes that do not fit. TypeError: dtypes that do not go together.
     """
     input = as_real("layer_norm", input)
     if isinstance(normalized_shape, int | np.integer):

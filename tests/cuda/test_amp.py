@@ -110,6 +110,63 @@ def test_half_is_taken_on_the_gpu_and_refused_on_the_cpu(cupy, name):
             sample.f(*(dl.Tensor(a) for a in arrays))
 
 
+NORMS = {
+    "batch_norm": lambda x, w, b: ops.batch_norm(x, None, None, w, b, training=True),
+    "batch_norm_relu": lambda x, w, b: ops.batch_norm_relu(x, None, None, w, b, training=True),
+    "group_norm": lambda x, w, b: ops.group_norm(x, 2, w, b),
+    "instance_norm": lambda x, w, b: ops.instance_norm(x, None, None, w, b),
+    "layer_norm": lambda x, w, b: ops.layer_norm(x, w.shape, w, b),
+}
+
+
+def norms(name, *dtypes):
+    """For an x, a weight and a bias of these dtypes: the output, the three gradients, two second derivatives."""
+    shape = (4,) if name != "layer_norm" else (4, 3, 5)
+    arrays = (300 * normal(6, 4, 3, 5)).astype(HALF), *(normal(*shape, seed=seed).astype(SINGLE) for seed in (1, 2))
+    leaves = [dl.tensor(a, dtype=d, device="cuda").requires_grad_() for a, d in zip(arrays, dtypes, strict=True)]
+    y = NORMS[name](*leaves)
+    cotangent = dl.tensor(normal(6, 4, 3, 5, seed=3).astype(HALF), dtype=y.dtype, device="cuda")
+    gradients = dl.grad(y, leaves, cotangent, create_graph=True)
+    squares = sum(g.double().square().sum() for g in gradients)
+    return [t.detach().cpu().numpy() for t in (y, *gradients, *dl.grad(squares, leaves[:2]))]
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_of_half_keep_weights_in_float32(cupy, name):
+    """As PyTorch's batch norm: nothing of a weight is lost, and what is half is the exact number, rounded once."""
+    exact = norms(name, *[np.float64] * 3)
+    y, *gradients = (a.astype(np.float64) for a in norms(name, HALF, SINGLE, SINGLE))
+    assert [a.dtype for a in norms(name, HALF, SINGLE, SINGLE)] == [HALF, HALF, SINGLE, SINGLE, HALF, SINGLE]
+    for got, expected in ((y, exact[0]), (gradients[0], exact[1])):
+        assert (abs(got - expected) <= 1.01 * EPS * abs(expected) + 1e-6).all()
+    for got, expected in zip(gradients[1:3], exact[2:4], strict=True):
+        close(got, expected, 1e-5, atol=1e-5)
+    for got, expected in zip(gradients[3:], exact[4:], strict=True):
+        close(got, expected, 2 * EPS, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_of_a_net_in_half(cupy, name):
+    """The weights of half precision go in as float32, and their gradients come out as half."""
+    got, wide = norms(name, HALF, HALF, HALF), norms(name, HALF, SINGLE, SINGLE)
+    assert {a.dtype for a in got} == {HALF}
+    for half, single in zip(got, wide, strict=True):
+        close(half.astype(SINGLE), single.astype(SINGLE), 20 * EPS, atol=20 * EPS)
+
+
+def test_batch_norm_within_autocast_converts_nothing(cupy):
+    norm, names = nn.BatchNorm2d(4).to("cuda"), []
+    x = on_gpu(3, 4, 2, 2, dtype=HALF, requires_grad=True)
+    with dl.function.observe_nodes(lambda node, *_: names.append(node.name)), autocast():
+        y = norm(x)
+        (60000 * y[:, :, 0, 0].float()).sum().backward()
+    assert y.dtype == HALF and "Astype" not in names[: names.index("BatchNorm") + 1]
+    assert norm.running_mean.dtype == norm.weight.grad.dtype == SINGLE
+    assert norm.bias.grad.tolist() == [180000.0] * 4  # more than half precision holds
+    with pytest.raises(TypeError, match="batch_norm: weight must be float16 as input is, got float64"):
+        ops.batch_norm(x, None, None, on_gpu(4, dtype=np.float64), training=True)
+
+
 # ---- the graph -----------------------------------------------------------------------------------------------------
 
 
