@@ -278,21 +278,54 @@ def test_a_net_trains_in_mixed_precision(cupy):
     assert losses[-1] < losses[0]
 
 
+def gradient_of(name, mixed, seed=0):
+    """All parameters' of a net in a test's size, for three images, as one NumPy array."""
+    options, size = NETS[name]
+    dl.manual_seed(1)
+    net = models.create(name, **options).to("cuda")
+    with autocast(enabled=mixed):
+        output = net(on_gpu(3, net.in_channels, *size, seed=seed))
+        loss = models.training_loss(output, dl.tensor([2, 0, 1], device="cuda"))
+    (1024.0 * loss).backward()
+    return np.concatenate([p.grad.cpu().numpy().ravel() for p in net.parameters() if p.grad is not None])
+
+
 @pytest.mark.parametrize("name", ["lenet", "alexnet", "googlenet"])
 def test_nets_of_the_papers(cupy, name):
-    """Not the two with batch norms at these sizes: of three images, theirs enlarge any rounding a hundred times."""
-    options, size = NETS[name]
+    exact = gradient_of(name, False)
+    assert 0 < np.linalg.norm(gradient_of(name, True) - exact) < 8 * EPS * np.linalg.norm(exact)
 
-    def gradient(mixed):
-        dl.manual_seed(1)
-        net = models.create(name, **options).to("cuda")
-        with autocast(enabled=mixed):
-            loss = models.training_loss(net(on_gpu(3, net.in_channels, *size)), dl.tensor([2, 0, 1], device="cuda"))
-        (1024.0 * loss).backward()
-        return np.concatenate([p.grad.cpu().numpy().ravel() for p in net.parameters() if p.grad is not None])
 
-    exact = gradient(False)
-    assert 0 < np.linalg.norm(gradient(True) - exact) < 8 * EPS * np.linalg.norm(exact)
+def test_resnet_with_the_same_relus_open(cupy, monkeypatch):
+    """Of 5532 inputs of its ReLUs a few are so near to 0 that rounding moves them to its other side: then the gradient
+    goes another way, and is 34 % off. Through the same ReLUs it is off by rounding alone. See docs/gpu.md.
+    """
+    fused, found = ops.batch_norm_relu, []
+
+    def noting(*args):
+        y = fused(*args)
+        found.append(y.data > 0)
+        return y
+
+    def through(masks):
+        masks = iter(masks)
+
+        def masked(*args):
+            *args, residual = args
+            y = ops.batch_norm(*args)
+            return (y if residual is None else y + residual) * dl.Tensor(next(masks).astype(SINGLE))
+
+        return masked
+
+    monkeypatch.setattr(ops, "batch_norm_relu", noting)
+    exact, mixed = gradient_of("resnet18", False, seed=10), gradient_of("resnet18", True, seed=10)
+    of_exact, of_mixed = found[:17], found[17:]
+    monkeypatch.setattr(ops, "batch_norm_relu", through(of_mixed))
+    same = gradient_of("resnet18", False, seed=10)
+    flips = sum(int((a != b).sum()) for a, b in zip(of_exact, of_mixed, strict=True))
+    assert 0 < flips < 20
+    error, of_same = (np.linalg.norm(mixed - g) / np.linalg.norm(g) for g in (exact, same))
+    assert of_same < 24 * EPS < error
 
 
 def test_small_gradients_survive_because_the_loss_is_scaled(cupy):
