@@ -1,10 +1,15 @@
-"""GradScaler against PyTorch's, run beside it, and against its rules; autocast where there is no GPU."""
+"""GradScaler against PyTorch's, run beside it, and against its rules; autocast's tables, and where there is no GPU."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minidl as dl
+from minidl import ops
 from minidl.amp import GradScaler, autocast
+from minidl.ops import _autocast
 
 GOOD, INFINITE, NAN = 1.0, np.inf, np.nan
 
@@ -168,3 +173,36 @@ def test_tensors_on_the_cpu_stay_as_they_are():
     with autocast():
         assert (w @ w).dtype == np.float32
         assert dl.tensor([1.0, 2.0], dtype=np.float16).sum().dtype == np.float16
+
+
+# Operations that in PyTorch are made of listed ones, or that it does not have.
+OURS = {
+    "conv2d_relu",  # conv2d, and a relu that takes what it is given
+    "cross_entropy",  # log_softmax, nll_loss
+    "local_response_norm",  # pow
+    "normalize", "vector_norm",  # linalg_vector_norm
+    "softmin",  # softmax
+    "square",  # pow
+}  # fmt: skip
+
+
+def test_the_tables_are_those_of_pytorchs_header():
+    torch = pytest.importorskip("torch")
+    header = Path(torch.__file__).parent / "include" / "ATen" / "autocast_mode.h"
+    if not header.exists():
+        pytest.skip("this PyTorch comes without headers")
+
+    def listed(*macros):
+        found = set()
+        for macro in macros:
+            lines = re.search(rf"#define AT_FORALL_{macro}\(_\)((?:.*\\\n)+.*)", header.read_text())[1]
+            found |= set(re.findall(r"\b_\((?:ADD_NS\()?(\w+)", lines))
+        return found
+
+    half = listed("LOWER_PRECISION_FP")
+    single = listed("FP32", "FP32_SET_OPT_DTYPE", "DIFFERENT_REDISPATCH_SIGNATURE")
+    assert {"conv2d", "linear"} <= half and {"exp", "sum", "norm"} <= single and "tensordot" in listed("PROMOTE")
+    exist = set(ops.__all__)
+    assert half & exist == _autocast.HALF - OURS
+    assert single & exist == _autocast.FLOAT32 - OURS
+    assert OURS <= (_autocast.HALF | _autocast.FLOAT32) - half - single

@@ -1,5 +1,9 @@
 """Mixed precision on the GPU: which operation computes in what, and a net whose gradients are almost float32's."""
 
+import contextlib
+import itertools
+import logging
+
 import numpy as np
 import pytest
 from helpers import close, normal
@@ -45,6 +49,56 @@ def test_the_tables_hold(cupy, name):
         if ran == 2:
             break
     assert ran or name not in SAMPLES
+
+
+SHAPES = (
+    [(2, 2)], [(2, 2)] * 2, [(2, 2)] * 3, [(2,)] * 2, [(2, 2), (2,)], [(2,), (2, 2), (2,)], [(1, 2, 2)] * 2,
+    [(1, 2, 2)] * 3, [(1, 2, 4, 4)], [(1, 2, 4, 4)] * 2,
+)  # fmt: skip
+# PyTorch's kernel for CUDA calls sum, which gives float32 there; what stands in for it without a GPU does not.
+SUMS_ON_CUDA = {"trace"}
+
+
+def dtype_of_theirs(torch, name, shapes, dtypes):
+    f = next(found for m in (torch.nn.functional, torch, torch.linalg) if (found := getattr(m, name, None)))
+    y = f(*(torch.empty(s, dtype=getattr(torch, d), device="cuda") for s, d in zip(shapes, dtypes, strict=False)))
+    return str((y if isinstance(y, torch.Tensor) else y[0]).dtype).removeprefix("torch.")
+
+
+def dtype_of_ours(name, shapes, dtypes):
+    tensors = [dl.tensor(np.full(s, 0.5, d), device="cuda") for s, d in zip(shapes, dtypes, strict=False)]
+    with autocast():
+        y = getattr(ops, name)(*tensors)
+    return str((y if isinstance(y, dl.Tensor) else y[0]).dtype)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_dtype_is_pytorchs(cupy, monkeypatch):
+    """Of all operations, called with Tensors alone: of half, of float32, of both. What either refuses is left out.
+
+    PyTorch's Tensors here are fake: it works out what a GPU would do, and computes nothing.
+    """
+    torch = pytest.importorskip("torch")
+    fake = pytest.importorskip("torch._subclasses.fake_tensor").FakeTensorMode()
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # PyTorch logs what it refuses
+    compared, differ = set(), {}
+    with contextlib.ExitStack() as stack:
+        torch.set_autocast_dtype("cuda", torch.float16)
+        torch.set_autocast_enabled("cuda", True)
+        stack.callback(torch.set_autocast_enabled, "cuda", False)
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(fake)
+        for name, shapes in itertools.product(ops.__all__, SHAPES):
+            with contextlib.suppress(Exception):
+                for dtypes in (["float16"] * 3, ["float32"] * 3, ["float16", "float32", "float16"]):
+                    expected, got = dtype_of_theirs(torch, name, shapes, dtypes), dtype_of_ours(name, shapes, dtypes)
+                    compared.add(name)
+                    if got != expected:
+                        differ[name, str(shapes), str(dtypes)] = got, expected
+    if not compared:
+        pytest.skip("this PyTorch does not work out what a GPU would do")
+    assert {name for name, *_ in differ} <= SUMS_ON_CUDA, differ
+    assert len(compared) > 100 and {"inner", "instance_norm", "linear", "matmul", "square", "sum"} <= compared
 
 
 def test_methods_and_operators_are_the_operations(cupy):
