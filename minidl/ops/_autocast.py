@@ -1,10 +1,11 @@
-"""In which precision operations compute within amp.autocast, on a GPU: the choices are PyTorch's.
+"""In which precision operations compute within amp.autocast, on a GPU: PyTorch's choices, with which tests compare.
 
 - What is bound by arithmetic, products of matrices and convolutions, computes in half precision: its sums are kept in
   float32, and half the bytes move.
 - What half precision would spoil computes in float32: exponentials and powers, whose results soon leave its range (6e-8
   to 65504), and what adds up many terms: sums, norms, losses.
-- Everything else takes what it is given; operands of two dtypes become the wider, as always.
+- Everything else takes what it is given; operands of two dtypes become the wider, as always. So do, in PyTorch, the
+  products tensordot, inner, dot and vdot, and instance_norm.
 
 Conversions are operations of the graph: the gradient of a weight comes back in the weight's own dtype.
 """
@@ -19,14 +20,14 @@ from ..tensor import Tensor
 from .shape import astype
 
 HALF = {
-    "addmm", "addmv", "baddbmm", "bmm", "conv2d", "conv2d_relu", "conv_transpose2d", "einsum", "inner", "linear",
-    "matmul", "mm", "mv", "tensordot",
+    "addmm", "addmv", "baddbmm", "bmm", "conv2d", "conv2d_relu", "conv_transpose2d", "einsum", "linear", "matmul", "mm",
+    "mv",
 }  # fmt: skip
 FLOAT32 = {
     "acos", "asin", "binary_cross_entropy_with_logits", "cosh", "cross_entropy", "cumprod", "cumsum", "exp", "expm1",
-    "group_norm", "huber_loss", "instance_norm", "kl_div", "l1_loss", "layer_norm", "local_response_norm", "log",
-    "log10", "log1p", "log2", "log_softmax", "logsumexp", "mse_loss", "nll_loss", "norm", "normalize", "pow", "prod",
-    "reciprocal", "rsqrt", "sinh", "smooth_l1_loss", "softmax", "softmin", "softplus", "sum", "tan", "vector_norm",
+    "group_norm", "huber_loss", "kl_div", "l1_loss", "layer_norm", "local_response_norm", "log", "log10", "log1p",
+    "log2", "log_softmax", "logsumexp", "mse_loss", "nll_loss", "norm", "normalize", "pow", "prod", "reciprocal",
+    "rsqrt", "sinh", "smooth_l1_loss", "softmax", "softmin", "softplus", "square", "sum", "tan", "vector_norm",
 }  # fmt: skip
 REFUSED = {"binary_cross_entropy": "a sigmoid in half precision is 1 from 8.3 on; use binary_cross_entropy_with_logits"}
 

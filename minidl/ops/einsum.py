@@ -14,6 +14,7 @@ from ._common import as_tensor, astype, result_dtype
 from .arithmetic import conj
 from .diagonal import diagonal
 from .matmul import product
+from .reduction import sum
 from .shape import permute, squeeze
 
 
@@ -175,4 +176,4 @@ def _distinct(x, labels, extents):
 def _sum_others(x, labels, needed):
     """x summed over the labels that nothing else needs."""
     axes = tuple(i for i, label in enumerate(labels) if label not in needed)
-    return x.sum(axes) if axes else x, [label for label in labels if label in needed]
+    return sum(x, axes) if axes else x, [label for label in labels if label in needed]

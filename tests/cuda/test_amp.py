@@ -1,5 +1,9 @@
 """Mixed precision on the GPU: which operation computes in what, and a net whose gradients are almost float32's."""
 
+import contextlib
+import itertools
+import logging
+
 import numpy as np
 import pytest
 from helpers import close, normal
@@ -45,6 +49,56 @@ def test_the_tables_hold(cupy, name):
         if ran == 2:
             break
     assert ran or name not in SAMPLES
+
+
+SHAPES = (
+    [(2, 2)], [(2, 2)] * 2, [(2, 2)] * 3, [(2,)] * 2, [(2, 2), (2,)], [(2,), (2, 2), (2,)], [(1, 2, 2)] * 2,
+    [(1, 2, 2)] * 3, [(1, 2, 4, 4)], [(1, 2, 4, 4)] * 2,
+)  # fmt: skip
+# PyTorch's kernel for CUDA calls sum, which gives float32 there; what stands in for it without a GPU does not.
+SUMS_ON_CUDA = {"trace"}
+
+
+def dtype_of_theirs(torch, name, shapes, dtypes):
+    f = next(found for m in (torch.nn.functional, torch, torch.linalg) if (found := getattr(m, name, None)))
+    y = f(*(torch.empty(s, dtype=getattr(torch, d), device="cuda") for s, d in zip(shapes, dtypes, strict=False)))
+    return str((y if isinstance(y, torch.Tensor) else y[0]).dtype).removeprefix("torch.")
+
+
+def dtype_of_ours(name, shapes, dtypes):
+    tensors = [dl.tensor(np.full(s, 0.5, d), device="cuda") for s, d in zip(shapes, dtypes, strict=False)]
+    with autocast():
+        y = getattr(ops, name)(*tensors)
+    return str((y if isinstance(y, dl.Tensor) else y[0]).dtype)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_dtype_is_pytorchs(cupy, monkeypatch):
+    """Of all operations, called with Tensors alone: of half, of float32, of both. What either refuses is left out.
+
+    PyTorch's Tensors here are fake: it works out what a GPU would do, and computes nothing.
+    """
+    torch = pytest.importorskip("torch")
+    fake = pytest.importorskip("torch._subclasses.fake_tensor").FakeTensorMode()
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # PyTorch logs what it refuses
+    compared, differ = set(), {}
+    with contextlib.ExitStack() as stack:
+        torch.set_autocast_dtype("cuda", torch.float16)
+        torch.set_autocast_enabled("cuda", True)
+        stack.callback(torch.set_autocast_enabled, "cuda", False)
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(fake)
+        for name, shapes in itertools.product(ops.__all__, SHAPES):
+            with contextlib.suppress(Exception):
+                for dtypes in (["float16"] * 3, ["float32"] * 3, ["float16", "float32", "float16"]):
+                    expected, got = dtype_of_theirs(torch, name, shapes, dtypes), dtype_of_ours(name, shapes, dtypes)
+                    compared.add(name)
+                    if got != expected:
+                        differ[name, str(shapes), str(dtypes)] = got, expected
+    if not compared:
+        pytest.skip("this PyTorch does not work out what a GPU would do")
+    assert {name for name, *_ in differ} <= SUMS_ON_CUDA, differ
+    assert len(compared) > 100 and {"inner", "instance_norm", "linear", "matmul", "square", "sum"} <= compared
 
 
 def test_methods_and_operators_are_the_operations(cupy):
@@ -278,21 +332,54 @@ def test_a_net_trains_in_mixed_precision(cupy):
     assert losses[-1] < losses[0]
 
 
+def gradient_of(name, mixed, seed=0):
+    """All parameters' of a net in a test's size, for three images, as one NumPy array."""
+    options, size = NETS[name]
+    dl.manual_seed(1)
+    net = models.create(name, **options).to("cuda")
+    with autocast(enabled=mixed):
+        output = net(on_gpu(3, net.in_channels, *size, seed=seed))
+        loss = models.training_loss(output, dl.tensor([2, 0, 1], device="cuda"))
+    (1024.0 * loss).backward()
+    return np.concatenate([p.grad.cpu().numpy().ravel() for p in net.parameters() if p.grad is not None])
+
+
 @pytest.mark.parametrize("name", ["lenet", "alexnet", "googlenet"])
 def test_nets_of_the_papers(cupy, name):
-    """Not the two with batch norms at these sizes: of three images, theirs enlarge any rounding a hundred times."""
-    options, size = NETS[name]
+    exact = gradient_of(name, False)
+    assert 0 < np.linalg.norm(gradient_of(name, True) - exact) < 8 * EPS * np.linalg.norm(exact)
 
-    def gradient(mixed):
-        dl.manual_seed(1)
-        net = models.create(name, **options).to("cuda")
-        with autocast(enabled=mixed):
-            loss = models.training_loss(net(on_gpu(3, net.in_channels, *size)), dl.tensor([2, 0, 1], device="cuda"))
-        (1024.0 * loss).backward()
-        return np.concatenate([p.grad.cpu().numpy().ravel() for p in net.parameters() if p.grad is not None])
 
-    exact = gradient(False)
-    assert 0 < np.linalg.norm(gradient(True) - exact) < 8 * EPS * np.linalg.norm(exact)
+def test_resnet_with_the_same_relus_open(cupy, monkeypatch):
+    """Of 5532 inputs of its ReLUs a few are so near to 0 that rounding moves them to its other side: then the gradient
+    goes another way, and is 34 % off. Through the same ReLUs it is off by rounding alone. See docs/gpu.md.
+    """
+    fused, found = ops.batch_norm_relu, []
+
+    def noting(*args):
+        y = fused(*args)
+        found.append(y.data > 0)
+        return y
+
+    def through(masks):
+        masks = iter(masks)
+
+        def masked(*args):
+            *args, residual = args
+            y = ops.batch_norm(*args)
+            return (y if residual is None else y + residual) * dl.Tensor(next(masks).astype(SINGLE))
+
+        return masked
+
+    monkeypatch.setattr(ops, "batch_norm_relu", noting)
+    exact, mixed = gradient_of("resnet18", False, seed=10), gradient_of("resnet18", True, seed=10)
+    of_exact, of_mixed = found[:17], found[17:]
+    monkeypatch.setattr(ops, "batch_norm_relu", through(of_mixed))
+    same = gradient_of("resnet18", False, seed=10)
+    flips = sum(int((a != b).sum()) for a, b in zip(of_exact, of_mixed, strict=True))
+    assert 0 < flips < 20
+    error, of_same = (np.linalg.norm(mixed - g) / np.linalg.norm(g) for g in (exact, same))
+    assert of_same < 24 * EPS < error
 
 
 def test_small_gradients_survive_because_the_loss_is_scaled(cupy):
