@@ -28,6 +28,7 @@ from . import (
     scan,
     sgd,
     softmax,
+    unscale,
 )
 from ._cache_root import cache_root
 from ._jit import is_cold
@@ -42,5 +43,6 @@ __all__ = [
     "cache_root", "channel_sum", "contiguous", "conv2d", "conv_transpose2d", "copy_into", "copy_rows", "cross_entropy",
     "dropout", "empty", "empty_cache", "empty_like", "erf", "exact_convolution", "full", "get_num_threads",
     "global_avg_pool2d", "group_norm", "is_cold", "layer_norm", "local_response_norm", "log_softmax", "matmul",
-    "max_pool2d", "relu", "scan", "set_num_threads", "sgd", "softmax", "use_kernels", "wide",
+    "max_pool2d", "relu", "scan", "set_num_threads", "sgd", "softmax", "unscale", "use_kernels",
+    "wide",
 ]  # fmt: skip

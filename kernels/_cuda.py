@@ -36,7 +36,7 @@ MAX_SIZE = 2**31 - 2**22
 
 C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.float16): "half"}
 OPTIONS = ("-std=c++17",)
-_PIECE = 1024  # elements of a block of launch_many: four per thread, so that also small nets give many blocks work
+PIECE = 1024  # elements of a block of launch_many: four per thread, so that also small nets give many blocks work
 _FOLDER = Path(__file__).parent
 
 _recent = deque(maxlen=16)  # names of the latest launches
@@ -116,11 +116,11 @@ class Source:
         Raises:
             TypeError, ValueError, RuntimeError: as `launch`.
         """
-        first = np.cumsum([0, *(ceil_div(size, _PIECE) for size in sizes)])  # of each array the first piece, then all
+        first = np.cumsum([0, *(ceil_div(size, PIECE) for size in sizes)])  # of each array the first piece, then all
         if not first[-1]:
             return
         pieces = table(np.array([first[:-1], sizes], np.int32))
-        self.launch(kernel, dtype, (*args, pieces[0], pieces[1], len(sizes), _PIECE), grid=int(first[-1]))
+        self.launch(kernel, dtype, (*args, pieces[0], pieces[1], len(sizes), PIECE), grid=int(first[-1]))
 
     def _module(self, c_type):
         import cupy

@@ -18,6 +18,8 @@ import numpy as np
 
 from .cuda import is_device
 from .function import casting
+from .kernels import COMPILED, contiguous, unscale
+from .kernels._layout import memory_order
 from .tensor import Tensor
 
 
@@ -112,13 +114,9 @@ class GradScaler:
             raise RuntimeError("GradScaler.unscale_: no parameter of the optimizer has a gradient")
         if any(g.dtype == np.float16 for g in gradients):
             raise TypeError("GradScaler.unscale_: gradients are float16; keep the weights in float32")
-        finite = []
+        self._finite[optimizer] = _all_finite([g.data for g in gradients], 1 / self._scale)
         for gradient in gradients:
-            array = gradient.data
-            array *= 1 / self._scale
             gradient.mark_changed("GradScaler.unscale_()")
-            finite.append(np.isfinite(array).all())
-        self._finite[optimizer] = bool(np.stack(finite).all())  # a GPU is waited for once, here
 
     def step(self, optimizer):
         """optimizer.step(), with gradients divided by the scale, if all of them are finite; else nothing.
@@ -193,3 +191,20 @@ class GradScaler:
         names = ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
         values = [state_dict[name] for name in names]
         self._scale, self._growth_factor, self._backoff_factor, self._growth_interval, self._good_steps = values
+
+
+def _all_finite(arrays, factor):
+    """Multiply gradients in place; whether all of them are finite then. On a GPU in one launch, for which it waits."""
+    alike, faults = {}, []
+    for array in arrays:
+        flat = contiguous(array.transpose(memory_order(array))).reshape(-1)
+        if array.dtype not in COMPILED or not np.may_share_memory(flat, array):  # there are gaps in its memory
+            array *= factor
+            faults.append(~np.isfinite(array))
+        else:
+            alike.setdefault(id(array) if isinstance(array, np.ndarray) else array.dtype, []).append(flat)
+    for flats in alike.values():
+        faults.append(np.empty(unscale.pieces(*(flat.size for flat in flats)), np.int32, like=flats[0]))
+        x = flats[0] if isinstance(flats[0], np.ndarray) else flats
+        unscale.forward(x, factor, x, faults[-1])
+    return not any(bool(found.any()) for found in faults)

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "nn": {"cuda", "function", "tensor", "ops", "random"},
     "optim": {"kernels", "tensor"},
     "models": {"nn", "ops", "random", "serialization", "tensor"},
-    "amp": {"cuda", "function", "tensor"},
+    "amp": {"cuda", "function", "kernels", "tensor"},
     "trace": {"function", "tensor"},
     "inference": {"cuda", "kernels", "nn", "ops", "tensor", "trace"},
     "onnx": {"serialization", "tensor", "trace"},

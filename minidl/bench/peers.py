@@ -298,6 +298,12 @@ def _adam(layout, g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad,
     return kind([parameter], lr, (beta1, beta2), eps, weight_decay, amsgrad, fused=True).step
 
 
+def _unscale(layout, x, factor, y, faults):
+    """In place; by 1, so that nothing is left of x by the hundredth time."""
+    x, found, one = _tensor(x), torch.zeros(1, device=_device), torch.ones(1, device=_device)
+    return lambda: torch._amp_foreach_non_finite_check_and_unscale_([x], found, one)
+
+
 # scan.recurrence has no counterpart.
 PEERS = {
     "adam.step": _adam,
@@ -341,4 +347,5 @@ PEERS = {
     "sgd.step": _sgd,
     "softmax.backward": _softmax_backward,
     "softmax.forward": _softmax(aten._softmax.out),
+    "unscale.forward": _unscale,
 }

@@ -59,6 +59,30 @@ def test_all_parameters_in_one_launch(name, dtype, cupy, launches):
         close(g.astype(wide), e, RTOL[dtype], name, atol=3 * RTOL[dtype])
 
 
+def test_a_scaler_takes_one_launch_for_all_gradients(cupy, launches):
+    """In any order of memory; one with gaps goes without the kernel. An infinity at the end of any is found."""
+    arrays = [normal(n, seed=n).astype(np.float32) for n in SIZES] + [normal(6, 8).astype(np.float32)]
+    weights = [dl.tensor(a, device="cuda").requires_grad_() for a in arrays[:-1]]
+    weights += [dl.tensor(np.zeros(shape, np.float32), device="cuda").requires_grad_() for shape in ((8, 6), (6, 4))]
+    for bad in (None, *(k for k, w in enumerate(weights) if w.numel())):
+        scaler, optimizer = dl.amp.GradScaler(init_scale=8.0), dl.optim.SGD(weights, 0.0)
+        gradients = [cupy.asarray(a) for a in arrays]
+        gradients[-1:] = gradients[-1].T, gradients[-1].copy()[:, ::2]
+        for k, (w, g) in enumerate(zip(weights, gradients, strict=True)):
+            if bad == k:
+                g[(-1,) * g.ndim] = np.inf if k % 2 else np.nan
+            w.grad = dl.Tensor(g)
+        launches.clear()
+        scaler.unscale_(optimizer)
+        assert launches == ["unscale.forward"]
+        for k, (w, a) in enumerate(zip(weights, [*arrays[:-1], arrays[-1].T, arrays[-1][:, ::2]], strict=True)):
+            if bad != k:
+                assert np.array_equal(w.grad.cpu().numpy(), a / 8)
+        scaler.step(optimizer)
+        scaler.update()
+        assert scaler.get_scale() == (8.0 if bad is None else 4.0)
+
+
 def test_no_two_threads_change_one_element(cupy):
     with execution(sanitizer="thread"):
         stepped(OPTIMIZERS["AdamW"], "cuda", "float32", steps=1)
