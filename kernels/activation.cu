@@ -11,13 +11,13 @@
 template <typename R> struct Logistic {
   R value, slope;
   __device__ Logistic(R x) {
-    const R e = exp(-abs(x)), part = 1 / (1 + e);
+    const R e = exp(-fabs(x)), part = 1 / (1 + e);
     value = x >= 0 ? part : e * part;
     slope = e * part * part;
   }
 };
 
-template <typename R> __device__ R log1p_exp(R x) { return (x > 0 ? x : 0) + log1p(exp(-abs(x))); }
+template <typename R> __device__ R log1p_exp(R x) { return log1p(exp(-fabs(x))); }
 
 // the chance of a standard normal variable to be below x
 template <typename R> __device__ R normal(R x) { return erfc(x * R(-0.70710678118654752)) / 2; }
@@ -65,14 +65,17 @@ struct GELUTanh {
 };
 
 struct Softplus {
-  template <typename R> static __device__ R value(R x, R a, R b) { return a * x > b ? x : log1p_exp(a * x) / a; }
+  template <typename R> static __device__ R value(R x, R a, R b) {
+    const R z = a * x;
+    return z > b ? x : ((z > 0 ? z : 0) + log1p_exp(z)) / a;
+  }
   template <typename R> static __device__ R backward(R gy, R x, R a, R b) {
     return a * x > b ? gy : gy * Logistic<R>(a * x).value;
   }
 };
 
 struct LogSigmoid {
-  template <typename R> static __device__ R value(R x, R, R) { return -log1p_exp(-x); }
+  template <typename R> static __device__ R value(R x, R, R) { return (x < 0 ? x : 0) - log1p_exp(x); }
   template <typename R> static __device__ R backward(R gy, R x, R, R) { return gy * Logistic<R>(-x).value; }
 };
 

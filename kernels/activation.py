@@ -50,13 +50,14 @@ def _sigmoid_of(x):
 
 
 def _log1p_exp_of(x):
-    """log(1 + e^x), without overflow."""
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    """log(1 + e^-|x|)."""
+    return np.log1p(np.exp(-np.abs(x)))
 
 
 def _normal_of(x):
     """The chance of a standard normal variable to be below x. NumPy has no such function, Python one of a number."""
-    return np.array([math.erfc(-v * math.sqrt(0.5)) / 2 for v in x.tolist()], x.dtype)
+    y = [math.erfc(-v * math.sqrt(0.5)) / 2 for v in x.ravel().tolist()]
+    return np.array(y, x.dtype).reshape(x.shape)
 
 
 def _gelu_inner(x):
@@ -90,10 +91,10 @@ FORMULAS = {
         lambda gy, x, a, b: gy * _gelu_tanh_slope(x),
     ),
     "softplus": (
-        lambda x, a, b: np.where(a * x > b, x, _log1p_exp_of(a * x) / a),
+        lambda x, a, b: np.where(a * x > b, x, (np.maximum(a * x, 0) + _log1p_exp_of(a * x)) / a),
         lambda gy, x, a, b: np.where(a * x > b, gy, gy * _sigmoid_of(a * x)),
     ),
-    "logsigmoid": (lambda x, a, b: -_log1p_exp_of(-x), lambda gy, x, a, b: gy * _sigmoid_of(-x)),
+    "logsigmoid": (lambda x, a, b: np.minimum(x, 0) - _log1p_exp_of(x), lambda gy, x, a, b: gy * _sigmoid_of(-x)),
     "elu": (
         lambda x, a, b: np.where(x > 0, x, a * np.expm1(x)),
         lambda gy, x, a, b: np.where(x <= 0, gy * (a * np.exp(x)), gy),
@@ -131,7 +132,7 @@ def _logistic(x):
 
 @inline
 def _log1p_exp(x):
-    return (x if x > 0 else type(x)(0)) + log1p(exp(-abs(x)))
+    return log1p(exp(-abs(x)))
 
 
 @inline
@@ -199,7 +200,8 @@ def _gelu_tanh_backward(gy, x, a, b):
 
 @inline
 def _softplus(x, a, b):
-    return x if a * x > b else _log1p_exp(a * x) / a
+    z, zero = a * x, type(x)(0)
+    return x if z > b else ((z if z > 0 else zero) + _log1p_exp(z)) / a
 
 
 @inline
@@ -209,7 +211,7 @@ def _softplus_backward(gy, x, a, b):
 
 @inline
 def _logsigmoid(x, a, b):
-    return -_log1p_exp(-x)
+    return (x if x < 0 else type(x)(0)) - _log1p_exp(x)
 
 
 @inline
