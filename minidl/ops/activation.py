@@ -106,7 +106,7 @@ class GELU(Activation):
 
 
 class GELUTanh(Activation):
-    """y = x s, s = sigmoid(v), v = c x (1 + k x^2): dy/dx = s (1 + x (1 - s) dv/dx)."""
+    """y = x s, s = sigmoid(v), v = c x (1 + k x^2): dy/dx = s + x s (1 - s) dv/dx."""
 
     function = "gelu_tanh"
 
@@ -114,7 +114,7 @@ class GELUTanh(Activation):
     def gradient(grad, x, a, b):
         c, k = kernel.GELU_SCALE, kernel.GELU_CUBIC
         s = Sigmoid.call(c * x * (1 + k * x * x))
-        return grad * (s * (1 + x * (1 - s) * (c * (1 + 3 * k * x * x))))
+        return grad * (s + x * (s * (1 - s)) * (c * (1 + 3 * k * x * x)))
 
 
 class Softplus(Activation):
