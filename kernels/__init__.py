@@ -4,6 +4,7 @@ if __name__ != "minidl.kernels":
     raise ImportError(f"import minidl.kernels, not {__name__}: a second copy would compile every kernel twice")
 
 from . import (
+    activation,
     adam,
     adaptive_avg_pool2d,
     add,
@@ -39,10 +40,10 @@ from .conv2d import exact_convolution
 from .copy_rows import contiguous, copy_into
 
 __all__ = [
-    "COMPILED", "KERNELS", "Kernel", "adam", "adaptive_avg_pool2d", "add", "add_at", "avg_pool2d", "batch_norm",
-    "cache_root", "channel_sum", "contiguous", "conv2d", "conv_transpose2d", "copy_into", "copy_rows", "cross_entropy",
-    "dropout", "empty", "empty_cache", "empty_like", "erf", "exact_convolution", "full", "get_num_threads",
-    "global_avg_pool2d", "group_norm", "is_cold", "layer_norm", "local_response_norm", "log_softmax", "matmul",
-    "max_pool2d", "relu", "scan", "set_num_threads", "sgd", "softmax", "unscale", "use_kernels",
-    "wide",
+    "COMPILED", "KERNELS", "Kernel", "activation", "adam", "adaptive_avg_pool2d", "add", "add_at", "avg_pool2d",
+    "batch_norm", "cache_root", "channel_sum", "contiguous", "conv2d", "conv_transpose2d", "copy_into", "copy_rows",
+    "cross_entropy", "dropout", "empty", "empty_cache", "empty_like", "erf", "exact_convolution", "full",
+    "get_num_threads", "global_avg_pool2d", "group_norm", "is_cold", "layer_norm", "local_response_norm",
+    "log_softmax", "matmul", "max_pool2d", "relu", "scan", "set_num_threads", "sgd", "softmax", "unscale",
+    "use_kernels", "wide",
 ]  # fmt: skip

@@ -204,3 +204,34 @@ def prefetch(context, address):
         return context.get_dummy_value()
 
     return types.void(types.intp), emit
+
+
+@intrinsic
+def rank(context, x):
+    """An integer per real number, in the order of the numbers; -0 is below 0, and NaN above all.
+
+    LLVM makes vectors of a loop for the greatest integer. For the greatest real number it would have to forget of NaN.
+    """
+
+    def emit(context, builder, signature, args):
+        word = ir.IntType(x.bitwidth)
+        greatest, bits = word(2 ** (x.bitwidth - 1) - 1), builder.bitcast(args[0], word)
+        negative = builder.ashr(bits, word(x.bitwidth - 1))  # all ones; else 0
+        ordered = builder.xor(bits, builder.and_(negative, greatest))  # of negative numbers the larger are less
+        return builder.select(builder.fcmp_unordered("uno", args[0], args[0]), greatest, ordered)
+
+    return types.Integer.from_bitwidth(x.bitwidth)(x), emit
+
+
+@intrinsic
+def of_rank(context, number):
+    """The real number of a rank."""
+    real = {32: types.float32, 64: types.float64}[number.bitwidth]
+
+    def emit(context, builder, signature, args):
+        word = ir.IntType(number.bitwidth)
+        negative = builder.ashr(args[0], word(number.bitwidth - 1))
+        bits = builder.xor(args[0], builder.and_(negative, word(2 ** (number.bitwidth - 1) - 1)))
+        return builder.bitcast(bits, context.get_value_type(real))
+
+    return real(number), emit

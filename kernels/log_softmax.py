@@ -10,9 +10,10 @@ from dy[k]/dx[n] = 1{k = n} - exp(y[n]). The last argument is written.
 import numpy as np
 
 from ._cuda import Source, threads_of_row
+from ._exp import exp
 from ._jit import jit, prange
 from ._kernel import Kernel
-from .softmax import exponentials, rows_samples, rows_workload
+from .softmax import exponentials, greatest_of, rows_samples, rows_workload, sum_of, sum_of_exponentials
 
 _CUDA = Source("log_softmax", "forward", "backward")
 
@@ -25,16 +26,11 @@ def _forward_reference(x, y):
 @jit
 def _forward_cpu(x, y):
     for row in prange(x.shape[0]):
-        greatest = x[row, 0]
-        for k in range(x.shape[1]):
-            if x[row, k] > greatest or x[row, k] != x[row, k]:
-                greatest = x[row, k]
-        total = 0.0  # float64 also for float32 rows: it costs nothing beside the exponentials
-        for k in range(x.shape[1]):
-            total += np.exp(x[row, k] - greatest)
-        log_total = np.log(total)
-        for k in range(x.shape[1]):
-            y[row, k] = (x[row, k] - greatest) - log_total
+        x_row, y_row = x[row], y[row]
+        greatest = greatest_of(x_row)
+        log_total = np.log(sum_of_exponentials(x_row, greatest))
+        for k in range(x_row.size):
+            y_row[k] = (x_row[k] - greatest) - log_total
 
 
 def _forward_gpu(x, y):
@@ -49,11 +45,10 @@ def _backward_reference(gy, y, gx):
 @jit
 def _backward_cpu(gy, y, gx):
     for row in prange(y.shape[0]):
-        total = 0.0
-        for k in range(y.shape[1]):
-            total += gy[row, k]
-        for k in range(y.shape[1]):
-            gx[row, k] = gy[row, k] - np.exp(y[row, k]) * total
+        gy_row, y_row, gx_row = gy[row], y[row], gx[row]
+        total = sum_of(gy_row)
+        for k in range(y_row.size):
+            gx_row[k] = gy_row[k] - exp(y_row[k]) * total
 
 
 def _backward_gpu(gy, y, gx):

@@ -275,7 +275,7 @@ class Function:
             return cls.apply(x, *args)
         ctx = cls()
         ctx.needs_input_grad = (False,) * (1 + len(args))
-        return cls.forward(ctx, x, *args)
+        return cls.forward(ctx, np.asarray(x) if isinstance(x, np.generic) else x, *args)
 
     @classmethod
     def apply(cls, *args):

@@ -150,6 +150,10 @@ def test_activations(name, tmp_path):
     _check(nn.Sequential(getattr(nn, name)()), (3, 4), tmp_path / "a")
 
 
+def test_gelu_by_tanh(tmp_path):
+    _check(nn.Sequential(nn.GELU("tanh")), (3, 4), tmp_path / "a")
+
+
 @pytest.mark.parametrize("make", [lambda: nn.Softmax(1), lambda: nn.LogSoftmax(1), lambda: nn.Softmax(2)])
 def test_softmax(make, tmp_path):
     _check(nn.Sequential(make()), (5, 3), tmp_path / "a")

@@ -74,6 +74,61 @@ def _copy_rows(layout, x, y):
     return lambda: y.copy_(x)
 
 
+# name -> y of (x, a, b), gx of (gy, x or y, a, b), each with an output that is there
+_ACTIVATIONS = {
+    "sigmoid": (
+        lambda x, a, b, y: aten.sigmoid.out(x, out=y),
+        lambda gy, y, a, b, gx: aten.sigmoid_backward.grad_input(gy, y, grad_input=gx),
+    ),
+    "tanh": (
+        lambda x, a, b, y: aten.tanh.out(x, out=y),
+        lambda gy, y, a, b, gx: aten.tanh_backward.grad_input(gy, y, grad_input=gx),
+    ),
+    "silu": (
+        lambda x, a, b, y: aten.silu.out(x, out=y),
+        lambda gy, x, a, b, gx: aten.silu_backward.grad_input(gy, x, grad_input=gx),
+    ),
+    "gelu": (
+        lambda x, a, b, y: aten.gelu.out(x, out=y),
+        lambda gy, x, a, b, gx: aten.gelu_backward.grad_input(gy, x, grad_input=gx),
+    ),
+    "gelu_tanh": (
+        lambda x, a, b, y: aten.gelu.out(x, approximate="tanh", out=y),
+        lambda gy, x, a, b, gx: aten.gelu_backward.grad_input(gy, x, approximate="tanh", grad_input=gx),
+    ),
+    "softplus": (
+        lambda x, a, b, y: aten.softplus.out(x, a, b, out=y),
+        lambda gy, x, a, b, gx: aten.softplus_backward.grad_input(gy, x, a, b, grad_input=gx),
+    ),
+    "logsigmoid": (
+        lambda x, a, b, y: aten.log_sigmoid.out(x, out=y),
+        lambda gy, x, a, b, gx: aten.log_sigmoid_backward.grad_input(gy, x, x[:0], grad_input=gx),
+    ),
+    "elu": (
+        lambda x, a, b, y: aten.elu.out(x, a, out=y),
+        lambda gy, x, a, b, gx: aten.elu_backward.grad_input(gy, a, 1, 1, False, x, grad_input=gx),
+    ),
+    "leaky_relu": (
+        lambda x, a, b, y: aten.leaky_relu.out(x, a, out=y),
+        lambda gy, x, a, b, gx: aten.leaky_relu_backward.grad_input(gy, x, a, False, grad_input=gx),
+    ),
+    "hardtanh": (
+        lambda x, a, b, y: aten.hardtanh.out(x, a, b, out=y),
+        lambda gy, x, a, b, gx: aten.hardtanh_backward.grad_input(gy, x, a, b, grad_input=gx),
+    ),
+}
+
+
+def _activation_forward(layout, x, function, a, b, y):
+    x, y = _tensor(x), _tensor(y)
+    return lambda: _ACTIVATIONS[function][0](x, a, b, y)
+
+
+def _activation_backward(layout, gy, of, function, a, b, gx):
+    gy, of, gx = map(_tensor, (gy, of, gx))
+    return lambda: _ACTIVATIONS[function][1](gy, of, a, b, gx)
+
+
 def _relu_add_forward(layout, a, b, y):
     a, b, y = map(_tensor, (a, b, y))
     return lambda: torch.add(a, b, out=y).clamp_min_(0)
@@ -306,6 +361,8 @@ def _unscale(layout, x, factor, y, faults):
 
 # scan.recurrence has no counterpart.
 PEERS = {
+    "activation.backward": _activation_backward,
+    "activation.forward": _activation_forward,
     "adam.step": _adam,
     "adaptive_avg_pool2d.backward": _adaptive_avg_pool2d_backward,
     "adaptive_avg_pool2d.forward": _adaptive_avg_pool2d_forward,

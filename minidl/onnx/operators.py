@@ -58,6 +58,35 @@ def _erfc(graph, call):
     return graph.add("Sub", one, graph.add("Erf", graph.value(call.args[0])))
 
 
+@_handles("SiLU")
+def _silu(graph, call):
+    x = graph.value(call.args[0])
+    return graph.add("Mul", x, graph.add("Sigmoid", x))
+
+
+@_handles("GELU")
+def _gelu(graph, call):
+    """x (1 + erf(x / sqrt 2)) / 2."""
+    x, half, one, root = _with_constants(graph, call, 0.5, 1, math.sqrt(0.5))
+    below = graph.add("Add", one, graph.add("Erf", graph.add("Mul", x, root)))
+    return graph.add("Mul", graph.add("Mul", half, x), below)
+
+
+@_handles("GELUTanh")
+def _gelu_tanh(graph, call):
+    """x sigmoid(v), v = x (c + c k x^2), c = 2 sqrt(2 / pi), k = 0.044715."""
+    c = 2 * math.sqrt(2 / math.pi)
+    x, linear, cubic = _with_constants(graph, call, c, 0.044715 * c)
+    slope = graph.add("Add", linear, graph.add("Mul", cubic, graph.add("Mul", x, x)))
+    return graph.add("Mul", x, graph.add("Sigmoid", graph.add("Mul", x, slope)))
+
+
+def _with_constants(graph, call, *numbers):
+    """The names of an operation's input and of numbers in its dtype."""
+    x = call.args[0]
+    return graph.value(x), *(graph.constant(np.array(number, x.dtype)) for number in numbers)
+
+
 @_handles("LeakyReLU")
 def _leaky_relu(graph, call):
     return graph.add("LeakyRelu", graph.value(call.args[0]), alpha=float(call.args[1]))

@@ -7,7 +7,7 @@ the kernel's name.
 
 from ..tensor import Tensor
 from . import _autocast, arithmetic, extrema, indexing, joining
-from .activation import elu, gelu, hardtanh, leaky_relu, logsigmoid, relu6, sigmoid, silu, softplus
+from .activation import elu, gelu, hardtanh, leaky_relu, logsigmoid, relu6, sigmoid, silu, softplus, tanh
 from .adaptive_avg_pool2d import adaptive_avg_pool2d
 from .arithmetic import (
     add,
@@ -59,7 +59,6 @@ from .elementwise import (
     sign,
     sqrt,
     square,
-    tanh,
 )
 from .erf import erf, erfc
 from .extrema import clamp, clamp_max, clamp_min, clip, fmax, fmin, maximum, minimum

@@ -1,6 +1,6 @@
-"""Activation functions beside relu: sigmoid, silu, leaky_relu, elu, gelu, softplus, logsigmoid, hardtanh, relu6.
+"""Activation functions beside relu: sigmoid, tanh, silu, leaky_relu, elu, gelu, softplus, logsigmoid, hardtanh, relu6.
 
-Far from zero they neither overflow nor lose the digits of what is small.
+Far from zero they neither overflow nor lose the digits of what is small. Forward and backward are one pass each.
 """
 
 import math
@@ -8,77 +8,154 @@ import math
 import numpy as np
 
 from ..function import Function
-from ._common import as_floating, as_tensor, check_numbers
-from .arithmetic import where
-from .elementwise import OfInput, OfOutput, exp, tanh
-from .erf import erfc
-from .extrema import clamp_max
+from ..kernels import activation as kernel
+from ..kernels import empty_like
+from ..tensor import Tensor
+from ._common import as_floating, as_real, as_tensor, check_numbers
+from .arithmetic import conj, where
+from .elementwise import Exp
+from .erf import Erfc
+from .extrema import Clamp
+from .relu import SMALL, flat, is_small, laid_out_as
 
 
-class Sigmoid(OfOutput):
+class Activation(Function):
+    """y = f(x) of each element.
+
+    A subclass names f in the kernel's table and gives `gradient`: gx as a formula of Tensors, with which a recorded
+    backward pass can be differentiated again, and of arrays, for those that are small or have no kernel.
+    """
+
+    on_arrays = True
+    function = None
+    parameters = 0, 0
+    small = SMALL  # elements, up to which NumPy's formula is faster than to call the kernel
+
+    @staticmethod
+    def forward(ctx, x, a=0, b=0):
+        if is_small(x, ctx.small):
+            with np.errstate(all="ignore"):  # NaN and infinity are answers
+                y = np.asarray(kernel.FORMULAS[ctx.function][0](x, a, b), like=x)
+        else:
+            y = empty_like(x)
+            kernel.forward(flat(laid_out_as(y, x)), ctx.function, a, b, flat(y))
+        ctx.save_for_backward(y if ctx.function in kernel.FROM_OUTPUT else x)
+        ctx.parameters = a, b
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        (of,) = ctx.saved_tensors
+        a, b = ctx.parameters
+        if isinstance(of, Tensor) or is_small(of, ctx.small):
+            return ctx.gradient(grad, of, a, b)
+        gx = empty_like(of)
+        kernel.backward(flat(laid_out_as(gx, grad)), flat(laid_out_as(gx, of)), ctx.function, a, b, flat(gx))
+        return gx
+
+
+def _choose(condition, x, y):
+    """where, of Tensors or of arrays."""
+    return where(condition, x, y) if isinstance(condition, Tensor) else np.where(condition, x, y)
+
+
+class Sigmoid(Activation):
     """y = 1 / (1 + e^-x): dy/dx = y (1 - y). Far below zero e^-x is inf and y is 0, as it should be."""
 
-    f = staticmethod(lambda x: 1 / (1 + np.exp(-x)))
-    slope = staticmethod(lambda y: y * (1 - y))
+    function = "sigmoid"
+    gradient = staticmethod(lambda grad, y, a, b: grad * conj(y * (1 - y)))
 
 
-class Softplus(OfInput):
+class Tanh(Activation):
+    """y = tanh x: dy/dx = 1 - y^2."""
+
+    function = "tanh"
+
+    @staticmethod
+    def forward(ctx, x):
+        if not is_small(x):
+            return Activation.forward(ctx, x)
+        y = np.tanh(x)  # never warns: to silence NumPy costs 1 us of 4
+        ctx.save_for_backward(y)
+        return y
+
+    gradient = staticmethod(lambda grad, y, a, b: grad * conj(1 - y * y))
+
+
+class SiLU(Activation):
+    """y = x s, s = sigmoid(x): dy/dx = s (1 + x (1 - s))."""
+
+    function = "silu"
+
+    @staticmethod
+    def gradient(grad, x, a, b):
+        s = Sigmoid.call(x)
+        return grad * conj(s * (1 + x * (1 - s)))
+
+
+class GELU(Activation):
+    """y = x P(x), the chance of a normal variable to be below x: dy/dx = P(x) + x p(x) with its density p."""
+
+    function = "gelu"
+    small = 64  # of a normal variable Python alone knows, element by element
+
+    @staticmethod
+    def gradient(grad, x, a, b):
+        density = Exp.call(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
+        return grad * (0.5 * Erfc.call(x * -math.sqrt(0.5)) + x * density)
+
+
+class GELUTanh(Activation):
+    """y = x s, s = sigmoid(v), v = c x (1 + k x^2): dy/dx = s + x s (1 - s) dv/dx."""
+
+    function = "gelu_tanh"
+
+    @staticmethod
+    def gradient(grad, x, a, b):
+        c, k = kernel.GELU_SCALE, kernel.GELU_CUBIC
+        s = Sigmoid.call(c * x * (1 + k * x * x))
+        return grad * (s + x * (s * (1 - s)) * (c * (1 + 3 * k * x * x)))
+
+
+class Softplus(Activation):
     """y = log(1 + e^(b x)) / b, and x itself where b x is above the threshold: dy/dx = sigmoid(b x), or 1 there."""
 
-    @staticmethod
-    def f(x, beta, threshold):
-        z = beta * x
-        return np.where(z > threshold, x, (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))) / beta)
+    function = "softplus"
 
     @staticmethod
-    def slope(x, beta, threshold):
+    def gradient(grad, x, beta, threshold):
         z = beta * x
-        return where(z > threshold, 1.0, sigmoid(z))
+        return _choose(z > threshold, grad, grad * Sigmoid.call(z))
 
 
-class LogSigmoid(OfInput):
+class LogSigmoid(Activation):
     """y = -log(1 + e^-x): dy/dx = sigmoid(-x), as exp(logsigmoid(-x)): exact to second order."""
 
-    f = staticmethod(lambda x: np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))))
-    slope = staticmethod(lambda x: exp(logsigmoid(-x)))
+    function = "logsigmoid"
+    gradient = staticmethod(lambda grad, x, a, b: grad * Exp.call(LogSigmoid.call(-x)))
 
 
-class Elu(OfInput):
+class Elu(Activation):
     """y = x where x > 0, else alpha (e^x - 1): dy/dx = 1 or alpha e^x."""
 
-    f = staticmethod(lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)))
-    slope = staticmethod(lambda x, alpha: where(x <= 0, alpha * exp(clamp_max(x, 0)), 1.0))
+    function = "elu"
+    gradient = staticmethod(
+        lambda grad, x, alpha, b: _choose(x <= 0, grad * (alpha * Exp.call(Clamp.call(x, None, 0))), grad)
+    )
 
 
-class LeakyReLU(Function):
+class LeakyReLU(Activation):
     """y = x where x > 0, else slope * x."""
 
-    @staticmethod
-    def forward(ctx, x, negative_slope):
-        ctx.save_for_backward(x)
-        ctx.negative_slope = negative_slope
-        return np.where(x > 0, x, x * negative_slope)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        return where(x > 0, grad, grad * ctx.negative_slope)
+    function = "leaky_relu"
+    gradient = staticmethod(lambda grad, x, slope, b: _choose(x > 0, grad, grad * slope))
 
 
-class Hardtanh(Function):
+class Hardtanh(Activation):
     """y = x between two bounds, which it does not leave: dy/dx = 1 between them, 0 at the bounds and beyond."""
 
-    @staticmethod
-    def forward(ctx, x, least, greatest):
-        ctx.save_for_backward(x)
-        ctx.bounds = least, greatest
-        return np.clip(x, least, greatest)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        least, greatest = ctx.bounds
-        return where((x <= least) | (x >= greatest), 0.0, grad)
+    function = "hardtanh"
+    gradient = staticmethod(lambda grad, x, least, greatest: _choose((x <= least) | (x >= greatest), 0.0, grad))
 
 
 def _real(name, input):
@@ -93,10 +170,14 @@ def sigmoid(input):
     return Sigmoid.apply(as_floating("sigmoid", input))
 
 
+def tanh(input):
+    """Hyperbolic tangent, elementwise."""
+    return Tanh.apply(as_floating("tanh", input))
+
+
 def silu(input):
     """input * sigmoid(input), elementwise (Elfwing et al., 2017; also known as swish)."""
-    input = as_floating("silu", input)
-    return input * sigmoid(input)
+    return SiLU.apply(as_floating("silu", input))
 
 
 def softplus(input, beta=1, threshold=20):
@@ -147,11 +228,10 @@ def gelu(input, approximate="none"):
     Raises:
         ValueError: any other word. TypeError: input is neither float32, float64 nor integer.
     """
-    input = _real("gelu", input)
     if approximate == "none":
-        return 0.5 * input * erfc(input * -math.sqrt(0.5))
+        return GELU.apply(as_real("gelu", input))
     if approximate == "tanh":
-        return 0.5 * input * (1 + tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input * input * input)))
+        return GELUTanh.apply(_real("gelu", input))
     raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
 
 

@@ -1,4 +1,4 @@
-"""Functions of one element: powers, exponentials, logarithms, tanh, abs, sign; and what such functions share."""
+"""Functions of one element: powers, exponentials, logarithms, abs, sign; and what such functions share."""
 
 import math
 
@@ -146,23 +146,6 @@ class Square(OfInput):
     slope = staticmethod(lambda x: 2 * x)
 
 
-class Tanh(Function):
-    """y = tanh x: dy/dx = 1 - y^2. Written out, as it never warns: to silence NumPy costs OfOutput 1 us of 8."""
-
-    elementwise = True
-
-    @staticmethod
-    def forward(ctx, x):
-        y = np.tanh(x)
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx, grad):
-        (y,) = ctx.saved_tensors
-        return grad * conj(1 - y * y)
-
-
 class Abs(Function):
     """y = |x|: dy/dx = sign x, taken as 0 at 0; of a complex number the sign is x / |x|."""
 
@@ -234,11 +217,6 @@ def square(input):
     """input * input, elementwise; integers stay integers."""
     input = as_tensor("square", input)
     return Square.apply(astype(input, np.int64) if input.dtype == np.bool_ else input)
-
-
-def tanh(input):
-    """Hyperbolic tangent, elementwise."""
-    return Tanh.apply(as_floating("tanh", input))
 
 
 def abs(input):

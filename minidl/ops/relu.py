@@ -12,12 +12,12 @@ from .arithmetic import add
 
 _REAL = np.typecodes["AllInteger"] + np.typecodes["Float"]
 _ZERO = {np.dtype(code): np.zeros((), code) for code in _REAL}  # twice as fast beside an array as Python's 0
-_SMALL = 1024  # elements, up to which NumPy's own expression is faster than to call the kernel (8 us)
+SMALL = 1024  # elements, up to which NumPy's own expression is faster than to call the kernel (8 us)
 
 
-def _is_small(x):
+def is_small(x, size=SMALL):
     """Whether an expression of arrays does: on a GPU only where there is no kernel."""
-    return x.size <= _SMALL and isinstance(x, np.ndarray) or not has_kernel(x)
+    return x.size <= size and isinstance(x, np.ndarray) or not has_kernel(x)
 
 
 def flat(array):
@@ -26,7 +26,7 @@ def flat(array):
     return flat if writable(flat) else flat.copy()  # numba compiles a second time for read-only arrays
 
 
-def _laid_out_as(y, x):
+def laid_out_as(y, x):
     """x with its elements in memory as y's are: a copy where it has gaps, repeats elements or another order of axes."""
     if x.strides == y.strides:
         return x
@@ -42,12 +42,12 @@ class ReLU(Function):
 
     @staticmethod
     def forward(ctx, x):
-        if _is_small(x):
+        if is_small(x):
             zero = _ZERO[x.dtype] if isinstance(x, np.ndarray) else 0
             y = np.maximum(x, zero) + zero  # maximum leaves the sign of a zero to the CPU; the sum makes it 0
         else:
             y = empty_like(x)
-            kernel.forward(flat(_laid_out_as(y, x)), flat(y))
+            kernel.forward(flat(laid_out_as(y, x)), flat(y))
         ctx.save_for_backward(y)
         return y
 
@@ -77,7 +77,7 @@ class AddReLU(Function):
     @staticmethod
     def forward(ctx, a, b):
         y = empty_like(a)
-        kernel.add_forward(flat(_laid_out_as(y, a)), flat(_laid_out_as(y, b)), flat(y))
+        kernel.add_forward(flat(laid_out_as(y, a)), flat(laid_out_as(y, b)), flat(y))
         ctx.save_for_backward(y)
         return y
 
@@ -89,11 +89,11 @@ class AddReLU(Function):
 
 
 def _masked(grad, y):
-    if _is_small(y):
+    if is_small(y):
         zero = _ZERO[y.dtype] if isinstance(y, np.ndarray) else 0
         return np.where(y <= zero, zero, grad)
     gx = empty_like(y)
-    kernel.backward(flat(_laid_out_as(y, grad)), flat(y), flat(gx))
+    kernel.backward(flat(laid_out_as(y, grad)), flat(y), flat(gx))
     return gx
 
 
@@ -121,7 +121,7 @@ def add_relu(input, other):
     """
     a, b = operands("add_relu", input, other)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.shape == b.shape and has_kernel(a._data) and a._data.size > _SMALL:
+        if a.shape == b.shape and has_kernel(a._data) and a._data.size > SMALL:
             return AddReLU.apply(a, b)
         if a._data.dtype.kind not in "iuf":
             raise TypeError(f"add_relu: operands must be real numbers, got {a.dtype}")

@@ -133,13 +133,19 @@ def test_float32_is_wide_enough_where_half_is_not(cupy):
 
 
 KERNELS_OF_HALF = [
-    "adaptive_avg_pool2d", "add_relu", "avg_pool2d", "batch_norm", "batch_norm_relu", "conv2d", "conv2d_relu",
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "batch_norm_relu", "conv2d", "conv2d_relu",
     "conv_transpose2d", "cross_entropy", "dropout", "dropout2d", "erf", "erfc", "gelu", "global_avg_pool2d",
-    "group_norm", "layer_norm", "local_response_norm", "log_softmax", "max_pool2d", "relu", "softmax",
+    "group_norm", "layer_norm", "local_response_norm", "log_softmax", "max_pool2d", "softmax",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KERNELS_OF_HALF)
+# What has a kernel of half on a GPU, and on the CPU NumPy's formula.
+BY_NUMPY = [
+    "add_relu", "elu", "hardtanh", "leaky_relu", "logsigmoid", "relu", "relu6", "sigmoid", "silu", "softplus", "tanh",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*KERNELS_OF_HALF, *BY_NUMPY])
 def test_half_is_taken_on_the_gpu_and_refused_on_the_cpu(cupy, name):
     """Value and gradients are those of the same numbers in float32, to the rounding of what is stored."""
     sample = SAMPLES[name][0]
@@ -159,7 +165,7 @@ def test_half_is_taken_on_the_gpu_and_refused_on_the_cpu(cupy, name):
         assert got.dtype == HALF and expected.dtype == SINGLE
         got = got.detach().cpu().numpy().astype(SINGLE)
         close(got, expected.detach().cpu().numpy(), 20 * EPS, name, atol=20 * EPS)
-    if name not in ("relu", "add_relu"):  # which NumPy computes
+    if name not in BY_NUMPY:
         with pytest.raises(TypeError, match="float16"):
             sample.f(*(dl.Tensor(a) for a in arrays))
 

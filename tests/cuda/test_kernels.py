@@ -39,6 +39,20 @@ def test_small_numbers_keep_their_digits(dtype, cupy):
     y = cupy.zeros(6, dtype)
     KERNELS["erf.complement"].gpu(cupy.asarray(x), y)
     np.testing.assert_allclose(y.get(), [math.erfc(v) for v in x], rtol=10 * RTOL[dtype])
+    x = np.array([-1e-9, -0.5, -4.0, -8.0, -16.0, -40.0], dtype)
+    for function, f in {
+        "sigmoid": lambda v: 1 / (1 + math.exp(-v)),
+        "tanh": math.tanh,
+        "silu": lambda v: v / (1 + math.exp(-v)),
+        "softplus": lambda v: math.log1p(math.exp(v)),
+        "logsigmoid": lambda v: v - math.log1p(math.exp(v)),
+        "elu": math.expm1,
+    }.items():
+        KERNELS["activation.forward"].gpu(cupy.asarray(x), function, 1, 20, y)
+        np.testing.assert_allclose(y.get(), [f(v) for v in x.tolist()], rtol=RTOL[dtype], err_msg=function)
+    KERNELS["activation.forward"].gpu(cupy.asarray(x[:4]), "gelu", 0, 0, y[:4])
+    expected = [v * math.erfc(-v / math.sqrt(2)) / 2 for v in x[:4].tolist()]
+    np.testing.assert_allclose(y.get()[:4], expected, rtol=10 * RTOL[dtype])
     # Integers and halves, so that x itself is exact: log p of the greatest is -log(1 + exp(-1/2)), near -0.47.
     x = np.array([[1e4, 1e4 - 0.5], [-1e6, -1e6 - 0.5]], dtype)
     y = cupy.zeros((2, 2), dtype)
