@@ -34,10 +34,10 @@ from . import (
 from ._cache_root import cache_root
 from ._jit import is_cold
 from ._kernel import COMPILED, KERNELS, Kernel, use_kernels, wide
-from ._pool import empty, empty_cache, empty_like, full
+from ._pool import empty, empty_cache, empty_like
 from ._threads import get_num_threads, set_num_threads
 from .conv2d import exact_convolution
-from .copy_rows import contiguous, copy_into
+from .copy_rows import contiguous, copy_into, full
 
 __all__ = [
     "COMPILED", "KERNELS", "Kernel", "activation", "adam", "adaptive_avg_pool2d", "add", "add_at", "avg_pool2d",

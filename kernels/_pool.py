@@ -72,17 +72,6 @@ def empty(shape, dtype, like=None):
     return np.asarray(_Block(*_take(size), tuple(shape), dtype))
 
 
-def full(shape, value, dtype, like, strides=None):
-    """np.full(shape, value, dtype), made as by empty, its axes in memory in the order of these strides.
-
-    (np.full with `like=` hands CuPy an argument that it lacks.)
-    """
-    order = sorted(range(len(shape)), key=lambda axis: -abs(strides[axis])) if strides else range(len(shape))
-    array = empty([shape[axis] for axis in order], dtype, like)
-    array.fill(value)
-    return array.transpose(np.argsort(order).tolist()) if strides else array
-
-
 def empty_like(array):
     """np.empty_like(array): axes in the same order in memory."""
     if array.nbytes < _POOLED or type(array) is not np.ndarray:

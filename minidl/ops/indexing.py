@@ -5,7 +5,7 @@ import numpy as np
 from ..cuda import apart, beside, device_of, is_array, may_look, on_gpu
 from ..function import Function, is_grad_enabled
 from ..kernels import add_at as kernel
-from ..kernels import contiguous, full
+from ..kernels import contiguous, copy_into, full
 from ..tensor import Tensor
 from ._common import astype
 
@@ -38,7 +38,7 @@ class AddAt(Function):
         ctx.steps = steps
         y = full(shape, 0, x.dtype, x, strides if is_basic(steps[-1]) else None)
         if is_basic(steps[-1]):
-            _take(y, steps)[...] = x
+            copy_into(_take(y, steps), x)
         elif isinstance(y, np.ndarray):
             np.add.at(_take(y, steps[:-1]), steps[-1], x)
         else:

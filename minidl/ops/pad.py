@@ -11,7 +11,7 @@ of an old one, along one axis after the other, and its gradient is added to that
 import numpy as np
 
 from ..function import Function
-from ..kernels import full
+from ..kernels import copy_into, full
 from ._common import as_tensor, check_integer
 from .indexing import getitem
 
@@ -27,7 +27,7 @@ class ConstantPad(Function):
         ctx.pads = pads
         shape = [n + before + after for n, (before, after) in zip(x.shape, pads, strict=True)]
         y = full(shape, value, x.dtype, x, x.strides)
-        y[_inside(shape, pads)] = x[_inside(x.shape, [(-before, -after) for before, after in pads])]
+        copy_into(y[_inside(shape, pads)], x[_inside(x.shape, [(-before, -after) for before, after in pads])])
         return y
 
     @staticmethod
@@ -36,8 +36,8 @@ class ConstantPad(Function):
 
 
 def _inside(shape, pads):
-    """What is left of an array without the elements that were added to it."""
-    return tuple(slice(max(b, 0), n - max(a, 0)) for n, (b, a) in zip(shape, pads, strict=True))
+    """What is left of an array without the elements that were added to it; of an array without axes the array."""
+    return *(slice(max(b, 0), n - max(a, 0)) for n, (b, a) in zip(shape, pads, strict=True)), ...
 
 
 def pad(input, pad, mode="constant", value=None):
