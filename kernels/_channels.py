@@ -124,19 +124,16 @@ def _block_mean(s, c, count):
 def gradient_sums(gy, x, y, relu, mean, sum_g, sum_gd):
     """Per set and channel, sum_g = sum of g and sum_gd = sum of g * (x - mean); g = gy, but 0 where relu and y <= 0."""
     n, height, channels = x.shape
-    abreast, rows, blocks = _cut(height, channels)
-    sums = np.empty((n * blocks, 2, abreast * channels), x.dtype)
-    high = _lanes(mean, x.dtype, abreast)
     arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
-    _gradient_sums(*arrays, relu, high, n, height, channels, rows, blocks, sums)
-    by_block = sums[:, :, :channels].reshape(n, blocks, 2, channels)
-    sum_g[...] = by_block[:, :, 0].sum(axis=1, dtype=np.float64)
-    sum_gd[...] = by_block[:, :, 1].sum(axis=1, dtype=np.float64)
-    sum_gd -= (mean - high[:, :channels]) * sum_g
+    _gradient_sums(*arrays, relu, mean, n, height, channels, *_cut(height, channels), sum_g, sum_gd)
 
 
 @jit
-def _gradient_sums(gy, x, y, relu, high, n, height, channels, rows, blocks, sums):
+def _gradient_sums(gy, x, y, relu, mean, n, height, channels, abreast, rows, blocks, sum_g, sum_gd):
+    sums = np.empty((n * blocks, 2, abreast * channels), x.dtype)
+    high = np.empty((n, abreast * channels), x.dtype)
+    for image in range(n):
+        _repeat(mean[image], high[image])
     for task in prange(n * blocks):
         image, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (image * height + block * rows) * channels
@@ -148,6 +145,20 @@ def _gradient_sums(gy, x, y, relu, high, n, height, channels, rows, blocks, sums
             _block_sums(gy, x, y, False, high[image], first, last, sums[task, 0], sums[task, 1])
         _fold(sums[task, 0], channels)
         _fold(sums[task, 1], channels)
+    for image in range(n):
+        _add_blocks(sums[image * blocks : (image + 1) * blocks], mean[image], high[image], sum_g[image], sum_gd[image])
+
+
+@helper
+def _add_blocks(sums, mean, high, sum_g, sum_gd):
+    sum_g[:], sum_gd[:] = 0, 0
+    for block in range(len(sums)):
+        total, products = sums[block, 0], sums[block, 1]
+        for c in range(sum_g.size):
+            sum_g[c] += total[c]
+            sum_gd[c] += products[c]
+    for c in range(sum_g.size):
+        sum_gd[c] -= (mean[c] - high[c]) * sum_g[c]
 
 
 @inline
@@ -166,27 +177,29 @@ def _block_sums(gy, x, y, relu, high, first, last, total, products):
 # ---- affine maps ---------------------------------------------------------------------------------------------------
 
 
-def _lanes(values, dtype, abreast):
-    """(N, C) numbers, repeated for every lane of a wide row."""
-    return np.tile(values.astype(dtype), (1, abreast))
+@helper
+def _repeat(values, lanes):
+    """The numbers of the channels, for every lane of a wide row, in its dtype."""
+    for start in range(0, lanes.size, values.size):
+        for c in range(values.size):
+            lanes[start + c] = values[c]
 
 
 def normalize(x, mean, rstd, weight, bias, residual, relu, y):
     """y = (x - mean) * rstd * weight + bias, plus the residual where it has rows; then max(y, 0) where relu."""
     n, height, channels = x.shape
-    abreast, rows, blocks = _cut(height, channels)
-    high = mean.astype(x.dtype)
-    scale = rstd * weight
-    with np.errstate(invalid="ignore"):  # inf - inf
-        shift = bias - (mean - high) * scale
-    numbers = [_lanes(a, x.dtype, abreast) for a in (high, scale, shift)]
-    arrays = x.reshape(-1), *numbers, residual.reshape(-1)
-    _normalize(*arrays, bool(residual.size), relu, n, height, channels, rows, blocks, y.reshape(-1))
+    arrays = x.reshape(-1), mean, rstd, weight, bias, residual.reshape(-1)
+    sizes = n, height, channels, *_cut(height, channels)
+    _normalize(*arrays, bool(residual.size), relu, *sizes, y.reshape(-1))
 
 
 @jit
-def _normalize(x, high, scale, shift, residual, add, relu, n, height, channels, rows, blocks, y):
+def _normalize(x, mean, rstd, weight, bias, residual, add, relu, n, height, channels, abreast, rows, blocks, y):
     streamed = y.itemsize * y.size >= STREAMED
+    numbers = np.empty((3, n, abreast * channels), x.dtype)
+    high, scale, shift = numbers[0], numbers[1], numbers[2]
+    for i in range(n):
+        _affine(mean[i], rstd[i], weight, bias, high[i], scale[i], shift[i])
     for task in prange(n * blocks):
         row = np.empty(high.shape[1], y.dtype)
         i, block = np.int64(task) // blocks, np.int64(task) % blocks
@@ -200,6 +213,13 @@ def _normalize(x, high, scale, shift, residual, add, relu, n, height, channels, 
             _normalize_block(x, high[i], scale[i], shift[i], residual, False, True, first, last, streamed, row, y)
         else:
             _normalize_block(x, high[i], scale[i], shift[i], residual, False, False, first, last, streamed, row, y)
+
+
+@helper
+def _affine(mean, rstd, weight, bias, high, scale, shift):
+    _repeat(mean, high)
+    _repeat(rstd * weight, scale)
+    _repeat(bias + (high[: mean.size] - mean) * (rstd * weight), shift)
 
 
 @inline
@@ -224,25 +244,27 @@ def input_gradient(gy, x, y, relu, mean, scale, slope, offset, gx, gresidual):
     slope and offset are None where x does not move the statistics: gx = scale * g.
     """
     n, height, channels = x.shape
-    abreast, rows, blocks = _cut(height, channels)
-    moves = slope is not None
-    if moves:
-        high = mean.astype(x.dtype)
-        with np.errstate(invalid="ignore"):
-            offset = offset - (mean - high) * slope
-    else:
-        high = slope = offset = np.zeros_like(scale)
-    numbers = [_lanes(a, x.dtype, abreast) for a in (high, scale, slope, offset)]
     arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
+    moves = slope is not None
+    numbers = mean, scale, *((slope, offset) if moves else (scale, scale))
     flags = relu, moves, bool(gresidual.size)
-    _input_gradient(*arrays, *numbers, *flags, n, height, channels, rows, blocks, gx.reshape(-1), gresidual.reshape(-1))
+    sizes = n, height, channels, *_cut(height, channels)
+    _input_gradient(*arrays, *numbers, *flags, *sizes, gx.reshape(-1), gresidual.reshape(-1))
 
 
 @jit
 def _input_gradient(
-    gy, x, y, high, scale, slope, offset, relu, moves, keep, n, height, channels, rows, blocks, gx, gresidual
-):
+    gy, x, y, mean, scales, slopes, offsets, relu, moves, keep, n, height, channels, abreast, rows, blocks,
+    gx, gresidual,
+):  # fmt: skip
     streamed = gx.itemsize * gx.size >= STREAMED
+    numbers = np.empty((4, n, abreast * channels), x.dtype)
+    high, scale, slope, offset = numbers[0], numbers[1], numbers[2], numbers[3]
+    for i in range(n):
+        _repeat(mean[i], high[i])
+        _repeat(scales[i], scale[i])
+        _repeat(slopes[i], slope[i])
+        _constant_part(mean[i], slopes[i], offsets[i], high[i], offset[i])
     for task in prange(n * blocks):
         i, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (i * height + block * rows) * channels
@@ -262,6 +284,11 @@ def _input_gradient(
                 _gradient_block(gy, x, y, *numbers, True, False, first, last, *own, gx, gresidual)
             else:
                 _gradient_block(gy, x, y, *numbers, False, False, first, last, *own, gx, gresidual)
+
+
+@helper
+def _constant_part(mean, slopes, offsets, high, offset):
+    _repeat(offsets + (high[: mean.size] - mean) * slopes, offset)
 
 
 @helper

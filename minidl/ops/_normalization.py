@@ -15,13 +15,13 @@ from .shape import clone
 
 def as_rows(x):
     """(N, C, *) as a contiguous (N, P, C) array, P the product of *: a view where memory is channels-last."""
-    last = contiguous(np.moveaxis(x, 1, -1))
+    last = contiguous(x.transpose(0, *range(2, x.ndim), 1))
     return last.reshape(len(x), math.prod(x.shape[2:]), x.shape[1])
 
 
 def from_rows(rows, shape):
     """The view (N, C, *) of an (N, P, C) array."""
-    return np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+    return rows.reshape(shape[0], *shape[2:], shape[1]).transpose(0, len(shape) - 1, *range(1, len(shape) - 1))
 
 
 def per_channel(tensor, ndim):
