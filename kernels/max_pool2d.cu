@@ -37,7 +37,7 @@ __global__ void forward(const T* x, T* y, int* where, int count, int height, int
       }
     }
     store(y + i, best);
-    where[i] = at;
+    if (where != nullptr) where[i] = at;
   }
 }
 

@@ -3,6 +3,7 @@
     x      (N, H, W, C)    input
     y      (N, OH, OW, C)  written: the greatest of each window; NaN if there is one in it
     where  (N, OH, OW, C)  int32, written: h * W + w of that element; the first of equals, the last of NaNs (as PyTorch)
+           (0, OH, OW, C) where nobody will ask
     gy     (N, OH, OW, C)  gradient of y
     gx     (N, H, W, C)    written: gradient of x
 
@@ -43,7 +44,8 @@ def _forward_reference(x, kernel_size, stride, padding, dilation, y, where):
         nans = np.flatnonzero(np.isnan(values))
         winner = nans[-1] if len(nans) else values.argmax()
         y[n, i, j, c] = values[winner]
-        where[n, i, j, c] = window[winner][0] * w + window[winner][1]
+        if where.size:
+            where[n, i, j, c] = window[winner][0] * w + window[winner][1]
 
 
 @jit
@@ -54,9 +56,9 @@ def _forward_cpu(x, kernel_size, stride, padding, dilation, y, where):
     for task in prange(n * oh):
         image, i = np.int64(task) // oh, np.int64(task) % oh
         at = np.int64(task) * ow * c
+        numbers = where.ctypes.data + where.itemsize * at if where.size else 0
         _forward_row(x.dtype.type(0), x.ctypes.data + x.itemsize * image * h * w * c, h, w, c, i, kernel_size, stride,
-                     padding, dilation, y.ctypes.data + y.itemsize * at, where.ctypes.data + where.itemsize * at,
-                     ow, x.itemsize)  # fmt: skip
+                     padding, dilation, y.ctypes.data + y.itemsize * at, numbers, ow, x.itemsize)  # fmt: skip
 
 
 @helper
@@ -72,7 +74,8 @@ def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilat
         first = (top + u * dh) * w + left + v * dw
         for c in range(0, channels, VECTOR_BYTES // size):
             at = j * channels + c
-            args = x + size * (first * channels + c), channels, dh * w, dw, first, y + size * at, where + 4 * at
+            number = where + 4 * at if where else 0
+            args = x + size * (first * channels + c), channels, dh * w, dw, first, y + size * at, number
             # With the usual sizes as constants LLVM unrolls the window: two thirds of the time.
             if rows == 2 and columns == 2:
                 _greatest(kind, channels - c, 2, 2, *args)
@@ -86,23 +89,25 @@ def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilat
 def _greatest(context, kind, count, rows, columns, x, step, down, across, first, y, where):
     """Of a vector of channels, `count` of which exist, the greatest in a window and the number of its pixel.
 
-    x, y, where: addresses. Pixels are `step` elements apart; the window's first is number `first`, and `down` or
-    `across` pixels on are its next row and column.
+    x, y, where: addresses; where is 0 if the number is not wanted. Pixels are `step` elements apart; the window's first
+    is number `first`, and `down` or `across` pixels on are its next row and column.
     """
 
     def emit(context, builder, signature, args):
-        vectors, count = Vectors(builder, kind.bitwidth), args[1]
-        with builder.if_else(builder.icmp_signed(">=", count, count.type(vectors.lanes))) as (then, otherwise):
-            with then:
-                _emit_greatest(builder, vectors, None, args[2:])
-            with otherwise:
-                _emit_greatest(builder, vectors, vectors.mask(count), args[2:])
+        vectors, count, where = Vectors(builder, kind.bitwidth), args[1], args[-1]
+        for numbered, relation in ((True, "!="), (False, "==")):
+            with builder.if_then(builder.icmp_signed(relation, where, where.type(0))):
+                with builder.if_else(builder.icmp_signed(">=", count, count.type(vectors.lanes))) as (then, otherwise):
+                    with then:
+                        _emit_greatest(builder, vectors, None, numbered, args[2:])
+                    with otherwise:
+                        _emit_greatest(builder, vectors, vectors.mask(count), numbered, args[2:])
         return context.get_dummy_value()
 
     return types.void(kind, *[types.intp] * 10), emit
 
 
-def _emit_greatest(builder, vectors, inside, args):
+def _emit_greatest(builder, vectors, inside, numbered, args):
     rows, columns, x, step, down, across, first, y, where = args
     x = vectors.pointer(x)
     best = cgutils.alloca_once_value(builder, vectors.load(x, inside))
@@ -110,19 +115,21 @@ def _emit_greatest(builder, vectors, inside, args):
     with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
         further = builder.add(builder.mul(row.index, down), builder.mul(column.index, across))
         value = vectors.load(builder.gep(x, [builder.mul(further, step)]), inside)
-        here = vectors.splat(builder.trunc(builder.add(first, further), ir.IntType(32)))
         # The first of equal ones wins, and the last NaN.
         greater = builder.fcmp_ordered(">", value, builder.load(best))
         wins = builder.or_(greater, builder.fcmp_unordered("uno", value, value))
         builder.store(builder.select(wins, value, builder.load(best)), best)
-        builder.store(builder.select(wins, here, builder.load(number)), number)
+        if numbered:
+            here = vectors.splat(builder.trunc(builder.add(first, further), ir.IntType(32)))
+            builder.store(builder.select(wins, here, builder.load(number)), number)
     vectors.store(builder.load(best), vectors.pointer(y), inside)
-    vectors.store(builder.load(number), builder.inttoptr(where, ir.IntType(32).as_pointer()), inside)
+    if numbered:
+        vectors.store(builder.load(number), builder.inttoptr(where, ir.IntType(32).as_pointer()), inside)
 
 
 def _forward_gpu(x, kernel_size, stride, padding, dilation, y, where):
     sizes = *x.shape[1:], *y.shape[1:3], *kernel_size, *stride, *padding, *dilation
-    _CUDA.launch("forward", x.dtype, (x, y, where, y.size, *sizes), threads=y.size)
+    _CUDA.launch("forward", x.dtype, (x, y, where if where.size else None, y.size, *sizes), threads=y.size)
 
 
 # ---- backward ------------------------------------------------------------------------------------------------------
@@ -220,10 +227,13 @@ def _forward_samples(rng, dtype):
         for image in (x, ties, special, np.full_like(x, -np.inf)):
             y = np.empty((n, oh, ow, c), dtype)
             yield image, kernel_size, stride, padding, dilation, y, np.empty(y.shape, np.int32)
+            yield image, kernel_size, stride, padding, dilation, np.empty_like(y), np.empty((0, *y.shape[1:]), np.int32)
 
 
 def _backward_samples(rng, dtype):
     for x, *geometry, y, where in _forward_samples(rng, dtype):
+        if where.shape != y.shape:
+            continue
         _forward_reference(x, *geometry, y, where)
         yield rng.standard_normal(y.shape).astype(dtype), where, *geometry, np.empty_like(x)
 
@@ -247,7 +257,7 @@ forward = Kernel(
     cpu=_forward_cpu,
     gpu=_forward_gpu,
     samples=_forward_samples,
-    nanoseconds=lambda x, kernel_size, *rest: rest[-1].size * kernel_size[0] * kernel_size[1] // 4,
+    nanoseconds=lambda x, kernel_size, *rest: rest[-2].size * kernel_size[0] * kernel_size[1] // 4,
     outputs=2,
     workload=_forward_workload,
 )

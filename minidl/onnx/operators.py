@@ -168,7 +168,7 @@ def _ends(size, windows, kernel_size, stride, padding, dilation):
 
 @_handles("MaxPool2d")
 def _max_pool2d(graph, call):
-    x, (kernel_size, stride, padding, dilation), size = call.args
+    x, (kernel_size, stride, padding, dilation), size, _ = call.args
     ends = _ends(x.shape[2:], size, kernel_size, stride, padding, dilation)
     return graph.add(
         "MaxPool", graph.value(x), kernel_shape=kernel_size, strides=stride, pads=[*padding, *ends],

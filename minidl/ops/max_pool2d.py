@@ -14,14 +14,18 @@ from .conv2d import nchw, nhwc
 
 
 class MaxPool2d(Function):
-    """geometry is (kernel_size, stride, padding, dilation) as pairs. The second output is where the maxima were."""
+    """geometry is (kernel_size, stride, padding, dilation) as pairs.
+
+    The second output is where the maxima were: of no images where neither the gradient nor the caller needs it.
+    """
 
     @staticmethod
-    def forward(ctx, x, geometry, size):
+    def forward(ctx, x, geometry, size, indices):
         y = empty((len(x), *size, x.shape[1]), x.dtype, x)
-        ctx.geometry, ctx.shape, ctx.where = geometry, x.shape, empty(y.shape, np.int32, x)
-        kernel.forward(nhwc(x), *geometry, y, ctx.where)
-        return nchw(y), nchw(ctx.where)
+        where = empty(y.shape if indices or ctx.needs_input_grad[0] else (0, *y.shape[1:]), np.int32, x)
+        ctx.geometry, ctx.shape, ctx.where = geometry, x.shape, where
+        kernel.forward(nhwc(x), *geometry, y, where)
+        return nchw(y), nchw(where)
 
     @staticmethod
     def backward(ctx, grad, _):
@@ -91,7 +95,7 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     size = pooled_size("max_pool2d", input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     for axis in (0, 1):
         _check_windows(input.shape[2 + axis], size[axis], *(g[axis] for g in (kernel_size, stride, padding, dilation)))
-    y, where = MaxPool2d.apply(input, (kernel_size, stride, padding, dilation), size)
+    y, where = MaxPool2d.apply(input, (kernel_size, stride, padding, dilation), size, return_indices)
     return (y, Tensor(where._data.astype(np.int64))) if return_indices else y
 
 

@@ -279,7 +279,7 @@ mutant(
     "“Max pooling is piecewise linear, so its second derivative is zero.” By the input it is; but the gradient is "
     "linear in the incoming one, through which derivatives must pass to the layers above.",
     right=lambda x: ops.max_pool2d(x, 2),
-    wrong=lambda x: MaxPoolWithAWrongSecondDerivative.apply(x, ((2, 2), (2, 2), (0, 0), (1, 1)), (2, 3))[0],
+    wrong=lambda x: MaxPoolWithAWrongSecondDerivative.apply(x, ((2, 2), (2, 2), (0, 0), (1, 1)), (2, 3), False)[0],
     inputs=spaced((1, 2, 4, 6)),
     witness=lambda: Witness(
         [np.arange(24.0).reshape(1, 1, 4, 6)], [np.ones((1, 1, 2, 3))], directions=[np.ones((1, 1, 4, 6))]
