@@ -69,7 +69,7 @@ def _correlate(x, w, bias, stride, padding, dilation, groups, beside, least, y, 
     n, h, wd, c = x.shape
     kh, kw, cg, o = w.shape
     og, width = o // groups, tile_width(x.dtype)
-    panels = np.zeros((groups * ceil_div(og, width), kh * kw * cg, width), x.dtype)
+    panels = empty((groups * ceil_div(og, width), kh * kw * cg, width), x.dtype)
     starts = np.zeros((len(panels), width), x.dtype)
     _pack(w.reshape(-1), bias, og, groups, panels, starts)
     seen_h, seen_w = _rows_seen(count, (kh, kw), stride, dilation)
@@ -112,6 +112,8 @@ def _pack(w, bias, og, groups, panels, starts):
         first = at // blocks * og + column
         for j in range(min(width, og - column)):
             starts[at, j] = bias[first + j]
+        if og - column < width:
+            panels[at] = 0
         source, target = w.ctypes.data + w.itemsize * first, panels[at].ctypes.data
         for r in range(run):
             copy(w.dtype.type(0), min(width, og - column), source + w.itemsize * r * groups * og,
