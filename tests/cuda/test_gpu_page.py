@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from emulator import EmulationError, unavailable
 
+import minidl as dl
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
 
@@ -31,8 +33,6 @@ def example(scope):
 
 
 def test_the_loop_of_mixed_precision_trains(cupy):
-    import minidl as dl
-
     code = next(block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "autocast" in block)
     dl.manual_seed(0)
     net = dl.nn.Linear(3, 2).to("cuda")
@@ -94,6 +94,8 @@ def test_the_table_is_what_the_script_computes():
     assert size == 4 * (2 * 8 * 56 * 56 * 64 + 9 * 64 * 64 + 64) and flops == 2 * 8 * 56 * 56 * 64 * 64 * 9
     seconds, bound = found["T4"]
     assert bound == "arithmetic" and seconds == pytest.approx(flops / 8.1e12)
+    named = {line.split("|")[1].split()[0] for line in PAGE.splitlines() if line.startswith("| ")}
+    assert named >= set(dl.kernels.KERNELS), "a kernel without a row"
     (line,) = (line for line in PAGE.splitlines() if line.startswith("| conv2d.forward 3×3, 64 to 64"))
     assert (
         line.endswith(f"{seconds * 1e3:.3g} ms, arithmetic |") and f"| {size / 1e6:.0f} | {flops / 1e9:.3g} |" in line
