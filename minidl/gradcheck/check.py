@@ -316,11 +316,21 @@ class _Check:
                     report.findings.append(Finding(text))
                 else:  # the first gradient of a function with kinks jumps there
                     report.warnings.append(text)
-            elif report.name == "gradcheck" and not comparison.analytic.any() and not comparison.wrong.any():
+            elif report.name == "gradcheck" and self._vanishes(comparison) and not comparison.wrong.any():
                 report.warnings.append(
                     f"the gradient of {comparison.variable.name} is zero everywhere, also numerically: the check says "
                     "little (a backward of zeros passes it)"
                 )
+
+    def _vanishes(self, comparison):
+        """Whether the gradient is zero but for rounding: to change x by its size would not be seen in f.
+
+        Of the sum of a softmax it is zeros or 1e-17, as the sum happens to be 1 or next to it.
+        """
+        rounding = max((np.finfo(y.dtype).eps for y in self.like), default=0)
+        rounding *= np.abs(self.weights * self.problem.here).sum()
+        size = max(1, np.abs(comparison.variable.array).max(initial=0))
+        return not comparison.analytic.any() or bool(np.abs(comparison.analytic).max() * size <= rounding)
 
     def _wrong(self, comparison, gradients):
         variable, wrong = comparison.variable, comparison.wrong

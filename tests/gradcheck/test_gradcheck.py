@@ -229,9 +229,18 @@ def test_degenerate_inputs_are_warned_of(x, warning):
         dl.gradcheck(ops.exp, (x,))
 
 
-def test_a_vacuous_check_is_warned_of():
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_vacuous_check_is_warned_of(seed, fast):
+    """Softmax's rows add up to 1, or to the number next to it: then the gradient is 1e-17."""
     with pytest.warns(dl.GradcheckWarning, match="zero everywhere, also numerically"):
-        dl.gradcheck(lambda x: ops.softmax(x, 1).sum(1), (X,))
+        dl.gradcheck(lambda x: ops.softmax(x, 1).sum(1), (normal(3, 4, seed=seed),), fast_mode=fast)
+
+
+def test_a_small_gradient_is_no_vacuous_one():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", dl.GradcheckWarning)
+        assert dl.gradcheck(lambda x: x * 1e-20, (X,)) and dl.gradcheck(lambda x: 1 + x * 1e-9, (X,))
 
 
 @pytest.mark.parametrize(
