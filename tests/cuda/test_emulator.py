@@ -157,6 +157,14 @@ def test_a_write_into_the_gap_before_the_guard_page_is_seen():
         launch(code, "copy", 2, 256, x, y, np.int32(501))
 
 
+def test_a_gap_that_is_copied_into_another_is_seen():
+    """What is read beyond x is not what stands beyond y."""
+    x, y = np.ones((2, 512), np.float32)[:, :501]
+    code = COPY.replace("READ", "1").replace("WRITE", "1")
+    with pytest.raises(EmulationError, match="wrote outside of an array"):
+        launch(code, "copy", 2, 256, x, y, np.int32(501))
+
+
 def test_a_read_from_the_gap_is_nan():
     x, y = np.ones((2, 512), np.float32)[:, :501]
     launch(COPY.replace("READ", "1").replace("WRITE", "0"), "copy", 2, 256, x, y, np.int32(501))

@@ -2,6 +2,8 @@
 
 import ctypes
 import mmap
+import sys
+from itertools import cycle
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -10,13 +12,14 @@ from .build import EmulationError
 
 _PAGE = mmap.PAGESIZE
 _GUARD = 256  # pages that nobody may touch, on either side: an index that is far off lands in them too
-_CANARY = b"\xff"  # as floating-point numbers: NaN
+_CANARIES = range(0xFFFFFC01, 0x100000000)  # words that are NaN as a float, as a double, and in both halves
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
+_canaries = cycle(_CANARIES)
 _addressed = WeakValueDictionary()  # address -> the array that begins there
 
 
@@ -64,7 +67,8 @@ def regions_of(arrays):
 class GuardedCopy:
     """A copy of a stretch of memory, its last bytes (or its first) at a guard page, its alignment to 16 bytes kept.
 
-    Where alignment leaves a gap, the gap holds NaN bytes and is checked afterwards.
+    Where alignment leaves a gap, the gap holds NaN and is checked afterwards. Each copy has its own NaN: a kernel that
+    goes too far in all of its arrays writes into one gap what it read in another.
     """
 
     def __init__(self, first, last, at_start):
@@ -77,13 +81,18 @@ class GuardedCopy:
             self.address = self.base + shift
         else:
             self.address = self.base + (usable - self.size - shift) // 16 * 16 + shift
-        ctypes.memset(self.base, 0xFF, usable)
+        self.canary, begin = next(_canaries).to_bytes(4, sys.byteorder), self.address - self.base
+        self.gaps = (0, begin), (begin + self.size, usable - begin - self.size)  # (start, bytes)
+        for gap in self.gaps:
+            ctypes.memmove(self.base + gap[0], self._nan(*gap), gap[1])
         ctypes.memmove(self.address, first, self.size)
 
+    def _nan(self, start, size):
+        return (self.canary * (size // 4 + 2))[start % 4 :][:size]
+
     def intact(self):
-        before, after = self.address - self.base, self.base + self.pages * _PAGE - self.address - self.size
-        gaps = ctypes.string_at(self.base, before), ctypes.string_at(self.address + self.size, after)
-        return not any(gap.strip(_CANARY) for gap in gaps)
+        """Whether the gaps are as they were."""
+        return all(ctypes.string_at(self.base + gap[0], gap[1]) == self._nan(*gap) for gap in self.gaps)
 
     def copy_back(self):
         ctypes.memmove(self.first, self.address, self.size)
