@@ -5,12 +5,14 @@
 
 Chains of 1,000 operations on float32 Tensors that require gradients, forward alone and with the backward pass; then a
 chain of 10,000 additions and a graph of 100,000 nodes, a tree of additions over one leaf. Both libraries run on one
-thread.
+thread. "NumPy" is the arithmetic alone, called on arrays: what is above it in minidl's time is the engine.
 """
 
 import argparse
 import json
 from pathlib import Path
+
+import numpy as np
 
 LENGTH = 1_000
 OPERATIONS = {
@@ -28,11 +30,25 @@ OPERATIONS = {
     "reshape": lambda z, y: z.reshape(z.shape),
 }
 
+# By NumPy: the result, and what goes to z and y of a gradient g of the result r.
+ARITHMETIC = {
+    "z + y": (lambda z, y: z + y, lambda g, z, y, r: (g, g)),
+    "z - y": (lambda z, y: z - y, lambda g, z, y, r: (g, -g)),
+    "z * y": (lambda z, y: z * y, lambda g, z, y, r: (g * y, g * z)),
+    "z / y": (lambda z, y: z / y, lambda g, z, y, r: (q := g / y, -(q * r))),
+    "z * 1.0001": (lambda z, y: z * 1.0001, lambda g, z, y, r: (g * 1.0001, None)),
+    "-z": (lambda z, y: -z, lambda g, z, y, r: (-g, None)),
+    "exp": (lambda z, y: np.exp(z), lambda g, z, y, r: (g * r, None)),
+    "tanh": (lambda z, y: np.tanh(z), lambda g, z, y, r: (g * (1 - r * r), None)),
+    "relu": (lambda z, y: np.maximum(z, 0), lambda g, z, y, r: (np.where(r <= 0, 0, g), None)),
+    "clone": (lambda z, y: z.copy(), lambda g, z, y, r: (g, None)),
+    "sum over rows": (lambda z, y: z.sum(0, keepdims=True), lambda g, z, y, r: (np.broadcast_to(g, z.shape), None)),
+    "reshape": (lambda z, y: z.reshape(z.shape), lambda g, z, y, r: (g.reshape(z.shape), None)),
+}
+
 
 def _leaf(library, value):
     """A 2 × 3 leaf; exp of exp of ... leaves the range of float32, whose arithmetic costs the same."""
-    import numpy as np
-
     array = np.full((2, 3), value, np.float32)
     if library == "minidl":
         import minidl as dl
@@ -52,6 +68,8 @@ def _ones_like(x):
 
 def chain(library, name, length, with_backward):
     """A run: x, then `length` operations, each on the result before it."""
+    if library == "NumPy":
+        return _arithmetic(*ARITHMETIC[name], length, with_backward)
     x, y, operation = _leaf(library, 0.5), _leaf(library, 1.0001), OPERATIONS[name]
 
     def forward():
@@ -69,6 +87,25 @@ def chain(library, name, length, with_backward):
     return both if with_backward else forward
 
 
+def _arithmetic(forward, backward, length, with_backward):
+    x, y = (np.full((2, 3), value, np.float32) for value in (0.5, 1.0001))
+    np.seterr(all="ignore")
+
+    def run():
+        results = [x]
+        for _ in range(length):
+            results.append(forward(results[-1], y))
+        if not with_backward:
+            return
+        g, total = np.ones_like(results[-1]), np.zeros_like(y)
+        for k in range(length, 0, -1):
+            g, term = backward(g, results[k - 1], y, results[k])
+            if term is not None:
+                total += term
+
+    return run
+
+
 def tree(library, leaves):
     """A run: 50,000 negated copies of a leaf, added in pairs until one is left, and the way back."""
     x = _leaf(library, 0.5)
@@ -84,11 +121,11 @@ def tree(library, leaves):
     return both
 
 
-def measure(function, arguments, rounds, times):
-    """Seconds of a run by minidl and by PyTorch: the least of all, since others may be using the machine."""
+def measure(function, arguments, rounds, times, names=("minidl", "PyTorch")):
+    """Seconds of a run by each: the least of all, since others may be using the machine."""
     from minidl.bench import harness  # here, so that a competitor's process loads no numba before PyTorch
 
-    competitors = [harness.Competitor(name, __file__, function, name, *arguments) for name in ("minidl", "PyTorch")]
+    competitors = [harness.Competitor(name, __file__, function, name, *arguments) for name in names]
     seconds = harness.compare(competitors, rounds, times)
     for competitor in competitors:
         competitor.close()
@@ -103,13 +140,14 @@ def main():
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     print(f"{harness.machine()}\n")
-    print("| operation | forward, µs | PyTorch, µs | forward and backward, µs | PyTorch, µs |")
-    print("|---|---|---|---|---|")
+    print("| operation | forward, µs | NumPy | PyTorch | forward and backward, µs | NumPy | PyTorch |")
+    print("|---|---|---|---|---|---|---|")
     rows = []
     for name in OPERATIONS:
-        passes = [measure("chain", (name, LENGTH, both), options.rounds, 15) for both in (False, True)]
+        names = "minidl", "NumPy", "PyTorch"
+        passes = [measure("chain", (name, LENGTH, both), options.rounds, 15, names) for both in (False, True)]
         us = [{who: 1e6 * seconds / LENGTH for who, seconds in each.items()} for each in passes]
-        cells = " | ".join(f"{each['minidl']:.1f} | {each['PyTorch']:.1f}" for each in us)
+        cells = " | ".join(f"{each[who]:.1f}" for each in us for who in names)
         print(f"| {name} | {cells} |", flush=True)
         rows.append({"operation": name, "forward_us": us[0], "forward_and_backward_us": us[1]})
     print("\n| graph | minidl, s | per node, µs | PyTorch, s | per node, µs |\n|---|---|---|---|---|")

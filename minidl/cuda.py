@@ -273,6 +273,16 @@ def may_look(array):
     return not on_gpu(array) or not is_capturing()
 
 
+def holds(condition):
+    """Whether any element of an array of bool does; of a GPU whose work is only being recorded False, unseen."""
+    if not on_gpu(condition):
+        return bool(condition.any())
+    if is_capturing():
+        return False
+    with named_errors():
+        return bool(condition.any())
+
+
 def current_stream():
     """The Stream that operations go to."""
     return Stream._around(_cupy().cuda.get_current_stream())

@@ -47,6 +47,8 @@ _CASES = [
     (1, 3, 4, 130, 140, 1, 2, (1, 1), (0, 1), (1, 2), 2),
     (2, 9, 12, 1, 6, 5, 5, (1, 1), (2, 2), (1, 1), 1),  # few output channels: several pixels side by side
     (1, 8, 16, 3, 2, 3, 4, (2, 3), (1, 2), (1, 1), 1),
+    (2, 4, 5, 3, 7, 2, 3, (1, 2), (3, 5), (1, 1), 1),  # windows that lie in the border altogether
+    (2, 9, 7, 4, 12, 3, 3, (2, 2), (1, 1), (1, 1), 4),  # depthwise, three outputs of each channel
 ]
 
 

@@ -47,6 +47,7 @@ def use_device(name):
     """Build the runs that follow on "cpu" or "cuda"."""
     global _device
     _device = name
+    torch.backends.cudnn.allow_tf32 = False  # float32 as ours
 
 
 def _tensor(array):

@@ -69,6 +69,8 @@ def pytorch(name, batch, training, channels_last, compiled, device="cpu"):
 
     if device == "cuda":
         from minidl.bench.gpu import timed_torch as timed
+
+        torch.backends.cudnn.allow_tf32 = False  # float32 as ours
     else:
         timed = _as_it_is
     layout = torch.channels_last if channels_last else torch.contiguous_format

@@ -7,7 +7,7 @@ was overwritten and gives it to the value.
 
 import numpy as np
 
-from ..cuda import beside, may_look
+from ..cuda import beside, holds
 from ..tensor import Tensor
 from ._common import as_tensor, astype, check_broadcast, check_devices, check_integer, grid, normalize_axis
 from .arithmetic import where
@@ -319,7 +319,7 @@ def _extent(input, axis):
 
 def _check_range(name, index, dim, extent):
     wrong = (index < 0) | (index >= extent)
-    if may_look(wrong) and wrong.any():
+    if holds(wrong):
         raise IndexError(f"{name}: index {index[wrong].flat[0]} is out of range for dim {dim} of extent {extent}")
 
 

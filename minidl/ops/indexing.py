@@ -6,6 +6,7 @@ from ..cuda import apart, beside, device_of, is_array, may_look, on_gpu
 from ..function import Function, is_grad_enabled
 from ..kernels import add_at as kernel
 from ..kernels import contiguous, copy_into, full
+from ..kernels._cuda import named_errors
 from ..tensor import Tensor
 from ._common import astype
 
@@ -143,7 +144,9 @@ def _check_bounds(x, steps):
             axis += x.ndim - sum(map(_axes_of, index))
         elif hasattr(part, "dtype") and part.dtype != np.bool_ and part.size:
             extent = x.shape[axis]
-            for number in (int(part.min()), int(part.max())):
+            with named_errors():
+                ends = int(part.min()), int(part.max())
+            for number in ends:
                 if not -extent <= number < extent:
                     raise IndexError(f"index {number} is out of bounds for axis {axis} with size {extent}")
         axis += _axes_of(part)

@@ -14,7 +14,7 @@ import warnings
 
 import numpy as np
 
-from ..cuda import may_look
+from ..cuda import holds
 from ..function import Function
 from ..tensor import Tensor
 from ._common import as_floating, as_real, as_tensor, check_broadcast, check_devices, grid, operands
@@ -82,7 +82,7 @@ def check_classes(name, input, target, weight, ignore_index, reduction):
         )
     classes = input.shape[0 if input.ndim == 1 else 1]
     wrong = (labels._data != ignore_index) & ((labels._data < 0) | (labels._data >= classes))
-    if may_look(wrong) and wrong.any():
+    if holds(wrong):
         raise ValueError(f"{name}: target {labels._data[wrong].flat[0]} is out of range for {classes} classes")
     check_class_weight(name, weight, classes)
 
@@ -134,9 +134,9 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     """
     name = "binary_cross_entropy"
     input, target, weight = _of_one_shape(name, input, target, weight, reduction)
-    if may_look(input._data) and ((input._data < 0) | (input._data > 1)).any():
-        wrong = input._data[(input._data < 0) | (input._data > 1)].flat[0]
-        raise ValueError(f"{name}: input must be probabilities from 0 to 1, got {wrong}")
+    wrong = (input._data < 0) | (input._data > 1)
+    if holds(wrong):
+        raise ValueError(f"{name}: input must be probabilities from 0 to 1, got {input._data[wrong].flat[0]}")
     return reduced(_weighted(BinaryCrossEntropy.apply(input, target), weight), reduction)
 
 

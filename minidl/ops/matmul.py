@@ -10,6 +10,7 @@ import numpy as np
 from ..function import Function
 from ..kernels import COMPILED, empty
 from ..kernels import matmul as kernel
+from ..kernels._cuda import note
 from ._common import as_tensor, astype, has_kernel, result_dtype, unbroadcast
 from .shape import reshape, transpose, unsqueeze
 
@@ -42,6 +43,8 @@ def product(a, b):
         by_kernel = a.dtype in COMPILED and a.size * b.shape[-1] >= _SMALL
     else:
         by_kernel = has_kernel(a) and not kernel.by_cublas()
+        if not by_kernel:
+            note("matmul.forward by cuBLAS")
     if not by_kernel:
         return np.matmul(a, b)  # on a GPU cuBLAS, by CuPy
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

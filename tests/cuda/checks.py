@@ -6,7 +6,7 @@ CuPy may be the stand-in.
 import copy
 
 import numpy as np
-from emulator import execution
+from emulator import execution, launched
 from helpers import normal
 
 import minidl as dl
@@ -27,14 +27,27 @@ def check_results(kernel, dtype, cupy):
 def check_races(kernel, cupy):
     """ThreadSanitizer sees no two threads at the same memory with nothing between them, right results or not.
 
-    The smallest and the largest sample stand for all: a launch takes half a second.
+    A launch takes half a second, so few samples stand for all: the smallest, the largest, and one for each launch that
+    neither of them makes.
     """
     by_size = sorted(samples(kernel, "float32"), key=lambda sample: sum(np.size(a) for a in sample[0]))
     filled = [sample for sample in by_size if all(a.size for a in sample[0][-kernel.outputs :])] or by_size
-    with execution(sanitizer="thread"):
-        for args, expected in (filled[0], filled[-1]):
-            _, outputs = run(kernel, args, cupy)
-            assert_close(outputs, expected, "float32", "under ThreadSanitizer")
+    known = set()
+    for sample in (filled[0], filled[-1], *filled[1:-1]):
+        launches = _launches(kernel, sample[0], cupy)
+        if known >= launches and sample is not filled[-1]:
+            continue
+        known |= launches
+        with execution(sanitizer="thread"):
+            _, outputs = run(kernel, sample[0], cupy)
+        assert_close(outputs, sample[1], "float32", "under ThreadSanitizer")
+
+
+def _launches(kernel, args, cupy):
+    """What a sample launches."""
+    launched.clear()
+    run(kernel, copy.deepcopy(args), cupy)
+    return set(launched)
 
 
 def samples(kernel, dtype):

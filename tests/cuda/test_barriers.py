@@ -39,6 +39,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def products_have_barriers():
+    pytest.importorskip("stand_in")  # a GPU leaves out no barrier
     with own_products():
         yield
 

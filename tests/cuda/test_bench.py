@@ -89,8 +89,14 @@ def test_table_file_and_picture(small, tmp_path, capsys, monkeypatch):
 
 def test_models(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(steps.NETS, "lenet", steps.Net(2, (1, 32, 32), 10, "lecture"))
-    file = tmp_path / "m.json"
-    assert cli.run(["bench", "models", "lenet", "--device", "cuda", "--rounds", "1", "--json", str(file)]) == 0
+    file, plot = tmp_path / "m.json", tmp_path / "m.png"
+    assert (
+        cli.run(
+            ["bench", "models", "lenet", "--device", "cuda", "--rounds", "1", "--json", str(file), "--plot", str(plot)]
+        )
+        == 0
+    )
+    assert plot.read_bytes()[:4] == b"\x89PNG"
     printed = capsys.readouterr().out
     assert (
         dl.cuda.get_device_name() in printed and "onnxruntime is not installed or does not run on this GPU" in printed

@@ -384,7 +384,7 @@ def test_without_cupy_one_line_names_the_extra(monkeypatch):
 
 def test_an_error_of_the_device_names_the_latest_kernels(cupy):
     stand_in = pytest.importorskip("stand_in")
-    x = on("cuda", 2, 3)
+    x, large = on("cuda", 2, 3), on("cuda", 64, 64)
     y = x.relu()
     stand_in.work.fault(700)
     try:
@@ -395,11 +395,19 @@ def test_an_error_of_the_device_names_the_latest_kernels(cupy):
             lambda: repr(y),
             dl.cuda.synchronize,
             dl.cuda.current_stream().synchronize,
+            lambda: dl.ops.nll_loss(y, on("cuda", 2, dtype=np.int64)),
         ):
             with pytest.raises(
                 RuntimeError, match=r"an illegal memory access was encountered \(in .*relu.forward<float>"
             ):
                 wait()
+        large @ large
+        with pytest.raises(RuntimeError, match="matmul.forward by cuBLAS"):
+            dl.cuda.synchronize()
+        weight = on("cuda", 2, requires_grad=True)
+        weight.grad = on("cuda", 2)
+        with pytest.raises(RuntimeError, match="unscale.forward<float>"):
+            dl.amp.GradScaler().unscale_(dl.optim.SGD([weight], 0.1))
     finally:
         stand_in.work.recover()
 

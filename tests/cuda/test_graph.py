@@ -233,6 +233,7 @@ def test_own_products_have_no_races(cupy):
 
 def test_own_products_have_no_bank_conflicts(cupy):
     """As matmul.cu says of its strips: rows and columns, along and across the summed axis."""
+    pytest.importorskip("stand_in")  # a GPU does not count them
     rng = np.random.default_rng(0)
     a, b = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((1, 40, 33), (1, 33, 35)))
     with own_products(), bank_turns() as lines:
@@ -251,4 +252,5 @@ def test_own_products_are_those_of_a_graph(cupy, monkeypatch):
     with own_products():
         own = a @ b
     assert list(_cuda._recent) == ["matmul.product<float>"] and own.tolist() == recorded.tolist()
-    assert (a @ b).tolist() != own.tolist() and len(_cuda._recent) == 1  # cuBLAS's sums have another order
+    assert (a @ b).tolist() != own.tolist()  # cuBLAS's sums have another order
+    assert list(_cuda._recent)[1:] == ["matmul.forward by cuBLAS"]

@@ -1,6 +1,7 @@
 """Every kernel's CUDA form agrees with its reference, on the emulator."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -73,3 +74,11 @@ def test_every_kernel_of_every_file_is_launched(cupy, monkeypatch):
             check_results(KERNELS[f"conv2d.{direction}"], "float32", cupy)
     for source in _cuda.SOURCES.values():
         assert {name for code, name in launched if code == source.code} == set(source.instances("float32"))
+
+
+def test_every_kernel_of_every_file_is_known_to_python():
+    """What a file declares is what its Source names: no kernel is dead, no file either."""
+    for file in _cuda._FOLDER.rglob("*.cu"):
+        source = _cuda.SOURCES[file.relative_to(_cuda._FOLDER).with_suffix("").as_posix()]
+        declared = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)", file.read_text())
+        assert declared and set(declared) == {name.split("<")[0] for name in source.kernels}, file

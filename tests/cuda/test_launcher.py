@@ -10,6 +10,7 @@ from minidl.kernels import _cuda
 def source(monkeypatch, tmp_path):
     """A file of kernels that say what they were given; `boxes<T, 4>` has a second parameter."""
     (tmp_path / "given.cu").write_text("""
+    #include <cuda_fp16.h>
     template <typename T> struct Wide { using type = T; };
     template <> struct Wide<half> { using type = float; };
     template <typename T> __global__ void given(T* y, int n, bool flag, unsigned word, typename Wide<T>::type scale,
@@ -38,10 +39,11 @@ def test_no_blocks_no_launch(source, cupy):
 
 
 def test_the_grid_fills_the_device_and_no_more(source, cupy):
-    """The stand-in has 132 multiprocessors of 2048 threads."""
-    y = cupy.zeros(132 * 8 + 1, "float32")
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    blocks = properties["multiProcessorCount"] * (properties["maxThreadsPerMultiProcessor"] // 256)
+    y = cupy.zeros(blocks + 1, "float32")
     source.launch("given", "float32", (y, 1, False, np.uint32(0), 0.0, None), threads=10**8, block=256)
-    np.testing.assert_array_equal(y.get(), [1] * 132 * 8 + [0])
+    np.testing.assert_array_equal(y.get(), [1] * blocks + [0])
     y[...] = 0
     source.launch("given", "float32", (y, 1, False, np.uint32(0), 0.0, None), threads=513, block=256)
     assert y.get().sum() == 3
