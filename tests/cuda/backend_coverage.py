@@ -18,14 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = [
     "kernels/_cuda.py",
     "kernels/conv2d/gpu.py",
+    "minidl/amp.py",
     "minidl/cuda.py",
     "minidl/data/prefetch.py",
     "minidl/bench/gpu.py",
+    "minidl/ops/_autocast.py",
 ]
 HEADING = "# ---- on a GPU "
 # Tests of the emulator and of the stand-in run none of the backend; races and barriers run what others have run.
-NAMES = "bench channels conv2d device graph kernels launcher nets ops pools prefetch"
-TESTS = [f"tests/cuda/test_{name}.py" for name in NAMES.split()]
+NAMES = "amp bench channels conv2d device graph kernels launcher nets ops optim pools prefetch streams train"
+TESTS = [*(f"tests/cuda/test_{name}.py" for name in NAMES.split()), "tests/test_amp.py"]
 CHOSEN = "not races and not reverse and not numerical"
 
 
