@@ -65,6 +65,19 @@ def test_missing_barriers(example, number, before):
     assert without != code and row.replace("**", "").endswith(f"| {results} |")
 
 
+def test_the_race_whose_result_is_right(example):
+    code, run = example
+    everybody = changed(code, "if (t == 0) y[0]", "y[0]")
+    for order in ("forward", "reverse", 2, 3):
+        assert run(everybody, order=order) == 32640.0
+    with pytest.raises(EmulationError) as error:
+        run(everybody, sanitizer="thread")
+    said = re.search(r"```\n(WARNING: ThreadSanitizer.*?)```", PAGE, re.DOTALL)[1].splitlines()
+    for line in said:
+        words = line.split(" at 0x")[0].split()  # addresses and threads are another run's, paths are left out
+        assert re.search(".*".join(map(re.escape, words)), str(error.value)), line
+
+
 @pytest.mark.parametrize("old, new, row", [
     ("x[t]", "x[t + 1]", "`x[t + 1]`"),
     ("partial[256]", "partial[128]", "`partial[128]`"),
