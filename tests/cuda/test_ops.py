@@ -10,7 +10,7 @@ from helpers import close
 import minidl as dl
 from minidl.gradcheck.samples import SAMPLES
 
-RTOL = {np.float64: 1e-12, np.float32: 1e-5}
+RTOL = {np.float64: 1e-12, np.float32: 1e-5}  # a third each of the element, of the largest one and of 1
 ALL = [sample for samples in SAMPLES.values() for sample in samples]
 
 
@@ -54,7 +54,7 @@ def test_value_and_gradient_are_the_cpus(cupy, sample, dtype):
         assert (g is None) == (e is None)
         if e is not None:
             assert g.dtype == e.dtype
-            close(g, e, RTOL[dtype], f"{named(sample)}, result {number}", atol=RTOL[dtype])
+            close(g, e, RTOL[dtype] / 3, f"{named(sample)}, result {number}", atol=RTOL[dtype] / 3)
 
 
 @pytest.mark.filterwarnings("ignore::minidl.GradcheckWarning")  # of kinks and equal extents, on which samples stand
