@@ -16,9 +16,10 @@ from contextlib import ContextDecorator
 
 import numpy as np
 
-from .cuda import holds, is_device
+from .cuda import is_device
 from .function import casting
 from .kernels import COMPILED, contiguous, unscale
+from .kernels._cuda import named_errors
 from .kernels._layout import memory_order
 from .tensor import Tensor
 
@@ -207,4 +208,5 @@ def _all_finite(arrays, factor):
         faults.append(np.empty(unscale.pieces(*(flat.size for flat in flats)), np.int32, like=flats[0]))
         x = flats[0] if isinstance(flats[0], np.ndarray) else flats
         unscale.forward(x, factor, x, faults[-1])
-    return not any(holds(found) for found in faults)
+    with named_errors():
+        return not any(bool(found.any()) for found in faults)

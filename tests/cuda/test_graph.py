@@ -132,6 +132,7 @@ REFUSED = {
     "a complex product": (lambda t: t.x.to(np.complex64) @ t.x.to(np.complex64), "calling cuBLAS API during stream"),
     "dropout": (lambda t: dl.ops.dropout(t.x), "dropout cannot be part of a CUDA graph: its mask is counted"),
     "Adam": (lambda t: t.adam.step(), "Adam cannot be part of a CUDA graph: each replay would be the step of the same"),
+    "GradScaler": (lambda t: dl.amp.GradScaler().unscale_(t.sgd), WAIT),
     "SGD": (lambda t: t.sgd.step(), "SGD's first step cannot be part of a CUDA graph: each replay would begin without"),
 }
 
