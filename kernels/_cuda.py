@@ -164,7 +164,8 @@ def named_errors(count=_recent.maxlen):
     except RuntimeError as error:  # the base of CuPy's CUDARuntimeError and CUDADriverError
         launches = list(_recent)[-count:]
         where = f"in {launches[0]}" if len(launches) == 1 else f"in one of the latest launches: {', '.join(launches)}"
-        where = where if launches else "no kernel of minidl was launched before"
+        if not launches:
+            where = "minidl launched no kernel before"
         raise RuntimeError(f"{error} ({where})") from error
 
 

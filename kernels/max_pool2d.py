@@ -95,9 +95,10 @@ def _greatest(context, kind, count, rows, columns, x, step, down, across, first,
 
     def emit(context, builder, signature, args):
         vectors, count, where = Vectors(builder, kind.bitwidth), args[1], args[-1]
-        for numbered, relation in ((True, "!="), (False, "==")):
-            with builder.if_then(builder.icmp_signed(relation, where, where.type(0))):
-                with builder.if_else(builder.icmp_signed(">=", count, count.type(vectors.lanes))) as (then, otherwise):
+        whole = builder.icmp_signed(">=", count, count.type(vectors.lanes))
+        with builder.if_else(builder.icmp_signed("!=", where, where.type(0))) as branches:
+            for branch, numbered in zip(branches, (True, False), strict=True):
+                with branch, builder.if_else(whole) as (then, otherwise):
                     with then:
                         _emit_greatest(builder, vectors, None, numbered, args[2:])
                     with otherwise:
@@ -227,7 +228,7 @@ def _forward_samples(rng, dtype):
         for image in (x, ties, special, np.full_like(x, -np.inf)):
             y = np.empty((n, oh, ow, c), dtype)
             yield image, kernel_size, stride, padding, dilation, y, np.empty(y.shape, np.int32)
-            yield image, kernel_size, stride, padding, dilation, np.empty_like(y), np.empty((0, *y.shape[1:]), np.int32)
+        yield special, kernel_size, stride, padding, dilation, np.empty_like(y), np.empty((0, *y.shape[1:]), np.int32)
 
 
 def _backward_samples(rng, dtype):
