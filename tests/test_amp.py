@@ -188,14 +188,12 @@ OURS = {
 
 def test_the_tables_are_those_of_pytorchs_header():
     torch = pytest.importorskip("torch")
-    header = Path(torch.__file__).parent / "include" / "ATen" / "autocast_mode.h"
-    if not header.exists():
-        pytest.skip("this PyTorch comes without headers")
+    header = (Path(torch.__file__).parent / "include" / "ATen" / "autocast_mode.h").read_text()
 
     def listed(*macros):
         found = set()
         for macro in macros:
-            lines = re.search(rf"#define AT_FORALL_{macro}\(_\)((?:.*\\\n)+.*)", header.read_text())[1]
+            lines = re.search(rf"#define AT_FORALL_{macro}\(_\)((?:.*\\\n)+.*)", header)[1]
             found |= set(re.findall(r"\b_\((?:ADD_NS\()?(\w+)", lines))
         return found
 

@@ -28,7 +28,7 @@ class Activation(Function):
 
     on_arrays = True
     function = None
-    parameters = 0, 0
+    parameters = 0, 0  # of those that have none
     small = SMALL  # elements, up to which NumPy's formula is faster than to call the kernel
 
     @staticmethod

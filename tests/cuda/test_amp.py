@@ -95,8 +95,6 @@ def test_every_dtype_is_pytorchs(cupy, monkeypatch):
                     compared.add(name)
                     if got != expected:
                         differ[name, str(shapes), str(dtypes)] = got, expected
-    if not compared:
-        pytest.skip("this PyTorch does not work out what a GPU would do")
     assert {name for name, *_ in differ} <= SUMS_ON_CUDA, differ
     assert len(compared) > 100 and {"inner", "instance_norm", "linear", "matmul", "square", "sum"} <= compared
 

@@ -7,15 +7,11 @@ from typing import NamedTuple
 
 import pytest
 from checks import check_races, check_results
-from emulator import unavailable
 
 from minidl.kernels import KERNELS
 from minidl.kernels._cuda import SOURCES
 
-pytestmark = [
-    pytest.mark.skipif(unavailable() is not None, reason=str(unavailable())),
-    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
 class Bug(NamedTuple):

@@ -74,10 +74,8 @@ def test_contiguous(array):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.complex64])
-@pytest.mark.parametrize("value", [0, -2.5, np.nan])
+@pytest.mark.parametrize("value", [0, -2, 77])
 def test_full(dtype, value, calls):
-    if np.isnan(value) and dtype == np.int32:
-        pytest.skip("integers have no NaN")
     for shape, strides in (((), None), ((5,), None), (SHAPE, None), (SHAPE, (5, 3, 9, 1)), ((0, 7), None)):
         got = kernels.full(shape, value, dtype, np.empty(0), strides)
         np.testing.assert_array_equal(got, np.full(shape, value, dtype))

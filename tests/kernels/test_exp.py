@@ -74,7 +74,8 @@ def test_tails_of_the_normal_distribution(dtype):
     with mpmath.workdps(30):
         expected = [mpmath.ncdf(mpmath.mpf(float(v))) for v in x]
         spacing = np.spacing(np.array([float(e) for e in expected]).astype(dtype))
-        errors = [abs(float((float(y) - e) / float(s))) for y, e, s in zip(run("normal", x), expected, spacing)]  # noqa: B905
+        found = zip(run("normal", x), expected, spacing, strict=True)
+        errors = [abs(float((float(y) - e) / float(s))) for y, e, s in found]
     assert max(errors) <= 4
     rest = run("normal", np.array(REST, dtype))
     np.testing.assert_array_equal(rest, np.array([np.nan, 1, 0, 0.5, 0.5], dtype))
