@@ -1,6 +1,5 @@
 """The emulator finds what is wrong: kernels with a mistake each, and what it says about them."""
 
-
 import numpy as np
 import pytest
 from checks import launch
