@@ -113,7 +113,9 @@ class Things:
 
 
 OUT, IN = "cuda:0 to cpu cannot be part of a CUDA graph", "cpu to cuda:0 cannot be part of a CUDA graph: send before"
-ARRAY, WAIT = "an array of the CPU cannot be part of a CUDA graph", "operation not permitted when stream is capturing"
+ARRAY = "an array of the CPU cannot be part of a CUDA graph"
+WAIT, READ = "operation not permitted when stream is capturing", "is capturing, so D2H transfers are disallowed"
+EVENT = "operation not permitted on an event last recorded in a capturing stream"
 REFUSED = {
     "item": (lambda t: t.x.sum().item(), OUT),
     "float": (lambda t: float(t.x.sum()), OUT),
@@ -125,14 +127,14 @@ REFUSED = {
     "an index": (lambda t: t.x[[0, 1]], ARRAY),
     "an index of index_select": (lambda t: t.x.index_select(0, np.array([0])), ARRAY),
     "values": (lambda t: t.x.__setitem__(0, np.ones(3, np.float32)), ARRAY),
-    "a mask": (lambda t: t.x[t.x > 0], WAIT),
+    "a mask": (lambda t: t.x[t.x > 0], READ),
     "waiting": (lambda t: dl.cuda.synchronize(), WAIT),
     "waiting for a stream": (lambda t: dl.cuda.current_stream().synchronize(), WAIT),
-    "waiting for an event": (lambda t: dl.cuda.current_stream().record_event().synchronize(), WAIT),
+    "waiting for an event": (lambda t: dl.cuda.current_stream().record_event().synchronize(), EVENT),
     "a complex product": (lambda t: t.x.to(np.complex64) @ t.x.to(np.complex64), "calling cuBLAS API during stream"),
     "dropout": (lambda t: dl.ops.dropout(t.x), "dropout cannot be part of a CUDA graph: its mask is counted"),
     "Adam": (lambda t: t.adam.step(), "Adam cannot be part of a CUDA graph: each replay would be the step of the same"),
-    "GradScaler": (lambda t: dl.amp.GradScaler().unscale_(t.sgd), WAIT),
+    "GradScaler": (lambda t: dl.amp.GradScaler().unscale_(t.sgd), READ),
     "SGD": (lambda t: t.sgd.step(), "SGD's first step cannot be part of a CUDA graph: each replay would begin without"),
 }
 

@@ -75,6 +75,13 @@ def refuse_while_capturing(what):
         raise RuntimeError(f"the stand-in: {what} while a graph is captured")
 
 
+def _wait_to_read(stream):
+    """Let a stream finish, for the host to read. CuPy refuses before CUDA does."""
+    if stream.is_capturing():
+        raise RuntimeError("the current stream is capturing, so D2H transfers are disallowed")
+    work.wait(stream)
+
+
 def _owner(array):
     while isinstance(array.base, np.ndarray):
         array = array.base
@@ -226,7 +233,7 @@ class ndarray:
     # ---- to the host -------------------------------------------------------------------------------------------------
 
     def get(self, stream=None, order="C", out=None, blocking=True):
-        work.wait(stream or work.get_current_stream())
+        _wait_to_read(stream or work.get_current_stream())
         if out is None:
             return np.array(self._host, order=order)
         if not isinstance(out, np.ndarray) or out.dtype != self.dtype or out.shape != self.shape:
@@ -368,7 +375,7 @@ def _wrapped(index, shape):
             if part.dtype.kind not in "biu":
                 raise IndexError(f"arrays used as indices must be of integer or boolean type. (actual: {part.dtype})")
             if part.dtype == bool:
-                work.wait(work.get_current_stream())
+                _wait_to_read(work.get_current_stream())
         elif not (part is None or part is ... or isinstance(part, slice | int | np.integer)):
             raise IndexError(f"only integers, slices, ellipsis, None and arrays are valid indices, not {part!r}")
         parts.append(part)

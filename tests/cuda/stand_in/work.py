@@ -16,6 +16,7 @@ _ERRORS = {
     700: "cudaErrorIllegalAddress: an illegal memory access was encountered",
     900: "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing",
     901: "cudaErrorStreamCaptureInvalidated: operation failed due to a previous error during capture",
+    907: "cudaErrorCapturedEvent: operation not permitted on an event last recorded in a capturing stream",
 }
 state = types.SimpleNamespace(devices=1, fault=None, deferring=False, streams=[], held=[])
 local = threading.local()
@@ -122,11 +123,11 @@ class Stream:
             while self._queue and not until():
                 self._queue.popleft()()
 
-    def _refuse_if_capturing(self):
+    def _refuse_if_capturing(self, status=900):
         """What cannot be recorded fails, and the capture with it."""
         if self._captured is not None:
             self._captured.valid = False
-            raise CUDARuntimeError(900)
+            raise CUDARuntimeError(status)
 
     @property
     def done(self):
@@ -233,7 +234,7 @@ class Event:
     def _check(self):
         require_device()
         if self._moment is not None:
-            self._moment.stream._refuse_if_capturing()
+            self._moment.stream._refuse_if_capturing(907)
         if state.fault is not None:
             raise CUDARuntimeError(state.fault)
 
