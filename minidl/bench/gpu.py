@@ -23,6 +23,7 @@ def cuda(name, label, dtype):
     import minidl as dl
     from minidl.bench import forms
 
+    dl.cuda.empty_cache()  # of the workload that was built before
     kernel, args = forms.arguments(name, label, dtype)
     arrays = [a for a in args if isinstance(a, np.ndarray)]
     outputs = args[-kernel.outputs :]
@@ -42,10 +43,11 @@ def cuda(name, label, dtype):
 
 def pytorch_cuda(name, label, dtype):
     """PyTorch's counterpart on the GPU, in the faster of its two memory formats. Notes: format."""
-    import torch  # noqa: F401, before minidl
+    import torch  # before minidl
 
     from minidl.bench import forms, peers
 
+    torch.cuda.empty_cache()
     _, args = forms.arguments(name, label, dtype)
     peers.use_device("cuda")
     runs = {layout: timed_torch(peers.PEERS[name](peers.LAYOUTS[layout], *args)) for layout in peers.layouts(name)}

@@ -42,9 +42,11 @@ class Competitor:
 
     def run(self, times):
         """Seconds of each of `times` runs."""
-        self._process.stdin.write(f"{times}\n")
-        self._process.stdin.flush()
-        return self._answer()
+        return self._ask(times)
+
+    def build(self, function, *arguments):
+        """Give up what the process runs, and build something else from its file."""
+        self.first, self.notes = self._ask([function, arguments])
 
     def close(self):
         self._process.stdin.close()
@@ -57,11 +59,38 @@ class Competitor:
     def __exit__(self, *exception):
         self.close()
 
+    def _ask(self, what):
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
     def _answer(self):
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the process of {self.name} ended with status {self._process.wait()}")
         return json.loads(line)
+
+
+class Pool:
+    """Competitors that go on from one piece of work to the next; they end with a with block."""
+
+    def __init__(self):
+        self._running = {}
+
+    def competitor(self, name, file, function, *arguments, **options):
+        """The process of that name builds it, or a new one, as Competitor would."""
+        if name in self._running:
+            self._running[name].build(function, *arguments)
+        else:
+            self._running[name] = Competitor(name, file, function, *arguments, **options)
+        return self._running[name]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for competitor in self._running.values():
+            competitor.close()
 
 
 _THREADS = "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"
@@ -147,23 +176,36 @@ def ceilings(dtype="float32", threads=None):
 
 
 def _serve(file, function, arguments):
-    """Child process: build the competitor, then run it as often as each line of the input says."""
+    """Child process: build the competitor, then run it as often as each line of the input says, or build another."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with the answers
     spec = importlib.util.spec_from_file_location("competitor", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    run, answer = _build(module, function, arguments)
+    print(json.dumps(answer), file=answers, flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if isinstance(asked, int):
+            answer = [_seconds(run) for _ in range(asked)]
+        else:
+            run = None  # its memory is free for the next
+            run, answer = _build(module, *asked)
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def _build(module, function, arguments):
+    """(a run, [seconds of the first, notes])."""
     built = getattr(module, function)(*arguments)
     run, notes = built if isinstance(built, tuple) else (built, {})
     start = time.perf_counter()
     run()
-    print(json.dumps([time.perf_counter() - start, notes]), file=answers, flush=True)
-    for line in sys.stdin:
-        seconds = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            read = run()
-            seconds.append(read if isinstance(read, float) else time.perf_counter() - start)
-        print(json.dumps(seconds), file=answers, flush=True)
+    return run, [time.perf_counter() - start, notes]
+
+
+def _seconds(run):
+    start = time.perf_counter()
+    read = run()
+    return read if isinstance(read, float) else time.perf_counter() - start
 
 
 if __name__ == "__main__":

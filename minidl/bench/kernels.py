@@ -43,23 +43,24 @@ def has_pytorch(device="cpu"):
 
 def measure(
     name, label, wanted=FORMS["cpu"], dtype="float32", rounds=7, threads=None, ceilings=(1.0, 1.0), cold=False,
-    device="cpu",
+    device="cpu", pool=None,
 ):  # fmt: skip
     """One workload of one kernel as a row of JSON: see docs/benchmarks.md.
 
     Args:
         wanted: forms; PyTorch's is left out where it has no such operation.
         device: "cpu" or "cuda". ceilings: (GFLOP/s, GB/s) that shares are of. cold: compile, whatever the cache holds.
+        pool: harness.Pool whose processes are used; by default each form has a new one, which ends with the row.
     """
     with ExitStack() as stack:
         cache = stack.enter_context(tempfile.TemporaryDirectory()) if cold else None
+        pool = pool or stack.enter_context(harness.Pool())
         competitors = []
         for form in (form for form in FORMS[device] if form in wanted):
             if form.startswith("pytorch") and not _has_peer(name):
                 continue
             file = gpu.__file__ if "cuda" in form else forms.__file__
-            started = harness.Competitor(form, file, form, name, label, dtype, threads=threads, cache=cache)
-            competitors.append(stack.enter_context(started))
+            competitors.append(pool.competitor(form, file, form, name, label, dtype, threads=threads, cache=cache))
         times = {c.name: max(1, min(1000, int(_TURN / min(c.run(2))))) for c in competitors}
         seconds = harness.compare(competitors, rounds, times)
     facts = next((c.notes for c in competitors if "bytes" in c.notes), None) or _facts(name, label, dtype)

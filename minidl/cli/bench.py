@@ -4,11 +4,12 @@ bench_models.py has `minidl bench models`.
 """
 
 import os
+from contextlib import nullcontext
 
 import click
 from rich.table import Table
 
-from ..bench import kernels
+from ..bench import harness, kernels
 from ..kernels import KERNELS
 from ._bench_output import check_writable, conditions_or_exit, consoles, describe, time_of, write_json
 from .bench_models import models
@@ -69,15 +70,17 @@ def kernels_command(names, device, forms, dtype, rounds, threads, cold, json_fil
         console.print(f"PyTorch is not installed{' or sees no GPU' * (device == 'cuda')}: its column stays empty")
         forms = [form for form in forms if not form.startswith("pytorch")]
     rows, best = [], (conditions["matmul_gflops"], conditions["copy_gbytes"])
-    with status.status("") as line:
+    # On a GPU processes stay: to start one takes seconds, and its clock sees the kernels alone.
+    with status.status("") as line, harness.Pool() if device == "cuda" else nullcontext() as pool:
         for number, (name, label) in enumerate(todo):
             line.update(f"{number + 1}/{len(todo)} {name} {label or ''}")
-            rows.append(kernels.measure(name, label, forms, dtype, rounds, threads, best, cold, device))
+            rows.append(kernels.measure(name, label, forms, dtype, rounds, threads, best, cold, device, pool))
+            if json_file:
+                write_json(json_file, conditions, rows)  # what is there so far, should the rest never come
     console.print(_table(rows) if device == "cpu" else _gpu_table(rows))
     if any(form["estimated"] for row in rows for form in row["forms"].values()):
         console.print("~ estimated from a part of the workload")
     if json_file:
-        write_json(json_file, conditions, rows)
         console.print(f"wrote {json_file}")
     if plot:
         kernels.draw(rows, plot, describe(conditions), device)

@@ -67,11 +67,12 @@ def models(
             except RuntimeError as error:  # a process ended, and said why on standard error
                 raise click.ClickException(f"bench: {name}: {error}") from None
             rows.append(row)
-    means = bench.geometric_means(rows)
+            means = bench.geometric_means(rows)
+            if json_file:
+                write_json(json_file, conditions, rows, geometric_means=means)  # should the rest never come
     console.print(_table(rows))
     _print_more(console, rows, means, top)
     if json_file:
-        write_json(json_file, conditions, rows, geometric_means=means)
         console.print(f"wrote {json_file}")
     if plot:
         bench.draw(rows, plot, describe(conditions))

@@ -15,10 +15,16 @@ class InProcess:
 
     def __init__(self, name, file, function, *arguments, **options):
         self.name = name
-        module = next(m for m in (gpu, kernels.forms, steps) if m.__file__ == file)
-        built = getattr(module, function)(*arguments)
+        self._module = next(m for m in (gpu, kernels.forms, steps) if m.__file__ == file)
+        self.build(function, *arguments)
+
+    def build(self, function, *arguments):
+        built = getattr(self._module, function)(*arguments)
         self._run, self.notes = built if isinstance(built, tuple) else (built, {})
         self.run(1)
+
+    def close(self):
+        pass
 
     def run(self, times):
         return [seconds if (seconds := self._run()) is not None else 1.0 for _ in range(times)]
@@ -125,3 +131,17 @@ def test_a_run_may_read_a_clock_of_its_own(tmp_path):
     (tmp_path / "c.py").write_text("def own():\n    return lambda: 0.125\n")
     with harness.Competitor("own", tmp_path / "c.py", "own") as competitor:
         assert competitor.run(3) == [0.125] * 3
+
+
+def test_a_pools_process_goes_on_to_the_next_work(tmp_path):
+    code = "import os\ndef own(seconds):\n    return lambda: seconds, {'process': os.getpid()}\n"
+    (tmp_path / "c.py").write_text(code)
+    with harness.Pool() as pool:
+        first = pool.competitor("own", tmp_path / "c.py", "own", 0.125)
+        process = first.notes["process"]
+        assert first.run(1) == [0.125]
+        second = pool.competitor("own", tmp_path / "c.py", "own", 0.5)
+        assert second.run(2) == [0.5] * 2 and second.notes["process"] == process
+        assert pool.competitor("other", tmp_path / "c.py", "own", 1.0).notes["process"] != process
+    with pytest.raises((ValueError, OSError)):
+        first.run(1)  # it has ended
