@@ -21,13 +21,31 @@ template <> __device__ void store(half* address, float value) { *address = __flo
 __device__ inline float rounded_product(float a, float b) { return __fmul_rn(a, b); }
 __device__ inline double rounded_product(double a, double b) { return __dmul_rn(a, b); }
 
-// ---- elementwise loops --------------------------------------------------------------------------------------------
+// ---- loops over elements -------------------------------------------------------------------------------------------
 //
 // The grid steps over the elements together: thread t of all takes elements t, t + threads, ... Neighbouring threads take
 // neighbouring elements, so that a warp reads one stretch of memory, and any number of threads does the work.
 
 #define FOR_EACH(i, count) \
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < (count); i += gridDim.x * blockDim.x)
+
+// f(i) for each of `count` elements, where f is little more than a load and a store: a thread takes four elements, a block
+// apart from each other, and a block the four times as many that lie together. A load takes hundreds of cycles, so a
+// thread should ask for all four before it waits for the first. The compiler moves the loads ahead of the stores if
+// nothing stands between, so the four have no condition each; and if it knows that a store does not change what is loaded
+// next: pointers are __restrict__. (An array may still be input and output: an element's own load comes first.)
+// One element per turn of FOR_EACH reached 71 % of an H200's copy rate, this 98 %; a vector of four is no faster.
+constexpr int PER_THREAD = 4;  // _cuda.py knows
+
+template <typename F> __device__ void elementwise(int count, F f) {
+  const int first = blockIdx.x * (PER_THREAD * blockDim.x) + threadIdx.x;
+  if (first + (PER_THREAD - 1) * int(blockDim.x) < count) {
+    #pragma unroll
+    for (int k = 0; k < PER_THREAD; k++) f(first + k * int(blockDim.x));
+  } else {
+    for (int i = first; i < count; i += blockDim.x) f(i);
+  }
+}
 
 // ---- many arrays in one launch --------------------------------------------------------------------------------------
 //

@@ -18,7 +18,6 @@ device next. `named_errors` adds the names of the latest launches to it; `blocki
 that the very one is named.
 """
 
-import numbers
 import re
 from collections import deque
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ MAX_SIZE = 2**31 - 2**22
 
 C_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.float16): "half"}
 OPTIONS = ("-std=c++17",)
+PER_THREAD = 4  # elements of a thread in elementwise (_common.cuh)
 PIECE = 1024  # elements of a block of launch_many: four per thread, so that also small nets give many blocks work
 _FOLDER = Path(__file__).parent
 
@@ -58,7 +58,8 @@ class Source:
         if path in SOURCES:
             raise ValueError(f"Source: {path!r} is already registered")
         self.path, self.kernels = path, kernels
-        self._modules = {}  # (C type, device) -> cupy.RawModule
+        self._modules = {}  # (dtype, device) -> cupy.RawModule
+        self._prepared = {}  # (kernel, dtype as the caller says it, device) -> what _prepare gives
         SOURCES[path] = self
 
     @cached_property
@@ -71,7 +72,7 @@ class Source:
         """The kernels' full names for a type of elements: ("forward<float>", "forward<float, 64>")."""
         return tuple(_instance(kernel, C_TYPES[np.dtype(dtype)]) for kernel in self.kernels)
 
-    def launch(self, kernel, dtype, args, *, threads=None, grid=None, block=256, shared_mem=0):
+    def launch(self, kernel, dtype, args, *, threads=None, elements=None, grid=None, block=256, shared_mem=0):
         """Launch a kernel on CuPy's current stream.
 
         Args:
@@ -79,8 +80,9 @@ class Source:
             args: arrays; None, a null pointer; and numbers, which become what kernels declare: a bool `bool`, an
                 integer `int`, an unsigned NumPy integer itself, a float `Real<T>`; and lists of arrays, which become
                 tables of their addresses (`T* const*`).
-            threads: how many elements there are, for a kernel that loops with FOR_EACH: the grid fills the device, and
-                no more. grid: else, the number of blocks, an int or a tuple. block: threads per block, likewise.
+            threads: how many items there are, for a kernel that loops with FOR_EACH: the grid fills the device, and
+                no more. elements: likewise, for a kernel that calls elementwise. grid: else, the number of blocks, an
+                int or a tuple. block: threads per block, likewise.
             shared_mem: bytes of dynamic shared memory.
         A grid of no blocks is not launched: there is nothing to do.
 
@@ -89,22 +91,25 @@ class Source:
                 integer beyond an int.
             RuntimeError: CUDA refuses the launch; in blocking mode, the kernel fails.
         """
-        dtype = np.dtype(dtype)
-        if dtype not in C_TYPES:
-            raise TypeError(f"{self.path}: CUDA kernels take float16, float32 and float64, got {dtype}")
-        name = _instance(kernel, C_TYPES[dtype])
-        block = _tuple(block)
-        if grid is None:
-            grid = (min(-(-threads // block[0]), _blocks_that_fill_the_device(_device(), block[0])),)
-        grid = _tuple(grid)
+        if threads is not None:
+            grid = min(ceil_div(threads, block), _blocks_that_fill_the_device(_device(), block))
+        elif elements is not None:
+            grid = ceil_div(elements, PER_THREAD * block)
+        grid, block = _tuple(grid), _tuple(block)
         if 0 in grid:
             return
-        values = tuple(_argument(f"{self.path}.{name}", arg, dtype) for arg in args)
-        note(f"{self.path}.{name}")
-        with named_errors(1):
-            self._module(C_TYPES[dtype]).get_function(name)(grid, block, values, shared_mem=shared_mem)
+        prepared = self._prepared.get((kernel, dtype, _device()))
+        if prepared is None:
+            prepared = self._prepare(kernel, dtype)
+        name, single, function = prepared
+        values = tuple([_argument(name, arg, single) for arg in args])
+        note(name)
+        try:
+            function(grid, block, values, shared_mem=shared_mem)
             if _blocking:
                 _synchronize()
+        except RuntimeError as error:
+            raise _with_launches(error, 1) from error
 
     def launch_many(self, kernel, dtype, args, sizes):
         """Launch a kernel once for many arrays.
@@ -122,14 +127,21 @@ class Source:
         pieces = table(np.array([first[:-1], sizes], np.int32))
         self.launch(kernel, dtype, (*args, pieces[0], pieces[1], len(sizes), PIECE), grid=int(first[-1]))
 
-    def _module(self, c_type):
+    def _prepare(self, kernel, dtype):
+        """(name for messages, whether Real<T> is float, the compiled kernel): looked up by every launch, made once."""
         import cupy
 
-        key = c_type, _device()
-        if key not in self._modules:
-            names = tuple(_instance(kernel, c_type) for kernel in self.kernels)
-            self._modules[key] = cupy.RawModule(code=self.code, options=OPTIONS, name_expressions=names)
-        return self._modules[key]
+        key, dtype = (kernel, dtype, _device()), np.dtype(dtype)
+        if dtype not in C_TYPES:
+            raise TypeError(f"{self.path}: CUDA kernels take float16, float32 and float64, got {dtype}")
+        instance, names = _instance(kernel, C_TYPES[dtype]), self.instances(dtype)
+        of_device = dtype, _device()
+        if of_device not in self._modules:
+            self._modules[of_device] = cupy.RawModule(code=self.code, options=OPTIONS, name_expressions=names)
+        with named_errors():
+            function = self._modules[of_device].get_function(instance)
+        self._prepared[key] = f"{self.path}.{instance}", dtype != np.float64, function
+        return self._prepared[key]
 
 
 def with_common(text, name):
@@ -162,11 +174,15 @@ def named_errors(count=_recent.maxlen):
     try:
         yield
     except RuntimeError as error:  # the base of CuPy's CUDARuntimeError and CUDADriverError
-        launches = list(_recent)[-count:]
-        where = f"in {launches[0]}" if len(launches) == 1 else f"in one of the latest launches: {', '.join(launches)}"
-        if not launches:
-            where = "minidl launched no kernel before"
-        raise RuntimeError(f"{error} ({where})") from error
+        raise _with_launches(error, count) from error
+
+
+def _with_launches(error, count):
+    launches = list(_recent)[-count:]
+    where = f"in {launches[0]}" if len(launches) == 1 else f"in one of the latest launches: {', '.join(launches)}"
+    if not launches:
+        where = "minidl launched no kernel before"
+    return RuntimeError(f"{error} ({where})")
 
 
 def is_capturing():
@@ -224,25 +240,35 @@ def _instance(kernel, c_type):
 
 
 def _tuple(sizes):
-    return (int(sizes),) if isinstance(sizes, numbers.Integral) else tuple(int(size) for size in sizes)
+    return tuple(map(int, sizes)) if isinstance(sizes, tuple) else (int(sizes),)
 
 
-def _argument(name, value, dtype):
-    """What CuPy is to pass: it would make a long long of an int, and a double of a float."""
+_NULL = np.uint64(0)  # eight bytes of zeros; CuPy passes no None
+_BOOLS = {False: np.bool_(False), True: np.bool_(True)}
+_ints = {}  # int -> np.int32: NumPy takes half a microsecond to make one, and a convolution has twenty
+
+
+def _argument(name, value, single):
+    """What CuPy is to pass: it would make a long long of an int, and a double of a float.
+
+    A launch has a dozen, so they go by their exact types. single: whether Real<T> is float.
+    """
+    kind = type(value)
+    if kind is int:
+        found = _ints.get(value)
+        return _int(name, value) if found is None else found
     if value is None:
-        return np.uint64(0)  # eight bytes of zeros; CuPy passes no None
-    if isinstance(value, list):
-        return _addresses([_argument(name, array, dtype) for array in value])
-    if isinstance(value, bool | np.bool_):
-        return np.bool_(value)
-    if isinstance(value, np.unsignedinteger):
-        return value
-    if isinstance(value, numbers.Integral):
-        if not -(2**31) <= value < 2**31:
-            raise ValueError(f"{name}: {value} does not fit in an int")
-        return np.int32(value)
-    if isinstance(value, numbers.Real):
-        return np.float64(value) if dtype == np.float64 else np.float32(value)
+        return _NULL
+    if kind is bool:
+        return _BOOLS[value]
+    if kind is float:
+        return np.float32(value) if single else np.float64(value)
+    if kind is list:
+        return _addresses([_argument(name, array, single) for array in value])
+    if isinstance(value, np.generic):
+        if isinstance(value, np.unsignedinteger | np.bool_):
+            return value
+        return _argument(name, value.item(), single)
     if value.size > MAX_SIZE:
         raise ValueError(f"{name}: an array of {value.size} elements; CUDA kernels take at most {MAX_SIZE}")
     if not value.flags.c_contiguous:
@@ -250,6 +276,14 @@ def _argument(name, value, dtype):
             f"{name}: an array of shape {value.shape} that is not C-contiguous; kernels see its memory alone"
         )
     return value
+
+
+def _int(name, value):
+    if not -(2**31) <= value < 2**31:
+        raise ValueError(f"{name}: {value} does not fit in an int")
+    if len(_ints) == 1 << 16:
+        _ints.clear()
+    return _ints.setdefault(value, np.int32(value))
 
 
 def _addresses(arrays):

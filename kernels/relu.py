@@ -28,7 +28,7 @@ def _forward_cpu(x, y):
 
 
 def _forward_gpu(x, y):
-    _CUDA.launch("forward", x.dtype, (x, y, x.size), threads=x.size)
+    _CUDA.launch("forward", x.dtype, (x, y, x.size), elements=x.size)
 
 
 def _add_forward_reference(a, b, y):
@@ -44,7 +44,7 @@ def _add_forward_cpu(a, b, y):
 
 
 def _add_forward_gpu(a, b, y):
-    _CUDA.launch("add_forward", a.dtype, (a, b, y, a.size), threads=a.size)
+    _CUDA.launch("add_forward", a.dtype, (a, b, y, a.size), elements=a.size)
 
 
 def _backward_reference(gy, y, gx):
@@ -58,7 +58,7 @@ def _backward_cpu(gy, y, gx):
 
 
 def _backward_gpu(gy, y, gx):
-    _CUDA.launch("backward", gy.dtype, (gy, y, gx, gy.size), threads=gy.size)
+    _CUDA.launch("backward", gy.dtype, (gy, y, gx, gy.size), elements=gy.size)
 
 
 def _forward_samples(rng, dtype):

@@ -10,7 +10,7 @@ from minidl.kernels import _cuda
 def source(monkeypatch, tmp_path):
     """A file of kernels that say what they were given; `boxes<T, 4>` has a second parameter."""
     (tmp_path / "given.cu").write_text("""
-    #include <cuda_fp16.h>
+    #include "_common.cuh"
     template <typename T> struct Wide { using type = T; };
     template <> struct Wide<half> { using type = float; };
     template <typename T> __global__ void given(T* y, int n, bool flag, unsigned word, typename Wide<T>::type scale,
@@ -18,10 +18,12 @@ def source(monkeypatch, tmp_path):
       y[blockIdx.x] = n + flag + word + scale + (none != nullptr);
     }
     template <typename T, int N> __global__ void boxes(T* y) { y[0] = N; }
+    template <typename T> __global__ void count(T* y, int size) { elementwise(size, [=](int i) { y[i] += i; }); }
     """)
     monkeypatch.setattr(_cuda, "SOURCES", {})
+    (tmp_path / "_common.cuh").write_text((_cuda._FOLDER / "_common.cuh").read_text())
     monkeypatch.setattr(_cuda, "_FOLDER", tmp_path)
-    return _cuda.Source("given", "given", "boxes<T, 4>")
+    return _cuda.Source("given", "given", "boxes<T, 4>", "count")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -47,6 +49,20 @@ def test_the_grid_fills_the_device_and_no_more(source, cupy):
     y[...] = 0
     source.launch("given", "float32", (y, 1, False, np.uint32(0), 0.0, None), threads=513, block=256)
     assert y.get().sum() == 3
+
+
+@pytest.mark.parametrize("size", [1, 255, 1023, 1024, 1025, 4099])
+def test_elementwise_comes_to_each_element_once(source, size, cupy):
+    y = cupy.zeros(size + 3, "float64")
+    source.launch("count", "float64", (y, size), elements=size)
+    np.testing.assert_array_equal(y.get(), [*range(size), 0, 0, 0])
+
+
+@pytest.mark.parametrize("value", [7, np.int64(7), np.int16(7)])
+def test_integers_of_all_kinds_are_ints(source, value, cupy):
+    y = cupy.zeros(1, "float32")
+    source.launch("given", "float32", (y, value, np.bool_(True), np.uint32(0), np.float64(0.25), None), grid=1)
+    assert y.get() == [8.25]
 
 
 def test_what_is_too_large_is_refused(source, cupy, monkeypatch):
