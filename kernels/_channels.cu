@@ -121,9 +121,10 @@ __global__ void moments(const T* x, double* means, double* vars, int height, int
 // The mean and the mean squared deviation of `height` rows out of those of parts of `rows` rows each, the last fewer.
 // Chan, Golub & LeVeque 1983: with means m_b and variances v_b of parts of n_b rows,
 //     mean = sum n_b m_b / n        var = sum n_b (v_b + (m_b - mean)^2) / n
+// And rstd = 1 / sqrt(var + eps), where it is wanted.
 template <typename T>
-__global__ void combine_moments(const double* means, const double* vars, double* mean, double* var, int count, int parts,
-                                int width, int rows, int height) {
+__global__ void combine_moments(const double* means, const double* vars, double* mean, double* var, double* rstd,
+                                Real<T> eps, int count, int parts, int width, int rows, int height) {
   const Lanes lanes(count, width);
   const int first = lanes.item * parts;
   double total = 0, squares = 0;
@@ -138,6 +139,17 @@ __global__ void combine_moments(const double* means, const double* vars, double*
   if (!lanes.writes()) return;
   mean[lanes.item] = m;
   var[lanes.item] = squares / height;
+  if (rstd) rstd[lanes.item] = 1 / sqrt(squares / height + eps);
+}
+
+// running = (1 - momentum) * running + momentum * the batch's; of the variance with count / (count - 1)
+template <typename T>
+__global__ void update_running(const double* mean, const double* var, T* running_mean, T* running_var,
+                               Real<T> correction, Real<T> momentum, int channels) {
+  FOR_EACH(c, channels) {
+    store(running_mean + c, (1 - momentum) * load(running_mean + c) + momentum * Real<T>(mean[c]));
+    store(running_var + c, (1 - momentum) * load(running_var + c) + momentum * (Real<T>(var[c]) * correction));
+  }
 }
 
 // ---- the affine map -----------------------------------------------------------------------------------------------
@@ -188,6 +200,31 @@ __global__ void gradient_sums(const T* gy, const T* x, const T* y, const double*
 
 // What is left of a mean beyond `high`. With it, the sum of g * (x - mean) is that of g * (x - high) less low * sum of g.
 template <typename T> __device__ double low(double mean) { return mean - Real<T>(mean); }
+
+// Of a batch norm, whose sets are one and whose groups are channels: gw, gb and, where x moves the statistics, slope and
+// offset, out of the blocks' sums. `width` threads side by side for each channel.
+//     gb = sum of g    gw = rstd * sum of g * (x - mean)    offset = rstd * weight * gb / n    slope = rstd^2 * weight * gw / n
+template <typename T>
+__global__ void channel_gradients(const double* sums_g, const double* sums_gd, const double* mean, const double* rstd,
+                                  const Real<T>* weight, Real<T>* gw, Real<T>* gb, double* slope, double* offset,
+                                  int channels, int parts, int width, int height) {
+  const Lanes lanes(channels, width);
+  const int channel = lanes.item, first = channel * parts;
+  double total = 0, products = 0;
+  for (int part = lanes.lane; part < parts; part += width) {
+    total += sums_g[first + part];
+    products += sums_gd[first + part];
+  }
+  total = warp_reduce<Sum>(total, width);
+  products = warp_reduce<Sum>(products, width) - low<T>(mean[channel]) * total;
+  if (!lanes.writes()) return;
+  const double r = rstd[channel], share = r * weight[channel] / height;
+  gb[channel] = total;
+  gw[channel] = r * products;
+  if (!slope) return;
+  offset[channel] = share * total;
+  slope[channel] = share * r * r * products;
+}
 
 // What the mean and the variance of each group pass on to its input, out of the sums of its `size` channels:
 //     offset = rstd * sum of weight * g / n        slope = rstd^3 * sum of weight * g * (x - mean) / n

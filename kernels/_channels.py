@@ -330,8 +330,8 @@ def _gradient_block(gy, x, y, high, scale, slope, offset, relu, keep, first, las
 # ---- on a GPU ------------------------------------------------------------------------------------------------------
 
 _CUDA = Source(
-    "_channels", "sums", "totals<T, T>", "totals<T, double>", "moments", "combine_moments", "normalize",
-    "gradient_sums", "group_gradients", "parameter_gradients", "input_gradient",
+    "_channels", "sums", "totals<T, T>", "totals<T, double>", "moments", "combine_moments", "update_running",
+    "normalize", "gradient_sums", "channel_gradients", "group_gradients", "parameter_gradients", "input_gradient",
 )  # fmt: skip
 _TILE_ROWS = 16  # that a thread takes: ROWS in _channels.cu
 
@@ -371,21 +371,33 @@ def totals_gpu(partial, divisor, y):
     _CUDA.launch("totals<T, T>", y.dtype, (partial, y, y.size, parts, width, divisor), **launch)
 
 
-def moments_gpu(x, size, mean, var):
-    """The mean and the mean squared deviation (N, C / size) of groups of channels in each set; x has a row at least."""
+def moments_gpu(x, size, eps, mean, var, rstd):
+    """Mean, mean squared deviation and 1 / sqrt(var + eps), each (N, C / size), of groups of channels in each set.
+
+    x has a row at least.
+    """
     n, height, channels = x.shape
     block, rows, blocks, tiles = tile(height, channels)
     partial = empty((2, n, channels, blocks), np.float64, x)
     _CUDA.launch("moments", x.dtype, (x, *partial, height, channels, blocks), grid=n * blocks * tiles, block=block)
-    of_channels = (mean, var) if size == 1 else empty((2, n, channels), np.float64, x)
-    _combine_gpu(x.dtype, *partial, *of_channels, blocks, rows, height)
-    if size > 1:
-        _combine_gpu(x.dtype, *of_channels, mean, var, size, height, height * size)
+    if size == 1:
+        _combine_gpu(x.dtype, *partial, mean, var, rstd, eps, blocks, rows, height)
+        return
+    of_channels = empty((2, n, channels), np.float64, x)
+    _combine_gpu(x.dtype, *partial, *of_channels, None, eps, blocks, rows, height)
+    _combine_gpu(x.dtype, *of_channels, mean, var, rstd, eps, size, height, height * size)
 
 
-def _combine_gpu(dtype, means, vars, mean, var, parts, rows, height):
+def _combine_gpu(dtype, means, vars, mean, var, rstd, eps, parts, rows, height):
     width, launch = _small_sums(mean.size, parts)
-    _CUDA.launch("combine_moments", dtype, (means, vars, mean, var, mean.size, parts, width, rows, height), **launch)
+    args = means, vars, mean, var, rstd, float(eps), mean.size, parts, width, rows, height
+    _CUDA.launch("combine_moments", dtype, args, **launch)
+
+
+def update_running_gpu(mean, var, count, momentum, running_mean, running_var):
+    """See batch_norm.py."""
+    args = mean, var, running_mean, running_var, count / (count - 1), float(momentum), mean.size
+    _CUDA.launch("update_running", running_mean.dtype, args, threads=mean.size)
 
 
 def normalize_gpu(x, size, mean, rstd, weight, bias, residual, relu, y):
@@ -407,16 +419,20 @@ def gradients_gpu(gy, x, y, size, mean, rstd, weight, moves, gx, gw, gb, gresidu
     sizes = height, channels, blocks, size
     partial = empty((2, n, channels, blocks), np.float64, x)
     _CUDA.launch("gradient_sums", x.dtype, (gy, x, y, mean, *partial, *sizes), **cut)
-    sums = empty((2, n, channels), np.float64, x)
-    width, launch = _small_sums(sums.size, blocks)
-    _CUDA.launch("totals<T, double>", x.dtype, (partial, sums, sums.size, blocks, width, 1), **launch)
-    args = *sums, mean, rstd, gw, gb, n, channels, size
-    _CUDA.launch("parameter_gradients", x.dtype, args, threads=channels)
-    slope = offset = None
-    if moves:
-        slope, offset = empty((2, mean.size), np.float64, x)
-        width, launch = _small_sums(mean.size, size)
-        args = *sums, mean, rstd, weight, slope, offset, mean.size, size, width, height, channels
-        _CUDA.launch("group_gradients", x.dtype, args, **launch)
+    slope, offset = empty((2, mean.size), np.float64, x) if moves else (None, None)
+    if n == size == 1:
+        width, launch = _small_sums(channels, blocks)
+        args = *partial, mean, rstd, weight, gw, gb, slope, offset, channels, blocks, width, height
+        _CUDA.launch("channel_gradients", x.dtype, args, **launch)
+    else:
+        sums = empty((2, n, channels), np.float64, x)
+        width, launch = _small_sums(sums.size, blocks)
+        _CUDA.launch("totals<T, double>", x.dtype, (partial, sums, sums.size, blocks, width, 1), **launch)
+        args = *sums, mean, rstd, gw, gb, n, channels, size
+        _CUDA.launch("parameter_gradients", x.dtype, args, threads=channels)
+        if moves:
+            width, launch = _small_sums(mean.size, size)
+            args = *sums, mean, rstd, weight, slope, offset, mean.size, size, width, height, channels
+            _CUDA.launch("group_gradients", x.dtype, args, **launch)
     args = gy, x, y, mean, rstd, weight, slope, offset, gx, gresidual, *sizes
     _CUDA.launch("input_gradient", x.dtype, args, **cut)

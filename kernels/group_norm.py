@@ -14,6 +14,7 @@ import numpy as np
 
 from . import _channels
 from ._kernel import Kernel, wide
+from ._pool import empty
 
 # ---- forward -------------------------------------------------------------------------------------------------------
 
@@ -44,8 +45,9 @@ def _forward_cpu(x, weight, bias, eps, y, mean, var):
 def _forward_gpu(x, weight, bias, eps, y, mean, var):
     n, p, g, k = x.shape
     channels = x.reshape(n, p, g * k)
-    _channels.moments_gpu(channels, k, mean, var)
-    _channels.normalize_gpu(channels, k, mean, 1 / np.sqrt(var + eps), weight, bias, None, False, y)
+    rstd = empty(var.shape, np.float64, x)
+    _channels.moments_gpu(channels, k, eps, mean, var, rstd)
+    _channels.normalize_gpu(channels, k, mean, rstd, weight, bias, None, False, y)
 
 
 # ---- backward ------------------------------------------------------------------------------------------------------

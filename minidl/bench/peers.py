@@ -277,7 +277,7 @@ def _global_avg_pool2d_backward(layout, gy, gx):
 # ---- normalization ---------------------------------------------------------------------------------------------------
 
 
-def _batch_norm_statistics(layout, x, mean, var):
+def _batch_norm_statistics(layout, x, eps, mean, var, rstd):
     x = layout.rows(x)
     return lambda: torch.var_mean(x, (0, 2, 3), correction=0)
 

@@ -37,17 +37,18 @@ class BatchNorm(Function):
     def forward(ctx, x, weight, bias, residual, statistics, eps, relu):
         channels, rows = x.shape[1], as_rows(x).reshape(-1, x.shape[1])
         ctx.training, ctx.relu, ctx.eps = not statistics, relu, eps
-        if ctx.training:
-            statistics += np.zeros(channels, like=x), full((channels,), 1, np.float64, x)
-            if rows.size:
-                kernel.statistics(rows, *statistics)
-        mean, var = statistics
-        ctx.mean, ctx.rstd = mean, 1 / np.sqrt(var + eps)
+        if ctx.training and rows.size:
+            ctx.mean, var, ctx.rstd = empty((3, channels), np.float64, x)
+            kernel.statistics(rows, eps, ctx.mean, var, ctx.rstd)
+            statistics += ctx.mean, var
+        else:
+            ctx.mean, var = statistics or (np.zeros(channels, like=x), full((channels,), 1, np.float64, x))
+            ctx.rstd = 1 / np.sqrt(var + eps)
         added = rows[:0] if residual is None else as_rows(residual).reshape(-1, channels)
         y = empty(rows.shape, x.dtype, x)
         scale, shift = or_ones(weight, channels, x), or_zeros(bias, channels, x)
         if rows.size:
-            kernel.forward(rows, mean, ctx.rstd, scale, shift, added, relu, y)
+            kernel.forward(rows, ctx.mean, ctx.rstd, scale, shift, added, relu, y)
         y = from_rows(y, x.shape)
         ctx.save_for_backward(x, weight, y if relu else None)
         return y
@@ -71,8 +72,9 @@ def _gradients(y, mean, rstd, training, need_residual, grad, x, weight):
     gy, rows = (as_rows(a).reshape(-1, channels) for a in (grad, x))
     outputs = rows[:0] if y is None else as_rows(y).reshape(-1, channels)
     gx = empty(rows.shape, x.dtype, x)
-    gw, gb = (np.zeros(channels, wide(x.dtype), like=x) for _ in range(2))
-    gresidual = empty(rows.shape if need_residual else (0, channels), x.dtype, x)
+    make = empty if rows.size else np.zeros
+    gw, gb = (make((channels,), wide(x.dtype), like=x) for _ in range(2))
+    gresidual = empty(rows.shape, x.dtype, x) if need_residual else rows[:0]
     if rows.size:
         scale = or_ones(weight, channels, x)
         kernel.backward(gy, rows, outputs, mean, rstd, scale, training, y is not None, gx, gw, gb, gresidual)
@@ -151,7 +153,7 @@ def _apply(name, input, running_mean, running_var, weight, bias, training, momen
         statistics = []
         y = BatchNorm.apply(input, weight, bias, residual, statistics, float(eps), relu)
         if running and count:
-            update_running(name, running, statistics[0], statistics[1] * (count / (count - 1)), momentum)
+            update_running(name, running, *statistics, count, momentum)
         return y
     if not running:
         raise ValueError(f"{name}: running_mean and running_var must be given where training is False")
@@ -181,10 +183,13 @@ def running_statistics(name, running_mean, running_var, channels):
     return running_mean, running_var
 
 
-def update_running(name, running, mean, var, momentum):
-    """running = (1 - momentum) * running + momentum * batch's, in place."""
-    for value, new in zip(running, (mean, var), strict=True):
-        array = array_of(value)
-        array[...] = (1 - momentum) * array + momentum * new
+def update_running(name, running, mean, var, count, momentum):
+    """running = (1 - momentum) * running + momentum * batch's, in place; mean and var are those of `count` values."""
+    arrays = [array_of(value) for value in running]
+    if arrays[0].dtype == arrays[1].dtype and all(array.flags.c_contiguous for array in arrays):
+        kernel.update_running(mean, var, count, momentum, *arrays)
+    else:
+        kernel.update_running.reference(mean, var, count, momentum, *arrays)
+    for value in running:
         if isinstance(value, Tensor):
             value.mark_changed(name)

@@ -137,5 +137,5 @@ def instance_norm(
     y = GroupNorm.apply(input, weight, bias, channels, float(eps), statistics)
     if running and input.numel():
         mean, var = (s.mean(axis=0) for s in statistics)
-        update_running(name, running, mean, var * (pixels / (pixels - 1)), momentum)
+        update_running(name, running, mean, var, pixels, momentum)
     return y
