@@ -64,7 +64,9 @@ class _Block:
 def empty(shape, dtype, like=None):
     """np.empty(shape, dtype): C-contiguous, with arbitrary content; on the GPU where the array `like` is there."""
     if like is not None and type(like) is not np.ndarray:
-        return np.empty(shape, dtype, like=like)  # CuPy has a pool of its own
+        import cupy
+
+        return cupy.empty(shape, dtype)  # which has a pool of its own
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < _POOLED:

@@ -64,7 +64,8 @@ class _BatchNorm(_Running):
         self._check_input(input)
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.data[...] += 1
+            batches = self.num_batches_tracked.data
+            batches += 1  # in place
             self.num_batches_tracked.mark_changed(type(self).__name__)
             if self.momentum is None:  # the average over all batches so far
                 momentum = 1 / self.num_batches_tracked.item()

@@ -38,16 +38,18 @@ def _flat(parameter, gradient, state, names, copies):
     with gaps in its memory is copied, and noted in `copies` to be written back.
     """
     order = memory_order(parameter)
-    inside = contiguous(parameter.transpose(order))
-    if not np.may_share_memory(inside, parameter):
+    view = parameter.transpose(order)
+    inside = contiguous(view)
+    if inside is not view:
         copies.append((parameter, inside.transpose(_back(order))))
     arrays = [contiguous(gradient.transpose(order)).reshape(-1), inside.reshape(-1)]
     for name in names:
         if name is None:
             arrays.append(arrays[1][:0])
             continue
-        kept = contiguous(state[name].data.transpose(order))
-        if not np.may_share_memory(kept, state[name].data):
+        view = state[name].data.transpose(order)
+        kept = contiguous(view)
+        if kept is not view:
             state[name] = Tensor(kept.transpose(_back(order)))
         arrays.append(kept.reshape(-1))
     return arrays

@@ -422,3 +422,12 @@ def test_names_of_devices(cupy):
     for wrong in ("cpu", True, 1.5):
         with pytest.raises(ValueError, match="cuda: a GPU is needed, its number or 'cuda:0'"):
             dl.cuda.get_device_name(wrong)
+
+
+def test_arrays_share_memory_or_not(cupy):
+    a, b = cupy.zeros((2, 5)), cupy.zeros(5)
+    assert dl.cuda.may_share_memory(a[0], a[:, :3]) and dl.cuda.may_share_memory(a, a)
+    assert not dl.cuda.may_share_memory(a[0], a[1])  # of one block, a and no element in common
+    assert not dl.cuda.may_share_memory(a, b)
+    numbers = np.zeros(4)
+    assert dl.cuda.may_share_memory(numbers, numbers[2:]) and not dl.cuda.may_share_memory(numbers[:2], numbers[2:])

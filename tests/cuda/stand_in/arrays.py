@@ -100,7 +100,7 @@ def _wrap(array, base=None, memory=None):
     work.require_device()
     self = ndarray.__new__(ndarray)
     self._host, self.base = array, base
-    self._memory = pools.Memory(array) if memory is None else memory
+    self._memory = pools.PooledMemory(array) if memory is None else memory
     return self
 
 
@@ -152,7 +152,7 @@ class ndarray:
         if memptr is not None or strides is not None:
             raise NotImplementedError("the stand-in makes arrays of their own memory alone")
         self._host, self.base = garbage(shape, dtype, order), None
-        self._memory = pools.Memory(self._host)
+        self._memory = pools.PooledMemory(self._host)
 
     # ---- what it is --------------------------------------------------------------------------------------------------
 

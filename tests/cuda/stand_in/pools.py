@@ -68,7 +68,7 @@ def _pool():
     return getattr(work.local, "pool", pool)
 
 
-class Memory:
+class PooledMemory:
     """A block of the current pool for an array, which lives as long as an array refers to it."""
 
     def __init__(self, array):

@@ -127,7 +127,7 @@ def module(devices, driver):
             setattr(cuda, name, getattr(part, name))
     cuda.is_available = lambda: work.state.devices > 0
     cuda.get_device_id = work.current_device
-    cuda.memory = types.SimpleNamespace(OutOfMemoryError=pools.OutOfMemoryError)
+    cuda.memory = types.SimpleNamespace(OutOfMemoryError=pools.OutOfMemoryError, PooledMemory=pools.PooledMemory)
     cuda.driver = types.SimpleNamespace(CUDADriverError=CUDADriverError)
     cuda.runtime = types.ModuleType("cupy.cuda.runtime")
     cuda.runtime.CUDARuntimeError = work.CUDARuntimeError
