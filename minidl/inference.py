@@ -105,8 +105,8 @@ def _fold(net, source, name):
     scale = (1.0 if norm.weight is None else norm.weight.data) / np.sqrt(var + norm.eps)
     shift = (0.0 if norm.bias is None else norm.bias.data) - mean * scale
     bias = shift if conv.bias is None else shift + conv.bias.data * scale
-    weight = conv.weight.data
-    folded = (weight * scale[:, None, None, None]).astype(weight.dtype)  # laid out as before
+    weight = conv.weight.data.transpose(2, 3, 1, 0)  # as kernels take it: CuPy would lay a product out in rows
+    folded = (weight * scale).astype(weight.dtype).transpose(3, 2, 0, 1)
     _replace(net, source, nn.Identity().eval())
     _replace(net, name, FoldedConv2d(conv, folded, bias.astype(folded.dtype)).eval())
 

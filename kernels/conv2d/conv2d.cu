@@ -11,16 +11,15 @@
 // The left matrix of `forward` is an image of patches: the element (pixel, (u, v, c)) is the pixel of x that the tap
 // (u, v) meets there. It would be KH * KW times as large as x. So it is never written: a block finds its elements in x.
 //
-// A block of 256 threads makes a square tile of the product, 16 S on a side; a thread makes S × S of its elements, in
+// A block of 256 threads makes a tile of the product, 16 S rows by 16 W columns; a thread makes S × W of its elements, in
 // registers. In steps of 8 along the summed axis the block copies a strip of each matrix to shared memory, each thread
-// S/2 elements of either; then each thread takes a column of S and a row of S from there and adds up their S × S
-// products.
+// S/2 and W/2 elements; then each thread takes a column of S and a row of W from there and adds up their S × W products.
 //
 // Why so. An H100 has time for 20 operations per byte of its memory, and a product of two numbers straight out of
-// memory needs 8 bytes for 2. A tile of 128 × 128 (S = 8) reads 2 · 128 elements for 128 · 128 products: 32 operations
-// per byte. Out of shared memory a thread reads 2 · 8 numbers for 64 products. With S = 4 both are half as good, but
-// there are four times as many blocks: better where the large ones would not fill the device. Arithmetic is what binds
-// it then.
+// memory needs 8 bytes for 2. A tile of 128 × 128 (S = W = 8) reads 2 · 128 elements for 128 · 128 products: 32
+// operations per byte. Out of shared memory a thread reads 2 · 8 numbers for 64 products. With S = W = 4 both are half as
+// good, but there are four times as many blocks: better where the large ones would not fill the device. With W = 4 alone
+// no product is wasted on columns that 64 channels do not have.
 //
 // There are two copies of the strips. While all work on one, each thread has the elements of the next strip on their
 // way from memory, in registers; it writes them to the other copy, where nobody reads. So one barrier per step will do.
@@ -142,15 +141,15 @@ template <typename T, int S> struct PatchesAcross : AcrossSum {
 
 // A matrix in memory, its lines side by side: element (k, line) = matrix[k * pitch + line], for k from `first` to
 // `last`.
-template <typename T, int S> struct Matrix : AcrossSum {
+template <typename T, int W> struct Matrix : AcrossSum {
   const T* matrix;
   int pitch, lines, k, last;
 
   __device__ Matrix(const T* matrix, int pitch, int lines, int first, int last)
       : matrix(matrix), pitch(pitch), lines(lines), k(first + place()), last(last) {}
-  __device__ void fetch(Real<T> (&values)[S / 2]) {
-    for (int i = 0; i < S / 2; i++) {
-      const int at = blockIdx.y * 16 * S + line(i);
+  __device__ void fetch(Real<T> (&values)[W / 2]) {
+    for (int i = 0; i < W / 2; i++) {
+      const int at = blockIdx.y * 16 * W + line(i);
       values[i] = k < last && at < lines ? load(matrix + k * pitch + at) : 0;
     }
     k += kDeep;
@@ -158,7 +157,7 @@ template <typename T, int S> struct Matrix : AcrossSum {
 };
 
 // Weights as input_grad takes them. Lines: channels c. Element ((u, v, o), c) = w[first + (u, v) * every, c, o].
-template <typename T, int S> struct Weights : AlongSum {
+template <typename T, int W> struct Weights : AlongSum {
   const T* w;
   Pair first, every;
   int columns, lines, pitch;  // taps in a row of the kernel; c and o of the whole array
@@ -166,10 +165,10 @@ template <typename T, int S> struct Weights : AlongSum {
 
   __device__ Weights(const T* w, int columns, int lines, int pitch, int channels, Pair first, Pair every, Pair taps)
       : w(w), first(first), every(every), columns(columns), lines(lines), pitch(pitch), tap(taps, channels) {}
-  __device__ void fetch(Real<T> (&values)[S / 2]) {
+  __device__ void fetch(Real<T> (&values)[W / 2]) {
     const int at = (first.rows + tap.u * every.rows) * columns + first.columns + tap.v * every.columns;
-    for (int i = 0; i < S / 2; i++) {
-      const int c = blockIdx.y * 16 * S + line(i);
+    for (int i = 0; i < W / 2; i++) {
+      const int c = blockIdx.y * 16 * W + line(i);
       values[i] = tap.exists() && c < lines ? load(w + (at * lines + c) * pitch + tap.c) : 0;
     }
     tap.advance();
@@ -180,33 +179,34 @@ template <typename T, int S> struct Weights : AlongSum {
 
 // sums[i][j] += sum over k < count of a(row i, k) * b(k, column j), for the thread's rows and columns of the block's
 // tile.
-template <int S, typename R, typename A, typename B> __device__ void multiply(A a, B b, int count, R (&sums)[S][S]) {
+template <int S, int W, typename R, typename A, typename B>
+__device__ void multiply(A a, B b, int count, R (&sums)[S][W]) {
   // Lines of 4 more than the tile: the 8 places and 4 lines that a warp writes at a time are in 32 different banks.
   __align__(16) __shared__ R strip_a[2][kDeep][16 * S + 4];
-  __align__(16) __shared__ R strip_b[2][kDeep][16 * S + 4];
-  R next_a[S / 2], next_b[S / 2];
+  __align__(16) __shared__ R strip_b[2][kDeep][16 * W + 4];
+  R next_a[S / 2], next_b[W / 2];
   a.fetch(next_a);
   b.fetch(next_b);
   for (int step = 0; step * kDeep < count; step++) {
     R(&left)[kDeep][16 * S + 4] = strip_a[step % 2];
-    R(&right)[kDeep][16 * S + 4] = strip_b[step % 2];
+    R(&right)[kDeep][16 * W + 4] = strip_b[step % 2];
     #pragma unroll
-    for (int i = 0; i < S / 2; i++) {
-      left[A::place()][A::line(i)] = next_a[i];
-      right[B::place()][B::line(i)] = next_b[i];
-    }
+    for (int i = 0; i < S / 2; i++) left[A::place()][A::line(i)] = next_a[i];
+    #pragma unroll
+    for (int j = 0; j < W / 2; j++) right[B::place()][B::line(j)] = next_b[j];
     __syncthreads();  // all of the strip is there; and all have done with the other
     if ((step + 1) * kDeep < count) {
       a.fetch(next_a);
       b.fetch(next_b);
     }
-    #pragma unroll 1  // unrolled, it would take more than 128 registers
+    constexpr int kUnrolled = S * W < 64 ? kDeep : 1;  // 64 sums and a second column and row take over 128 registers
+    #pragma unroll kUnrolled
     for (int k = 0; k < kDeep; k++) {
       R of_a[S];
       #pragma unroll
       for (int i = 0; i < S; i++) of_a[i] = left[k][row_in_tile(i)];
       #pragma unroll
-      for (int j = 0; j < S; j++) {
+      for (int j = 0; j < W; j++) {
         const R of_b = right[k][column_in_tile(j)];
         #pragma unroll
         for (int i = 0; i < S; i++) sums[i][j] += of_a[i] * of_b;
@@ -216,10 +216,10 @@ template <int S, typename R, typename A, typename B> __device__ void multiply(A 
 }
 
 // sums[i][j] = start[column j], or 0 where start is null.
-template <int S, typename T> __device__ void begin(Real<T> (&sums)[S][S], const T* start, int columns) {
+template <int S, int W, typename T> __device__ void begin(Real<T> (&sums)[S][W], const T* start, int columns) {
   #pragma unroll
-  for (int j = 0; j < S; j++) {
-    const int column = blockIdx.y * 16 * S + column_in_tile(j);
+  for (int j = 0; j < W; j++) {
+    const int column = blockIdx.y * 16 * W + column_in_tile(j);
     const Real<T> value = start && column < columns ? load(start + column) : 0;
     #pragma unroll
     for (int i = 0; i < S; i++) sums[i][j] = value;
@@ -233,7 +233,7 @@ template <int S, typename T> __device__ void begin(Real<T> (&sums)[S][S], const 
 // y[n, i, j, o] = bias[o] + sum over u, v, c of x[n, i*stride - padding + u*dilation, …, c] * w[u, v, c, o]
 //
 // Roofline: 4 (x + w + y) bytes for float, 2 KH KW C/groups operations per element of y.
-template <typename T, int S>
+template <typename T, int S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks<T>)
 forward(const T* x, const T* w, const T* bias, T* y, bool relu, int batch, int height, int width, int c, int out_height,
         int out_width, int o, int kh, int kw, int stride_h, int stride_w, int padding_h, int padding_w, int dilation_h,
@@ -241,21 +241,21 @@ forward(const T* x, const T* w, const T* bias, T* y, bool relu, int batch, int h
   const int group = blockIdx.z, in = c / groups, out = o / groups, pixels = batch * out_height * out_width;
   const Patches<T, S> patches(x + group * in, batch, {height, width}, c, in, {out_height, out_width},
                               {stride_h, stride_w}, {-padding_h, -padding_w}, {dilation_h, dilation_w}, {kh, kw});
-  const Matrix<T, S> weights(w + group * out, o, out, 0, kh * kw * in);
-  Real<T> sums[S][S];
+  const Matrix<T, W> weights(w + group * out, o, out, 0, kh * kw * in);
+  Real<T> sums[S][W];
   begin(sums, bias + group * out, out);
   multiply(patches, weights, kh * kw * in, sums);
   if (relu)  // apart from the stores: together they take 20 registers more
     #pragma unroll
     for (int i = 0; i < S; i++)
       #pragma unroll
-      for (int j = 0; j < S; j++) sums[i][j] = sums[i][j] <= 0 ? 0 : sums[i][j];
+      for (int j = 0; j < W; j++) sums[i][j] = sums[i][j] <= 0 ? 0 : sums[i][j];
   #pragma unroll
   for (int i = 0; i < S; i++) {
     const int row = blockIdx.x * 16 * S + row_in_tile(i);
     #pragma unroll
-    for (int j = 0; j < S; j++) {
-      const int column = blockIdx.y * 16 * S + column_in_tile(j);
+    for (int j = 0; j < W; j++) {
+      const int column = blockIdx.y * 16 * W + column_in_tile(j);
       if (row < pixels && column < out)
         store(y + row * o + group * out + column, sums[i][j]);
     }
@@ -282,7 +282,7 @@ struct Class {
 // null. every: stride / gcd(stride, dilation), the distance between taps of a class.
 //
 // Roofline: 4 (gy + w + gx) bytes for float, 2 KH KW C/groups operations per element of gy.
-template <typename T, int S>
+template <typename T, int S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks<T>)
 input_grad(const T* start, const T* gy, const T* w, T* gx, int batch, int height, int width, int c, int out_height,
            int out_width, int o, int kh, int kw, int stride_h, int stride_w, int padding_h, int padding_w,
@@ -294,18 +294,18 @@ input_grad(const T* start, const T* gy, const T* w, T* gx, int batch, int height
   if (int(blockIdx.x) * 16 * S >= pixels) return;  // the grid is for the largest class
   const Pair grid = {rows.pixels, columns.pixels}, taps = {rows.taps, columns.taps};
   const Pair step = {-dilation_h * every_h / stride_h, -dilation_w * every_w / stride_w};
-  Real<T> sums[S][S];
+  Real<T> sums[S][W];
   begin(sums, start ? start + group * in : nullptr, in);
   if (rows.taps > 0 && columns.taps > 0)
     multiply(Patches<T, S>(gy + group * out, batch, {out_height, out_width}, o, out, grid, {1, 1},
                            {rows.origin, columns.origin}, step, taps),
-             Weights<T, S>(w + group * out, kw, in, o, out, {rows.tap, columns.tap}, {every_h, every_w}, taps),
+             Weights<T, W>(w + group * out, kw, in, o, out, {rows.tap, columns.tap}, {every_h, every_w}, taps),
              taps.rows * taps.columns * out, sums);
   #pragma unroll
   for (int i = 0; i < S; i++)
     #pragma unroll
-    for (int j = 0; j < S; j++) {
-      const int row = blockIdx.x * 16 * S + row_in_tile(i), column = blockIdx.y * 16 * S + column_in_tile(j);
+    for (int j = 0; j < W; j++) {
+      const int row = blockIdx.x * 16 * S + row_in_tile(i), column = blockIdx.y * 16 * W + column_in_tile(j);
       if (row >= pixels || column >= in) continue;
       const int n = row / (grid.rows * grid.columns), p = rows.first + row / grid.columns % grid.rows * stride_h;
       const int r = columns.first + row % grid.columns * stride_w;
@@ -320,7 +320,7 @@ input_grad(const T* start, const T* gy, const T* w, T* gx, int batch, int height
 // into parts, by sizes alone, and add_parts() adds up in their order what each part gives: the same bits every time.
 //
 // Roofline: 4 (x + gy + parts * gw) bytes for float, 2 pixels operations per element of gw.
-template <typename T, int S>
+template <typename T, int S, int W>
 __global__ void __launch_bounds__(kThreads, kBlocks<T>)
 weight_grad(const T* x, const T* gy, Real<T>* parts, int pixels_per_part, int batch, int height, int width, int c,
             int out_height, int out_width, int o, int kh, int kw, int stride_h, int stride_w, int padding_h,
@@ -330,14 +330,14 @@ weight_grad(const T* x, const T* gy, Real<T>* parts, int pixels_per_part, int ba
   const PatchesAcross<T, S> patches(x + group * in, {height, width}, c, in, {out_height, out_width},
                                     {stride_h, stride_w}, {padding_h, padding_w}, {dilation_h, dilation_w}, {kh, kw},
                                     first, last);
-  const Matrix<T, S> gradients(gy + group * out, o, out, first, last);
-  Real<T> sums[S][S] = {};
+  const Matrix<T, W> gradients(gy + group * out, o, out, first, last);
+  Real<T> sums[S][W] = {};
   multiply(patches, gradients, last - first, sums);
   #pragma unroll
   for (int i = 0; i < S; i++)
     #pragma unroll
-    for (int j = 0; j < S; j++) {
-      const int row = blockIdx.x * 16 * S + row_in_tile(i), column = blockIdx.y * 16 * S + column_in_tile(j);
+    for (int j = 0; j < W; j++) {
+      const int row = blockIdx.x * 16 * S + row_in_tile(i), column = blockIdx.y * 16 * W + column_in_tile(j);
       if (row < kh * kw * in && column < out)
         parts[(part * kh * kw * in + row) * o + group * out + column] = sums[i][j];
     }

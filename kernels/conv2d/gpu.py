@@ -3,7 +3,7 @@
 Products are those of matmul.py, which chooses between cuBLAS and its own.
 """
 
-from math import gcd
+import math
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from .. import _cuda, matmul
 from .._layout import ceil_div
 from .._pool import empty
 
+_TILES = (4, 4), (8, 4), (8, 8)  # of a thread: rows and columns
+
 _CUDA = _cuda.Source(
     "conv2d/conv2d",
-    *(f"{kernel}<T, {side}>" for kernel in ("forward", "input_grad", "weight_grad") for side in (4, 8)),
+    *(f"{kernel}<T, {s}, {w}>" for kernel in ("forward", "input_grad", "weight_grad") for s, w in _TILES),
     "add_parts",
     "add_bias",
 )
@@ -31,7 +33,7 @@ def forward(x, w, bias, stride, padding, dilation, groups, relu, y):
 def input_grad(start, gy, w, stride, padding, dilation, groups, gx):
     """gx = start (C,) at every pixel, nothing where it is None, plus the input's gradient."""
     n, h, wd, c = gx.shape
-    every = [s // gcd(s, d) for s, d in zip(stride, dilation, strict=True)]
+    every = [s // math.gcd(s, d) for s, d in zip(stride, dilation, strict=True)]
     args = (
         start, gy, w, gx, n, h, wd, c, *gy.shape[1:], *w.shape[:2], *stride, *padding, *dilation, *every, groups,
     )  # fmt: skip
@@ -61,10 +63,13 @@ def _launch(kernel, dtype, rows, columns, products, args):
     Large tiles need less memory traffic, but only where there are blocks enough for all multiprocessors. The order of
     summation is the same, so the results are.
     """
-    grids = {side: (ceil_div(rows, 16 * side), ceil_div(columns, 16 * side), products) for side in (4, 8)}
-    large = columns > 64 and np.prod(grids[8]) >= _cuda.multiprocessors()
-    side = 8 if large else 4
-    _CUDA.launch(f"{kernel}<T, {side}>", dtype, args, grid=grids[side], block=_THREADS)
+    for s, w in reversed(_TILES):
+        grid = ceil_div(rows, 16 * s), ceil_div(columns, 16 * w), products
+        if w == 8 and columns <= 64:
+            continue
+        if math.prod(grid) >= _cuda.multiprocessors():
+            break
+    _CUDA.launch(f"{kernel}<T, {s}, {w}>", dtype, args, grid=grid, block=_THREADS)
 
 
 # ---- 1×1 kernels of stride 1: products of matrices that are in memory ------------------------------------------------

@@ -35,7 +35,9 @@ LAYOUTS = {"channels-last": Layout(torch.channels_last), "NCHW": Layout(torch.co
 
 
 def layouts(name):
-    """The memory formats to try: both for images."""
+    """The memory formats to try: both for images. PyTorch's group norm takes no channels-last images on a GPU."""
+    if _device == "cuda" and "group_norm" in name:
+        return ("NCHW",)
     images = "pool2d", "conv2d", "conv_transpose2d", "batch_norm", "group_norm", "local_response_norm"
     return tuple(LAYOUTS) if any(word in name for word in images) else ("NCHW",)
 
