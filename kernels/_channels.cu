@@ -14,10 +14,10 @@
 //
 //   moments         reads x                        4 bytes    5 operations
 //   normalize       reads x, writes y              8 bytes    3
-//   gradient_sums   reads gy, x [, y]              8 to 12    4
-//   input_gradient  reads gy, x [, y], writes gx   12 to 20   4    (and writes gresidual)
+//   gradient_sums   reads gy, x [, y]              8 to 12    4 to 6
+//   input_gradient  reads gy, x [, y], writes gx   12 to 20   4 to 6  (and writes gresidual)
 //
-// Roofline: 12 bytes, 8 operations per element forward; 20 to 32 bytes, 8 operations per element backward.
+// Roofline: 12 bytes, 8 operations per element forward; 20 to 32 bytes, 8 to 12 operations per element backward.
 
 #include "_common.cuh"
 
@@ -156,17 +156,25 @@ __global__ void update_running(const double* mean, const double* var, T* running
 
 // A float near 10,000 has steps of 0.001, too coarse for the mean of such numbers. So x - mean is (x - high) - low with
 // high + low = mean: the first difference is exact for x near the mean, the second goes into a constant of the channel.
+template <typename T> struct Affine {
+  Real<T> high, scale, shift;
+  __device__ Affine(int group, int channel, const double* mean, const double* rstd, const Real<T>* weight,
+                    const Real<T>* bias) {
+    high = mean[group], scale = rstd[group] * weight[channel];
+    shift = (bias ? bias[channel] : 0) - (mean[group] - high) * rstd[group] * weight[channel];
+  }
+  __device__ Real<T> operator()(Real<T> d) const { return d * scale + shift; }  // of d = x - high
+};
+
 template <typename T>
 __global__ void normalize(const T* __restrict__ x, const double* mean, const double* rstd, const Real<T>* weight,
                           const Real<T>* bias, const T* __restrict__ residual, T* __restrict__ y, int height,
                           int channels, int blocks, int size, bool relu) {
   const Tile tile(height, channels, blocks);
   if (!tile.exists()) return;
-  const int group = (tile.set * channels + tile.channel) / size;
-  const Real<T> high = mean[group], scale = rstd[group] * weight[tile.channel];
-  const Real<T> shift = bias[tile.channel] - (mean[group] - high) * rstd[group] * weight[tile.channel];
+  const Affine<T> map((tile.set * channels + tile.channel) / size, tile.channel, mean, rstd, weight, bias);
   FOR_EACH_ELEMENT(i, tile) {
-    Real<T> value = (load(x + i) - high) * scale + shift;
+    Real<T> value = map(load(x + i) - map.high);
     if (residual) value += load(residual + i);
     store(y + i, relu && value <= 0 ? 0 : value);
   }
@@ -174,22 +182,27 @@ __global__ void normalize(const T* __restrict__ x, const double* mean, const dou
 
 // ---- the gradient -------------------------------------------------------------------------------------------------
 
-// The gradient behind the ReLU that wrote y; no y, no ReLU.
-template <typename T> __device__ Real<T> gradient(const T* gy, const T* y, int i) {
-  return y && load(y + i) <= 0 ? 0 : load(gy + i);
+// The gradient behind a ReLU: 0 where that gave 0. If y is null, what it gave is computed anew, as normalize did it; to
+// read it would take as long as another of the arrays.
+template <typename T>
+__device__ Real<T> gradient(const T* gy, const T* y, bool relu, const Affine<T>& map, Real<T> d, int i) {
+  const Real<T> g = load(gy + i);
+  return relu && (y ? load(y + i) : map(d)) <= 0 ? 0 : g;
 }
 
 // The block's sums of g and of g * (x - high) in each channel.
 template <typename T>
-__global__ void gradient_sums(const T* gy, const T* x, const T* y, const double* mean, double* sums_g, double* sums_gd,
-                              int height, int channels, int blocks, int size) {
+__global__ void gradient_sums(const T* gy, const T* x, const T* y, bool relu, const double* mean, const double* rstd,
+                              const Real<T>* weight, const Real<T>* bias, double* sums_g, double* sums_gd, int height,
+                              int channels, int blocks, int size) {
   const Tile tile(height, channels, blocks);
-  const Real<T> high = tile.exists() ? mean[(tile.set * channels + tile.channel) / size] : 0;
+  const int channel = min(tile.channel, channels - 1);
+  const Affine<T> map((tile.set * channels + channel) / size, channel, mean, rstd, weight, bias);
   Real<T> total = 0, products = 0;
   FOR_EACH_ELEMENT(i, tile) {
-    const Real<T> g = gradient(gy, y, i);
+    const Real<T> d = load(x + i) - map.high, g = gradient(gy, y, relu, map, d, i);
     total += g;
-    products += g * (load(x + i) - high);
+    products += g * d;
   }
   total = column_sum(total);
   products = column_sum(products);
@@ -266,19 +279,19 @@ __global__ void parameter_gradients(const double* sum_g, const double* sum_gd, c
 
 // gx = rstd * weight * g - (x - mean) * slope - offset, the latter two where x moves the statistics; gresidual = g
 template <typename T>
-__global__ void input_gradient(const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ y,
-                               const double* mean, const double* rstd, const Real<T>* weight, const double* slope,
-                               const double* offset, T* __restrict__ gx, T* __restrict__ gresidual, int height,
-                               int channels, int blocks, int size) {
+__global__ void input_gradient(const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ y, bool relu,
+                               const double* mean, const double* rstd, const Real<T>* weight, const Real<T>* bias,
+                               const double* slope, const double* offset, T* __restrict__ gx, T* __restrict__ gresidual,
+                               int height, int channels, int blocks, int size) {
   const Tile tile(height, channels, blocks);
   if (!tile.exists()) return;
   const int group = (tile.set * channels + tile.channel) / size;
-  const Real<T> high = mean[group], scale = rstd[group] * weight[tile.channel];
+  const Affine<T> map(group, tile.channel, mean, rstd, weight, bias);
   const Real<T> a = slope ? slope[group] : 0;
-  const Real<T> b = slope ? offset[group] - (mean[group] - high) * slope[group] : 0;
+  const Real<T> b = slope ? offset[group] - (mean[group] - map.high) * slope[group] : 0;
   FOR_EACH_ELEMENT(i, tile) {
-    const Real<T> g = gradient(gy, y, i);
-    store(gx + i, slope ? scale * g - ((load(x + i) - high) * a + b) : scale * g);
+    const Real<T> d = load(x + i) - map.high, g = gradient(gy, y, relu, map, d, i);
+    store(gx + i, slope ? map.scale * g - (d * a + b) : map.scale * g);
     if (gresidual) store(gresidual + i, g);
   }
 }

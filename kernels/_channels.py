@@ -120,33 +120,48 @@ def _block_mean(s, c, count):
 
 # ---- sums of a gradient --------------------------------------------------------------------------------------------
 
+# Where a ReLU came last its gradient is 0 where its output was. Either that output is there; or it is computed anew
+# from x, with the numbers and the expression of normalize, so that signs agree: two arrays of seven less to read.
+NO_RELU, BY_OUTPUT, BY_INPUT = 0, 1, 2
 
-def gradient_sums(gy, x, y, relu, mean, sum_g, sum_gd):
-    """Per set and channel, sum_g = sum of g and sum_gd = sum of g * (x - mean); g = gy, but 0 where relu and y <= 0."""
+
+def gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, sum_g, sum_gd):
+    """Per set and channel, sum_g = sum of g and sum_gd = sum of g * (x - mean); g = gy, but 0 where a ReLU gave 0.
+
+    relu: NO_RELU; BY_OUTPUT, of what y has; BY_INPUT, of (x - mean) * rstd * weight + bias, which no other has use for.
+    """
     n, height, channels = x.shape
     arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
-    _gradient_sums(*arrays, relu, mean, n, height, channels, *_cut(height, channels), sum_g, sum_gd)
+    sizes = n, height, channels, *_cut(height, channels)
+    _gradient_sums(*arrays, relu, mean, rstd, weight, bias, *sizes, sum_g, sum_gd)
 
 
 @jit
-def _gradient_sums(gy, x, y, relu, mean, n, height, channels, abreast, rows, blocks, sum_g, sum_gd):
+def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, abreast, rows, blocks, sum_g, sum_gd):
     sums = np.empty((n * blocks, 2, abreast * channels), x.dtype)
-    high = np.empty((n, abreast * channels), x.dtype)
-    for image in range(n):
-        _repeat(mean[image], high[image])
-    for task in prange(n * blocks):
-        image, block = np.int64(task) // blocks, np.int64(task) % blocks
-        first = (image * height + block * rows) * channels
-        last = (image * height + min((block + 1) * rows, height)) * channels
-        sums[task] = 0
-        if relu:
-            _block_sums(gy, x, y, True, high[image], first, last, sums[task, 0], sums[task, 1])
+    numbers = np.empty((3, n, abreast * channels), x.dtype)
+    high, scale, shift = numbers[0], numbers[1], numbers[2]
+    for i in range(n):
+        if relu == BY_INPUT:
+            _affine(mean[i], rstd[i], weight, bias, high[i], scale[i], shift[i])
         else:
-            _block_sums(gy, x, y, False, high[image], first, last, sums[task, 0], sums[task, 1])
+            _repeat(mean[i], high[i])
+    for task in prange(n * blocks):
+        i, block = np.int64(task) // blocks, np.int64(task) % blocks
+        first = (i * height + block * rows) * channels
+        last = (i * height + min((block + 1) * rows, height)) * channels
+        sums[task] = 0
+        own = high[i], scale[i], shift[i], first, last, sums[task, 0], sums[task, 1]
+        if relu == BY_INPUT:
+            _block_sums(gy, x, y, BY_INPUT, *own)
+        elif relu == BY_OUTPUT:
+            _block_sums(gy, x, y, BY_OUTPUT, *own)
+        else:
+            _block_sums(gy, x, y, NO_RELU, *own)
         _fold(sums[task, 0], channels)
         _fold(sums[task, 1], channels)
-    for image in range(n):
-        _add_blocks(sums[image * blocks : (image + 1) * blocks], mean[image], high[image], sum_g[image], sum_gd[image])
+    for i in range(n):
+        _add_blocks(sums[i * blocks : (i + 1) * blocks], mean[i], high[i], sum_g[i], sum_gd[i])
 
 
 @helper
@@ -162,16 +177,18 @@ def _add_blocks(sums, mean, high, sum_g, sum_gd):
 
 
 @inline
-def _block_sums(gy, x, y, relu, high, first, last, total, products):
+def _block_sums(gy, x, y, relu, high, scale, shift, first, last, total, products):
     for start in range(first, last, high.size):
         stop = min(start + high.size, last)
         gys, xs, ys = gy[start:stop], x[start:stop], y[start:stop]
         for k in range(xs.size):
-            g = gys[k]
-            if relu:
+            g, d = gys[k], xs[k] - high[k]
+            if relu == BY_OUTPUT:
                 g = x.dtype.type(0) if ys[k] <= 0 else g
+            if relu == BY_INPUT:
+                g = x.dtype.type(0) if d * scale[k] + shift[k] <= 0 else g
             total[k] += g
-            products[k] += g * (xs[k] - high[k])
+            products[k] += g * d
 
 
 # ---- affine maps ---------------------------------------------------------------------------------------------------
@@ -238,15 +255,16 @@ def _normalize_block(x, high, scale, shift, residual, add, relu, first, last, st
     fence()
 
 
-def input_gradient(gy, x, y, relu, mean, scale, slope, offset, gx, gresidual):
+def input_gradient(gy, x, y, relu, mean, scale, slope, offset, bias, gx, gresidual):
     """gx = scale * g - (x - mean) * slope - offset, and gresidual = g where it has rows; g as in gradient_sums.
 
-    slope and offset are None where x does not move the statistics: gx = scale * g.
+    scale: rstd * weight. slope and offset are None where x does not move the statistics: gx = scale * g; then and with
+    gresidual relu is not BY_INPUT.
     """
     n, height, channels = x.shape
     arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
     moves = slope is not None
-    numbers = mean, scale, *((slope, offset) if moves else (scale, scale))
+    numbers = mean, scale, *((slope, offset) if moves else (scale, scale)), bias
     flags = relu, moves, bool(gresidual.size)
     sizes = n, height, channels, *_cut(height, channels)
     _input_gradient(*arrays, *numbers, *flags, *sizes, gx.reshape(-1), gresidual.reshape(-1))
@@ -254,41 +272,36 @@ def input_gradient(gy, x, y, relu, mean, scale, slope, offset, gx, gresidual):
 
 @jit
 def _input_gradient(
-    gy, x, y, mean, scales, slopes, offsets, relu, moves, keep, n, height, channels, abreast, rows, blocks,
+    gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, keep, n, height, channels, abreast, rows, blocks,
     gx, gresidual,
 ):  # fmt: skip
     streamed = gx.itemsize * gx.size >= STREAMED
-    numbers = np.empty((4, n, abreast * channels), x.dtype)
-    high, scale, slope, offset = numbers[0], numbers[1], numbers[2], numbers[3]
+    numbers = np.empty((5, n, abreast * channels), x.dtype)
+    high, scale, slope, offset, shift = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     for i in range(n):
         _repeat(mean[i], high[i])
         _repeat(scales[i], scale[i])
         _repeat(slopes[i], slope[i])
-        _constant_part(mean[i], slopes[i], offsets[i], high[i], offset[i])
+        _repeat(offsets[i] + (high[i, :channels] - mean[i]) * slopes[i], offset[i])
+        _repeat(bias + (high[i, :channels] - mean[i]) * scales[i], shift[i])
     for task in prange(n * blocks):
         i, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
         own = streamed, np.empty(scale.shape[1], gx.dtype), np.empty(scale.shape[1], gx.dtype)
+        numbers = high[i], scale[i], slope[i], offset[i], shift[i]
         if not moves:
             _scale_block(gy, y, scale[i], relu, keep, first, last, *own, gx, gresidual)
+        elif relu == BY_INPUT:
+            _gradient_block(gy, x, y, *numbers, BY_INPUT, False, first, last, *own, gx, gresidual)
+        elif relu == BY_OUTPUT and keep:
+            _gradient_block(gy, x, y, *numbers, BY_OUTPUT, True, first, last, *own, gx, gresidual)
+        elif relu == BY_OUTPUT:
+            _gradient_block(gy, x, y, *numbers, BY_OUTPUT, False, first, last, *own, gx, gresidual)
         elif keep:
-            numbers = high[i], scale[i], slope[i], offset[i]
-            if relu:
-                _gradient_block(gy, x, y, *numbers, True, True, first, last, *own, gx, gresidual)
-            else:
-                _gradient_block(gy, x, y, *numbers, False, True, first, last, *own, gx, gresidual)
+            _gradient_block(gy, x, y, *numbers, NO_RELU, True, first, last, *own, gx, gresidual)
         else:
-            numbers = high[i], scale[i], slope[i], offset[i]
-            if relu:
-                _gradient_block(gy, x, y, *numbers, True, False, first, last, *own, gx, gresidual)
-            else:
-                _gradient_block(gy, x, y, *numbers, False, False, first, last, *own, gx, gresidual)
-
-
-@helper
-def _constant_part(mean, slopes, offsets, high, offset):
-    _repeat(offsets + (high[: mean.size] - mean) * slopes, offset)
+            _gradient_block(gy, x, y, *numbers, NO_RELU, False, first, last, *own, gx, gresidual)
 
 
 @helper
@@ -310,15 +323,19 @@ def _scale_block(gy, y, scale, relu, keep, first, last, streamed, row, kept, gx,
 
 
 @inline
-def _gradient_block(gy, x, y, high, scale, slope, offset, relu, keep, first, last, streamed, row, kept, gx, gresidual):
+def _gradient_block(
+    gy, x, y, high, scale, slope, offset, shift, relu, keep, first, last, streamed, row, kept, gx, gresidual
+):
     for start in range(first, last, high.size):
         stop = min(start + high.size, last)
         gys, xs, ys = gy[start:stop], x[start:stop], y[start:stop]
         for k in range(xs.size):
-            g = gys[k]
-            if relu:
+            g, d = gys[k], xs[k] - high[k]
+            if relu == BY_OUTPUT:
                 g = x.dtype.type(0) if ys[k] <= 0 else g
-            row[k] = scale[k] * g - ((xs[k] - high[k]) * slope[k] + offset[k])
+            if relu == BY_INPUT:
+                g = x.dtype.type(0) if d * scale[k] + shift[k] <= 0 else g
+            row[k] = scale[k] * g - (d * slope[k] + offset[k])
             if keep:
                 kept[k] = g
         write(streamed, row, stop - start, gx, start)
@@ -408,17 +425,18 @@ def normalize_gpu(x, size, mean, rstd, weight, bias, residual, relu, y):
     _CUDA.launch("normalize", x.dtype, args, grid=n * blocks * tiles, block=block)
 
 
-def gradients_gpu(gy, x, y, size, mean, rstd, weight, moves, gx, gw, gb, gresidual):
+def gradients_gpu(gy, x, y, relu, size, mean, rstd, weight, bias, moves, gx, gw, gb, gresidual):
     """The gradients of x (N, P, C), weight and bias (C,) and, where it is not None, the residual.
 
-    mean, rstd: (N, C / size). moves: x moves them. y: what a ReLU came last to, or None.
+    mean, rstd: (N, C / size). moves: x moves them. relu: whether one came last. y: what it gave, or None.
     """
     n, height, channels = x.shape
     block, _, blocks, tiles = tile(height, channels)
     cut = {"grid": n * blocks * tiles, "block": block}
     sizes = height, channels, blocks, size
     partial = empty((2, n, channels, blocks), np.float64, x)
-    _CUDA.launch("gradient_sums", x.dtype, (gy, x, y, mean, *partial, *sizes), **cut)
+    args = gy, x, y, relu, mean, rstd, weight, bias, *partial, *sizes
+    _CUDA.launch("gradient_sums", x.dtype, args, **cut)
     slope, offset = empty((2, mean.size), np.float64, x) if moves else (None, None)
     if n == size == 1:
         width, launch = _small_sums(channels, blocks)
@@ -434,5 +452,5 @@ def gradients_gpu(gy, x, y, size, mean, rstd, weight, moves, gx, gw, gb, gresidu
             width, launch = _small_sums(mean.size, size)
             args = *sums, mean, rstd, weight, slope, offset, mean.size, size, width, height, channels
             _CUDA.launch("group_gradients", x.dtype, args, **launch)
-    args = gy, x, y, mean, rstd, weight, slope, offset, gx, gresidual, *sizes
+    args = gy, x, y, relu, mean, rstd, weight, bias, slope, offset, gx, gresidual, *sizes
     _CUDA.launch("input_gradient", x.dtype, args, **cut)

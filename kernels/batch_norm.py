@@ -7,7 +7,7 @@
     weight, bias (C,)    as gw and gb: float32 where x is float16
     residual   (M, C)  added before the ReLU; (0, C) where there is none
     y          (M, C)  y = (x - mean) * rstd * weight + bias [+ residual], then max(y, 0) where relu
-    gy         (M, C)  gradient of y
+    gy         (M, C)  gradient of y. For its gradient a ReLU needs y; (0, C) in its place: y is computed anew from x
     gx         (M, C)  gradient of x; training says that mean and var were x's own and move with it
     gw, gb     (C,)    gradients of weight and bias
     gresidual  (M, C)  gradient of the residual; (0, C) where there is none
@@ -19,6 +19,7 @@ import numpy as np
 
 from . import _channels
 from ._kernel import Kernel, wide
+from ._pool import empty
 from ._workload import LARGE
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
@@ -72,7 +73,10 @@ def _forward_gpu(x, mean, rstd, weight, bias, residual, relu, y):
 # ---- backward ------------------------------------------------------------------------------------------------------
 
 
-def _backward_reference(gy, x, y, mean, rstd, weight, training, relu, gx, gw, gb, gresidual):
+def _backward_reference(gy, x, y, mean, rstd, weight, bias, training, relu, gx, gw, gb, gresidual):
+    if relu and not len(y):
+        y = np.empty_like(x)
+        _forward_reference(x, mean, rstd, weight, bias, y[:0], True, y)
     g = np.where(y <= 0, 0, gy) if relu else gy
     xhat = (x - mean) * rstd
     sum_g, sum_gxhat = g.sum(axis=0), (g * xhat).sum(axis=0)
@@ -85,19 +89,27 @@ def _backward_reference(gy, x, y, mean, rstd, weight, training, relu, gx, gw, gb
         gresidual[...] = g
 
 
-def _backward_cpu(gy, x, y, mean, rstd, weight, training, relu, gx, gw, gb, gresidual):
+def _backward_cpu(gy, x, y, mean, rstd, weight, bias, training, relu, gx, gw, gb, gresidual):
+    kind = _channels.NO_RELU
+    if relu and not len(y) and (gresidual.size or not training):  # rare, and not worth loops of their own
+        y = empty(x.shape, x.dtype)
+        _forward_cpu(x, mean, rstd, weight, bias, y[:0], True, y)
+    if relu:
+        kind = _channels.BY_OUTPUT if len(y) else _channels.BY_INPUT
     sum_g, sum_gd = np.empty((1, x.shape[1])), np.empty((1, x.shape[1]))
-    _channels.gradient_sums(gy[None], x[None], y, relu, mean[None], sum_g, sum_gd)
+    rows = gy[None], x[None], y, kind, mean[None]
+    _channels.gradient_sums(*rows, rstd[None], weight, bias, sum_g, sum_gd)
     gb[...], gw[...] = sum_g[0], rstd * sum_gd[0]
-    scale, slope, offset = (weight * rstd)[None], None, None
+    scale, slope, offset = (rstd * weight)[None], None, None
     if training:
         slope, offset = scale * rstd**2 * sum_gd / max(len(x), 1), scale * sum_g / max(len(x), 1)
-    _channels.input_gradient(gy[None], x[None], y, relu, mean[None], scale, slope, offset, gx, gresidual)
+    _channels.input_gradient(*rows, scale, slope, offset, bias, gx, gresidual)
 
 
-def _backward_gpu(gy, x, y, mean, rstd, weight, training, relu, gx, gw, gb, gresidual):
-    output, kept = y if relu else None, gresidual if gresidual.size else None
-    _channels.gradients_gpu(gy, x[None], output, 1, mean, rstd, weight, training, gx, gw, gb, kept)
+def _backward_gpu(gy, x, y, mean, rstd, weight, bias, training, relu, gx, gw, gb, gresidual):
+    output, kept = y if len(y) else None, gresidual if gresidual.size else None
+    numbers = mean, rstd, weight, bias
+    _channels.gradients_gpu(gy, x[None], output, bool(relu), 1, *numbers, training, gx, gw, gb, kept)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
@@ -145,7 +157,10 @@ def _backward_samples(rng, dtype):
         gy = rng.standard_normal(x.shape).astype(dtype)
         for training in (True, False):
             outputs = np.empty_like(x), np.empty_like(weight), np.empty_like(weight), np.empty_like(residual)
-            yield gy, x, y if relu else y[:0], mean, rstd, weight, training, relu, *outputs
+            yield gy, x, y if relu else y[:0], mean, rstd, weight, bias, training, relu, *outputs
+        if relu and not residual.size:
+            outputs = np.empty_like(x), np.empty_like(weight), np.empty_like(weight), np.empty_like(residual)
+            yield gy, x, y[:0], mean, rstd, weight, bias, len(x) % 2 == 0, relu, *outputs
 
 
 def _statistics_workload(rng, dtype, part=1):
@@ -167,7 +182,21 @@ def _forward_workload(rng, dtype, part=1):
 def _backward_workload(rng, dtype, part=1):
     x, mean, rstd, weight, bias, none, relu, y = _forward_workload(rng, dtype, part)
     gy = rng.standard_normal(x.shape, dtype)
-    return gy, x, none, mean, rstd, weight, True, relu, y, np.empty_like(weight), np.empty_like(weight), none.copy()
+    return (
+        gy,
+        x,
+        none,
+        mean,
+        rstd,
+        weight,
+        bias,
+        True,
+        relu,
+        y,
+        np.empty_like(weight),
+        np.empty_like(weight),
+        none.copy(),
+    )
 
 
 statistics = Kernel(

@@ -70,7 +70,9 @@ def _backward_cpu(gy, x, weight, mean, var, eps, gx, gw, gb):
     sum_g, sum_gd = np.empty((n, g * k)), np.empty((n, g * k))
     nothing = x[:0].reshape(-1)
     wide_mean = np.repeat(mean, k, axis=1)
-    _channels.gradient_sums(gy.reshape(shape), x.reshape(shape), nothing, False, wide_mean, sum_g, sum_gd)
+    rows = gy.reshape(shape), x.reshape(shape), nothing, _channels.NO_RELU, wide_mean
+    none = np.zeros(g * k, weight.dtype)
+    _channels.gradient_sums(*rows, wide_mean, none, none, sum_g, sum_gd)
     sum_g, sum_gd = sum_g.reshape(n, g, k), sum_gd.reshape(n, g, k)
     gb[...], gw[...] = sum_g.sum(axis=0), (sum_gd * rstd[:, :, None]).sum(axis=0)
     count = max(p * k, 1)
@@ -79,15 +81,14 @@ def _backward_cpu(gy, x, weight, mean, var, eps, gx, gw, gb):
     scale, slope, offset = (
         (a[:, :, None] * b).reshape(n, g * k) for a, b in ((rstd, weight), (slope, each), (offset, each))
     )
-    _channels.input_gradient(
-        gy.reshape(shape), x.reshape(shape), nothing, False, wide_mean, scale, slope, offset, gx, nothing
-    )
+    _channels.input_gradient(*rows, scale, slope, offset, none, gx, nothing)
 
 
 def _backward_gpu(gy, x, weight, mean, var, eps, gx, gw, gb):
     n, p, g, k = x.shape
     rstd = 1 / np.sqrt(var + eps)
-    _channels.gradients_gpu(gy, x.reshape(n, p, g * k), None, k, mean, rstd, weight, True, gx, gw, gb, None)
+    rows = gy, x.reshape(n, p, g * k)
+    _channels.gradients_gpu(*rows, None, False, k, mean, rstd, weight, None, True, gx, gw, gb, None)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------

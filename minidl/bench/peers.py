@@ -290,7 +290,7 @@ def _batch_norm_forward(layout, x, mean, rstd, weight, bias, residual, relu, y):
     return lambda: aten.native_batch_norm(x, weight, bias, mean, var, False, 0.1, 0.0)
 
 
-def _batch_norm_backward(layout, gy, x, y, mean, rstd, weight, training, relu, gx, gw, gb, gresidual):
+def _batch_norm_backward(layout, gy, x, y, mean, rstd, weight, bias, training, relu, *outputs):
     gy, x, weight = layout.rows(gy), layout.rows(x), _tensor(weight)
     mean, rstd, all = _tensor(mean).to(x.dtype), _tensor(rstd).to(x.dtype), [True] * 3
     return lambda: aten.native_batch_norm_backward(gy, x, weight, None, None, mean, rstd, True, 1e-5, all)

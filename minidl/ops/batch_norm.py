@@ -44,30 +44,39 @@ class BatchNorm(Function):
         else:
             ctx.mean, var = statistics or (np.zeros(channels, like=x), full((channels,), 1, np.float64, x))
             ctx.rstd = 1 / np.sqrt(var + eps)
-        added = rows[:0] if residual is None else as_rows(residual).reshape(-1, channels)
-        y = empty(rows.shape, x.dtype, x)
-        scale, shift = or_ones(weight, channels, x), or_zeros(bias, channels, x)
-        if rows.size:
-            kernel.forward(rows, ctx.mean, ctx.rstd, scale, shift, added, relu, y)
+        y = _output(rows, ctx.mean, ctx.rstd, weight, bias, residual, relu)
         y = from_rows(y, x.shape)
-        ctx.save_for_backward(x, weight, y if relu else None)
+        # In training x says where a ReLU gave 0, and is read anyway; but not behind a residual.
+        kept = relu and (residual is not None or not ctx.training)
+        ctx.save_for_backward(x, weight, bias if relu and not kept else None, y if kept else None)
         return y
 
     @staticmethod
     def backward(ctx, grad):
-        x, weight, y = ctx.saved_tensors
-        y = None if y is None else y._data
-        numbers = ctx.mean, ctx.rstd, ctx.training
-        gradients = NormBackward.apply(
-            partial(_gradients, y, *numbers, ctx.needs_input_grad[3]),
-            partial(_formula, y, *numbers, ctx.eps, ctx.needs_input_grad[3]),
-            grad, x, weight,
-        )  # fmt: skip
+        x, weight, bias, y = ctx.saved_tensors
+        y, bias = (None if t is None else t._data for t in (y, bias))
+        about = y, bias, ctx.relu, ctx.mean, ctx.rstd, ctx.training, ctx.needs_input_grad[3]
+        gradients = NormBackward.apply(partial(_gradients, *about), partial(_formula, *about, ctx.eps), grad, x, weight)
         return tuple(g if need else None for g, need in zip(gradients, ctx.needs_input_grad[:4], strict=False))
 
 
-def _gradients(y, mean, rstd, training, need_residual, grad, x, weight):
-    """The arrays of the gradients of x, weight, bias and, if needed, residual; y is given where a ReLU came last."""
+def _output(rows, mean, rstd, weight, bias, residual, relu):
+    """The array (M, C) of the outputs."""
+    channels = rows.shape[1]
+    added = rows[:0] if residual is None else as_rows(residual).reshape(-1, channels)
+    y = empty(rows.shape, rows.dtype, rows)
+    if rows.size:
+        kernel.forward(
+            rows, mean, rstd, or_ones(weight, channels, rows), or_zeros(bias, channels, rows), added, relu, y
+        )
+    return y
+
+
+def _gradients(y, bias, relu, mean, rstd, training, need_residual, grad, x, weight):
+    """The arrays of the gradients of x, weight, bias and, if needed, residual.
+
+    y is given where a ReLU and a residual came last.
+    """
     channels = x.shape[1]
     gy, rows = (as_rows(a).reshape(-1, channels) for a in (grad, x))
     outputs = rows[:0] if y is None else as_rows(y).reshape(-1, channels)
@@ -76,16 +85,19 @@ def _gradients(y, mean, rstd, training, need_residual, grad, x, weight):
     gw, gb = (make((channels,), wide(x.dtype), like=x) for _ in range(2))
     gresidual = empty(rows.shape, x.dtype, x) if need_residual else rows[:0]
     if rows.size:
-        scale = or_ones(weight, channels, x)
-        kernel.backward(gy, rows, outputs, mean, rstd, scale, training, y is not None, gx, gw, gb, gresidual)
+        scale, shift = or_ones(weight, channels, x), or_zeros(bias, channels, x)
+        kernel.backward(gy, rows, outputs, mean, rstd, scale, shift, training, relu, gx, gw, gb, gresidual)
     gradients = from_rows(gx, x.shape), gw, gb
     return (*gradients, from_rows(gresidual, x.shape)) if need_residual else gradients
 
 
-def _formula(y, mean, rstd, training, eps, need_residual, grad, x, weight):
+def _formula(y, bias, relu, mean, rstd, training, need_residual, eps, grad, x, weight):
     """_gradients in Tensor operations."""
     axes = (0, *range(2, x.ndim))
-    if y is not None:
+    if relu:
+        if y is None:
+            rows, own = as_rows(x._data).reshape(-1, x.shape[1]), None if weight is None else weight._data
+            y = from_rows(_output(rows, mean, rstd, own, bias, None, True), x.shape)
         grad = where(Tensor(y <= 0), 0.0, grad)
     if training:
         xhat, rstd = normalized(x, axes, eps)

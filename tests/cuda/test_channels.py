@@ -18,7 +18,7 @@ def test_the_variance_of_equal_numbers_is_never_negative(dtype, cupy):
     """It is a difference, and by rounding might be: its root would be NaN."""
     for rows in (3, 5, 11, 49, 100, 700):
         x = np.full((rows, 4), 0.1, dtype) * np.arange(1, 5, dtype=dtype)
-        _, (_, var) = run(KERNELS["batch_norm.statistics"], (x, np.empty(4), np.empty(4)), cupy)
+        _, (_, var, _) = run(KERNELS["batch_norm.statistics"], (x, 0.0, *np.empty((3, 4))), cupy)
         assert (var >= 0).all()
         outputs = np.empty((4, rows), dtype), np.empty(4), np.empty(4)
         ones = np.ones(rows, dtype)
@@ -33,7 +33,7 @@ def test_gradient_of_few_rows_with_a_large_mean(cupy):
     mean, var = x.mean(axis=0, dtype=np.float64), x.var(axis=0, dtype=np.float64)
     gy, weight = rng.standard_normal((6, 5)).astype(np.float32), np.ones(5, np.float32)
     outputs = np.empty_like(x), np.empty_like(weight), np.empty_like(weight), np.empty((0, 5), np.float32)
-    args = gy, x, x[:0], mean, 1 / np.sqrt(var + 1e-5), weight, True, False, *outputs
+    args = gy, x, x[:0], mean, 1 / np.sqrt(var + 1e-5), weight, weight, True, False, *outputs
     _, got = run(KERNELS["batch_norm.backward"], args, cupy)
     KERNELS["batch_norm.backward"].reference(*args)
     assert_close(got, outputs, "float32", "")

@@ -87,7 +87,9 @@ def test_batch_norm(rows, columns, offset, rng):
         mean, rstd = x.mean(0, np.float64), 1 / x.std(0, dtype=np.float64)
         _check("batch_norm.forward", (x, mean, rstd, weight, bias, residual, True, y), 1, dtype)
         for training in (True, False):
-            _check("batch_norm.backward", (gy, x, y, mean, rstd, weight, training, True, gx, gw, gb, gr), 4, dtype)
+            args = mean, rstd, weight, bias, training, True, gx, gw, gb
+            _check("batch_norm.backward", (gy, x, y, *args, gr), 4, dtype)
+            _check("batch_norm.backward", (gy, x, y[:0], *args, gr[:0]), 4, dtype)
 
 
 @pytest.mark.parametrize("offset", [0, 5])
