@@ -72,7 +72,7 @@ def _launch(kernel, dtype, rows, columns, products, args):
 
 def pointwise_forward(x, w, bias, relu, y):
     matmul.forward.gpu(_pixels(x), w[0], _pixels(y))
-    _CUDA.launch("add_bias", y.dtype, (y, bias, relu, y.size, bias.size), threads=y.size)
+    _CUDA.launch("add_bias", y.dtype, (y, bias, relu, y.size, bias.size), elements=y.size)
 
 
 def pointwise_input_grad(gy, w, gx):
