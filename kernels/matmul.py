@@ -69,6 +69,8 @@ def by_cublas():
 def _gpu(a, b, y):
     if by_cublas():
         _cuda.note("matmul.forward by cuBLAS")
+        if len(y) == 1:  # two matrices CuPy multiplies as they lie, transposed or not; stacks it copies into rows
+            a, b, y = a[0], b[0], y[0]
         np.matmul(a, b, out=y)  # CuPy's: NumPy hands its arrays on
         return
     stacks, rows, columns = y.shape
