@@ -1,4 +1,4 @@
-"""Rows on a GPU: what operations join, pad and cut out is copied by the kernel, in sixteens of bytes where it can be."""
+"""Rows on a GPU: what operations join, pad and cut out is copied by the kernel, 16 bytes at a time where it can be."""
 
 import numpy as np
 import pytest
