@@ -15,6 +15,21 @@ def in_memory_order(array, copy):
     return copied.transpose(np.argsort(order).tolist()) if array.ndim else copied
 
 
+def as_strided(array, shape, strides):
+    """A view of the memory of a NumPy or CuPy array from its first element on, read-only where the array is."""
+    if type(array) is np.ndarray:
+        return np.lib.stride_tricks.as_strided(array, shape, strides, writeable=array.flags.writeable)
+    import cupy
+
+    return cupy.lib.stride_tricks.as_strided(array, shape, strides)
+
+
+def span(array):
+    """All the memory from the array's first element to its last, as a flat array; no stride is negative."""
+    size = 1 + sum((n - 1) * (s // array.itemsize) for n, s in zip(array.shape, array.strides, strict=True))
+    return as_strided(array, (size,), (array.itemsize,))
+
+
 def apart(elements):
     """At least `elements`: how far apart things lie that are read or written together. An odd number of cache lines.
 

@@ -96,11 +96,13 @@ struct Hardtanh {  // comparisons with NaN are false, so a NaN stays
 
 // y[i] = f(x[i])
 template <typename T, typename F> __global__ void forward(const T* x, Real<T> a, Real<T> b, T* y, int size) {
-  FOR_EACH(i, size) store(y + i, F::value(load(x + i), a, b));
+  elementwise(size, [=](int i) { return load(x + i); },
+              [=](int i, Real<T> value) { store(y + i, F::value(value, a, b)); });
 }
 
 // gx[i] = gy[i] * df/dx of of[i]
 template <typename T, typename F>
 __global__ void backward(const T* gy, const T* of, Real<T> a, Real<T> b, T* gx, int size) {
-  FOR_EACH(i, size) store(gx + i, F::backward(load(gy + i), load(of + i), a, b));
+  elementwise(size, [=](int i) { return Two<Real<T>>{load(gy + i), load(of + i)}; },
+              [=](int i, Two<Real<T>> from) { store(gx + i, F::backward(from.a, from.b, a, b)); });
 }

@@ -308,12 +308,12 @@ def _backward_cpu(gy, of, function, a, b, gx):
 
 def _forward_gpu(x, function, a, b, y):
     args = x, float(a), float(b), y, x.size
-    _CUDA.launch(f"forward<T, {_FUNCTORS[function]}>", x.dtype, args, threads=x.size)
+    _CUDA.launch(f"forward<T, {_FUNCTORS[function]}>", x.dtype, args, elements=x.size)
 
 
 def _backward_gpu(gy, of, function, a, b, gx):
     args = gy, of, float(a), float(b), gx, of.size
-    _CUDA.launch(f"backward<T, {_FUNCTORS[function]}>", of.dtype, args, threads=of.size)
+    _CUDA.launch(f"backward<T, {_FUNCTORS[function]}>", of.dtype, args, elements=of.size)
 
 
 # ---- to try them on ------------------------------------------------------------------------------------------------

@@ -13,18 +13,21 @@ __global__ void step(const T* const* gradients, Real<T> keep_m, Real<T> add_m, R
   const Piece piece(first, sizes, arrays, length);
   const T* g = gradients[piece.array];
   T *w = parameters[piece.array], *m = means[piece.array], *v = squares[piece.array], *top = tops[piece.array];
-  for (int i = piece.begin + threadIdx.x; i < piece.end; i += blockDim.x) {
-    const Real<T> parameter = load(w + i);
-    Real<T> d = load(g + i);
-    if (decay != 0) d += decay * parameter;
-    const Real<T> mean = keep_m * load(m + i) + add_m * d;
-    Real<T> square = keep_v * load(v + i) + add_v * d * d;
+  struct Element { Real<T> gradient, parameter, mean, square, top; };
+  const auto read = [=](int i) {
+    return Element{load(g + i), load(w + i), load(m + i), load(v + i), amsgrad ? load(top + i) : 0};
+  };
+  for_block(piece.begin, piece.end, read, [=](int i, Element of) {
+    Real<T> d = of.gradient;
+    if (decay != 0) d += decay * of.parameter;
+    const Real<T> mean = keep_m * of.mean + add_m * d;
+    Real<T> square = keep_v * of.square + add_v * d * d;
     store(m + i, mean);
     store(v + i, square);
     if (amsgrad) {
-      square = Max::of(square, load(top + i));
+      square = Max::of(square, of.top);
       store(top + i, square);
     }
-    store(w + i, shrink * parameter - rate * mean / (sqrt(square) * root + eps));
-  }
+    store(w + i, shrink * of.parameter - rate * mean / (sqrt(square) * root + eps));
+  });
 }

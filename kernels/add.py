@@ -4,14 +4,18 @@
     y     (L,)  written; may be a or b
 
 Flat C-contiguous arrays: any layout, seen in the order of its memory. NumPy adds on one core: ResNet-50's sums took a
-thirtieth of its training step.
+thirtieth of its training step. CuPy adds images that are channels-last in the order of their axes, so that neighbouring
+threads have elements that lie apart: on an H200 the 17 sums took a ninth of the step.
 """
 
 import numpy as np
 
+from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
 from ._workload import LARGE
+
+_CUDA = Source("add", "forward")
 
 
 def _reference(a, b, y):
@@ -25,7 +29,7 @@ def _cpu(a, b, y):
 
 
 def _gpu(a, b, y):
-    np.add(a, b, out=y)  # CuPy's: NumPy hands its arrays on
+    _CUDA.launch("forward", a.dtype, (a, b, y, a.size), elements=a.size)
 
 
 def _samples(rng, dtype):

@@ -23,6 +23,7 @@ from ._workload import LARGE
 
 _CUDA = Source("dropout", "forward")
 
+_THREADS = 256  # of a block: kThreads in dropout.cu
 _ROUNDS = 10
 _CHUNK = 4096  # elements per task, a multiple of 4: 16 kB of random words stay in the L1 cache
 
@@ -91,7 +92,7 @@ def _forward_cpu(x, seed, call, threshold, scale, y):
 
 
 def _forward_gpu(x, seed, call, threshold, scale, y):
-    _CUDA.launch("forward", x.dtype, (x, seed, call, threshold, scale, y, x.size), threads=-(-x.size // 4))
+    _CUDA.launch("forward", x.dtype, (x, seed, call, threshold, scale, y, x.size), elements=x.size, block=_THREADS)
 
 
 def _samples(rng, dtype):

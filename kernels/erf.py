@@ -30,7 +30,7 @@ def _forward_cpu(x, y):
 
 
 def _forward_gpu(x, y):
-    _CUDA.launch("forward", x.dtype, (x, y, x.size), threads=x.size)
+    _CUDA.launch("forward", x.dtype, (x, y, x.size), elements=x.size)
 
 
 def _complement_reference(x, y):
@@ -44,7 +44,7 @@ def _complement_cpu(x, y):
 
 
 def _complement_gpu(x, y):
-    _CUDA.launch("complement", x.dtype, (x, y, x.size), threads=x.size)
+    _CUDA.launch("complement", x.dtype, (x, y, x.size), elements=x.size)
 
 
 def _samples(rng, dtype):

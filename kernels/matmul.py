@@ -24,7 +24,7 @@ import numpy as np
 from . import _cuda
 from ._jit import helper, jit, prange
 from ._kernel import Kernel
-from ._layout import ceil_div
+from ._layout import ceil_div, span
 from ._pool import empty
 from ._tile import TALLEST, last_step, tile_last, tile_width
 from ._vector import STREAMED, copy, fence
@@ -69,6 +69,8 @@ def by_cublas():
 def _gpu(a, b, y):
     if by_cublas():
         _cuda.note("matmul.forward by cuBLAS")
+        if len(y) == 1:  # two matrices CuPy multiplies as they lie, transposed or not; stacks it copies into rows
+            a, b, y = a[0], b[0], y[0]
         np.matmul(a, b, out=y)  # CuPy's: NumPy hands its arrays on
         return
     stacks, rows, columns = y.shape
@@ -122,15 +124,9 @@ def multiply(a, b, start, y, relu=False, residual=None):
     strides = tuple(s // a.itemsize for s in a.strides)
     copied = n >= 4 * width and strides[2] == 1 and strides[1] * a.itemsize % 2048 == 0 and min(strides) >= 0
     scratch = np.empty((numba.get_num_threads(), _ROWS * _COPIED if copied else 0), y.dtype)
-    flat = _flat(a) if copied else a[0, 0, :1]
+    flat = span(a) if copied else a[0, 0, :1]
     _blocks(flat, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts,
             *last, scratch)  # fmt: skip
-
-
-def _flat(a):
-    """All the memory from a's first element to its last."""
-    size = 1 + sum((n - 1) * (s // a.itemsize) for n, s in zip(a.shape, a.strides, strict=True))
-    return np.lib.stride_tricks.as_strided(a, (size,), (a.itemsize,), writeable=a.flags.writeable)
 
 
 _FEW_ROWS = 4 * TALLEST

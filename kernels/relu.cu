@@ -8,27 +8,19 @@
 #include "_common.cuh"
 
 // y[i] = max(x[i], 0)
-template <typename T> __global__ void forward(const T* __restrict__ x, T* __restrict__ y, int size) {
-  elementwise(size, [=](int i) {
-    const Real<T> value = load(x + i);
-    store(y + i, value <= 0 ? 0 : value);
-  });
+template <typename T> __global__ void forward(const T* x, T* y, int size) {
+  elementwise(size, [=](int i) { return load(x + i); },
+              [=](int i, Real<T> value) { store(y + i, value <= 0 ? 0 : value); });
 }
 
 // y[i] = max(a[i] + b[i], 0)
-template <typename T>
-__global__ void add_forward(const T* __restrict__ a, const T* __restrict__ b, T* __restrict__ y, int size) {
-  elementwise(size, [=](int i) {
-    const Real<T> total = load(a + i) + load(b + i);
-    store(y + i, total <= 0 ? 0 : total);
-  });
+template <typename T> __global__ void add_forward(const T* a, const T* b, T* y, int size) {
+  elementwise(size, [=](int i) { return load(a + i) + load(b + i); },
+              [=](int i, Real<T> total) { store(y + i, total <= 0 ? 0 : total); });
 }
 
 // gx[i] = gy[i] where y[i] > 0, else 0
-template <typename T>
-__global__ void backward(const T* __restrict__ gy, const T* __restrict__ y, T* __restrict__ gx, int size) {
-  elementwise(size, [=](int i) {
-    const Real<T> value = load(y + i), g = load(gy + i);
-    store(gx + i, value <= 0 ? 0 : g);
-  });
+template <typename T> __global__ void backward(const T* gy, const T* y, T* gx, int size) {
+  elementwise(size, [=](int i) { return Two<Real<T>>{load(gy + i), load(y + i)}; },
+              [=](int i, Two<Real<T>> of) { store(gx + i, of.b <= 0 ? 0 : of.a); });
 }

@@ -12,16 +12,17 @@ __global__ void step(const T* const* gradients, Real<T> inner, Real<T> outer, Re
   const Piece piece(first, sizes, arrays, length);
   const T* g = gradients[piece.array];
   T *w = parameters[piece.array], *v = velocities[piece.array];
-  for (int i = piece.begin + threadIdx.x; i < piece.end; i += blockDim.x) {
-    const Real<T> parameter = load(w + i);
-    Real<T> d = load(g + i);
-    if (weight_decay != 0) d += weight_decay * parameter;
+  struct Element { Real<T> gradient, parameter, velocity; };
+  const auto read = [=](int i) { return Element{load(g + i), load(w + i), momentum != 0 ? load(v + i) : 0}; };
+  for_block(piece.begin, piece.end, read, [=](int i, Element of) {
+    Real<T> d = of.gradient;
+    if (weight_decay != 0) d += weight_decay * of.parameter;
     d *= inner;
     if (momentum != 0) {
-      const Real<T> velocity = momentum * load(v + i) + keep * d;
+      const Real<T> velocity = momentum * of.velocity + keep * d;
       store(v + i, velocity);
       d = nesterov ? d + momentum * velocity : velocity;
     }
-    store(w + i, parameter - outer * d);
-  }
+    store(w + i, of.parameter - outer * d);
+  });
 }

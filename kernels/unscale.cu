@@ -15,10 +15,10 @@ __global__ void forward(const T* const* xs, Real<T> factor, T* const* ys, int* f
   const T* x = xs[piece.array];
   T* y = ys[piece.array];
   int count = 0;
-  for (int i = piece.begin + threadIdx.x; i < piece.end; i += blockDim.x) {
-    store(y + i, factor * load(x + i));
+  for_block(piece.begin, piece.end, [=](int i) { return load(x + i); }, [=, &count](int i, Real<T> value) {
+    store(y + i, factor * value);
     if (!isfinite(load(y + i))) count++;
-  }
+  });
   count = block_reduce<Sum>(count);
   if (threadIdx.x == 0) faults[blockIdx.x] = count;
 }

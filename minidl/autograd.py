@@ -208,14 +208,16 @@ def _order(starts, wanted):
 
 def _sum(a, b):
     """What a value that is used twice receives."""
-    if cuda.on_gpu(a):
-        return np.add(a, b, out=np.empty_like(a))  # a + b would be in row-major order, which images are not
-    if type(a) is type(b) is np.ndarray and a.size > _LARGE and a.strides == b.strides and a.dtype == b.dtype:
-        order = memory_order(a)
-        if a.dtype in COMPILED and a.transpose(order).flags.c_contiguous:
+    on_gpu = cuda.on_gpu(a)
+    if on_gpu or (type(a) is type(b) is np.ndarray and a.size > _LARGE):
+        order, has_kernel = memory_order(a), a.dtype in COMPILED or (on_gpu and a.dtype == np.float16)
+        alike = a.strides == b.strides and a.dtype == b.dtype
+        if has_kernel and alike and a.transpose(order).flags.c_contiguous:
             total = empty_like(a)
             add.forward(*(array.transpose(order).reshape(-1) for array in (a, b, total)))
             return total
+        if on_gpu:
+            return np.add(a, b, out=np.empty_like(a))  # a + b would be in row-major order, which images are not
     total = a + b
     return np.asarray(total) if isinstance(total, np.generic) else total  # NumPy makes numbers of 0-d arrays
 

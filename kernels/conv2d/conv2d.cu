@@ -358,8 +358,6 @@ template <typename T> __global__ void add_parts(const Real<T>* parts, int count,
 //
 // Roofline: 8 bytes for float, 2 operations per element of y: the time is that of the memory.
 template <typename T> __global__ void add_bias(T* y, const T* bias, bool relu, int size, int o) {
-  FOR_EACH(i, size) {
-    const Real<T> value = load(y + i) + load(bias + i % o);
-    store(y + i, relu && value <= 0 ? 0 : value);
-  }
+  elementwise(size, [=](int i) { return load(y + i) + load(bias + i % o); },
+              [=](int i, Real<T> value) { store(y + i, relu && value <= 0 ? 0 : value); });
 }

@@ -77,7 +77,7 @@ def _launch(kernel, dtype, rows, columns, products, args):
 
 def pointwise_forward(x, w, bias, relu, y):
     matmul.forward.gpu(_pixels(x), w[0], _pixels(y))
-    _CUDA.launch("add_bias", y.dtype, (y, bias, relu, y.size, bias.size), threads=y.size)
+    _CUDA.launch("add_bias", y.dtype, (y, bias, relu, y.size, bias.size), elements=y.size)
 
 
 def pointwise_input_grad(gy, w, gx):
@@ -104,8 +104,7 @@ def winograd_forward(x, w, bias, padding, relu, y):
 
 def winograd_input_grad(start, gy, w, padding, gx):
     """The correlation of gy with the windows turned around; see input_grad for start."""
-    turned = _windows(w, True).transpose(0, 2, 1)
-    _winograd_correlate(gy, turned, start, (2 - padding[0], 2 - padding[1]), False, gx)
+    _winograd_correlate(gy, _windows(w, True), start, (2 - padding[0], 2 - padding[1]), False, gx)
 
 
 def winograd_weight_grad(x, gy, padding, gw):
@@ -147,9 +146,10 @@ def _transform_pixels(x, v, first, padding, y):
 
 
 def _windows(w, turned):
-    """U (36, C, O)."""
-    u = _scratch((_PRODUCTS, *w.shape[2:]), w)
-    _WINOGRAD.launch("windows", w.dtype, (w, u, turned, u[0].size), threads=u[0].size)
+    """U (36, C, O), or turned (36, O, C)."""
+    c, o = w.shape[2:]
+    u = _scratch((_PRODUCTS, o, c) if turned else (_PRODUCTS, c, o), w)
+    _WINOGRAD.launch("windows", w.dtype, (w, u, turned, c, o), threads=c * o)
     return u
 
 

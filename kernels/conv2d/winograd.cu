@@ -182,14 +182,18 @@ __global__ void outputs(const Real<T>* m, const T* bias, T* y, bool relu, int fi
 
 // ---- weights -------------------------------------------------------------------------------------------------------
 
-// U[k, c, o] of the window (c, o): w (3, 3, C, O), pairs = C * O. turned: as input_grad wants them, the last tap first.
+// U[k, c, o] of the window (c, o): w (3, 3, C, O). turned: as input_grad wants them, U[k, o, c], the last tap first.
+// Neighbouring threads write neighbours; turned, what they read lies a row of O apart, and 8 of a stretch of 32 bytes come
+// from the cache. cuBLAS could take U as it is, but CuPy would copy each stack of transposed matrices for it.
 //
 // Roofline: 4 (9 + 36) bytes for float and 190 operations per pair.
-template <typename T> __global__ void windows(const T* w, Real<T>* u, bool turned, int pairs) {
+template <typename T> __global__ void windows(const T* w, Real<T>* u, bool turned, int c, int o) {
+  const int pairs = c * o;
   FOR_EACH(i, pairs) {
+    const int from = turned ? i % c * o + i / c : i;
     Real<T> square[36];
     #pragma unroll
-    for (int k = 0; k < 9; k++) square[k / 3 * 6 + k % 3] = load(w + (turned ? 8 - k : k) * pairs + i);
+    for (int k = 0; k < 9; k++) square[k / 3 * 6 + k % 3] = load(w + (turned ? 8 - k : k) * pairs + from);
     transform<Windows>(square);
     #pragma unroll
     for (int k = 0; k < 36; k++) u[k * pairs + i] = square[k];

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ..cuda import on_gpu
 from ..function import Function
 from ..kernels import copy_into, empty
 from ..kernels._layout import memory_order
@@ -21,11 +20,9 @@ class Cat(Function):
         order = memory_order(arrays[0])
         laid = [a.transpose(order) for a in arrays]
         along, back = order.index(axis), np.argsort(order).tolist()
-        if on_gpu(arrays[0]):
-            return np.concatenate(laid, along).transpose(back)
         shape = list(laid[0].shape)
         shape[along] = sum(ctx.sizes)
-        y = empty(shape, arrays[0].dtype)
+        y = empty(shape, arrays[0].dtype, arrays[0])
         before, start = (slice(None),) * along, 0
         for array, size in zip(laid, ctx.sizes, strict=True):
             copy_into(y[(*before, slice(start, start + size))], array)

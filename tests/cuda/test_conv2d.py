@@ -127,3 +127,33 @@ def test_relu_lets_a_nan_through(cupy):
         y = y.get()
         assert np.isnan(y[0, 0, 0]).all()
         assert np.nanmin(y) == 0
+
+
+@pytest.fixture
+def multiplied(cupy, monkeypatch):
+    """The CuPy arrays that np.matmul is given: operands and results."""
+    given, matmul = [], np.matmul
+
+    def spy(a, b, **out):
+        given.extend(array for array in (a, b, *out.values()) if isinstance(array, cupy.ndarray))
+        return matmul(a, b, **out)
+
+    monkeypatch.setattr(np, "matmul", spy)
+    return given
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_cupy_copies_no_operand_of_a_1x1_kernels_product(cupy, multiplied, direction):
+    """Two matrices it takes transposed; of a stack of them it would make copies in row-major order."""
+    geometry = (1, 1), (0, 0), (1, 1), 1
+    case = arrays(np.random.default_rng(0), "float32", 2, 5, 4, 256, 7, 1, *geometry)
+    got, _ = run(direction, *case, geometry, cupy)
+    assert [a.ndim for a in multiplied] == [2, 2, 2]
+    assert all(a.flags.c_contiguous or a.T.flags.c_contiguous for a in multiplied)
+    assert_close([got], [run(direction, *case, geometry, cupy, "reference")], "float32", "")
+
+
+def test_winograds_transformed_weights_come_as_the_product_takes_them(cupy, multiplied):
+    case = arrays(np.random.default_rng(0), "float32", 2, 28, 28, 97, 96, 3, *WINOGRAD)
+    run("input_grad", *case, WINOGRAD, cupy)
+    assert multiplied and all(a.flags.c_contiguous for a in multiplied)

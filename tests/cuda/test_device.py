@@ -51,6 +51,19 @@ def test_images_stay_channels_last_where_cupy_would_lay_them_out_in_rows(cupy):
     assert layouts("cuda") == layouts("cpu") == ((960, 8, 240, 48), (480, 8, 120, 24))
 
 
+@pytest.mark.parametrize("alike", [True, False], ids=["alike", "another layout"])
+def test_gradients_that_meet_are_added_in_the_order_of_memory(alike, cupy, monkeypatch):
+    sizes, kernel = [], dl.kernels.add.forward
+    monkeypatch.setattr(dl.kernels.add, "forward", lambda *args: sizes.append([a.shape for a in args]) or kernel(*args))
+    image, g, h = (normal(2, 4, 5, 3, seed=seed).transpose(0, 3, 1, 2) for seed in range(3))
+    x = dl.Tensor(image).cuda().detach().requires_grad_()
+    z = x.clone()
+    outputs = z.relu(), z.relu() if alike else z * 2  # CuPy has the product's gradient in rows
+    (gx,) = dl.grad(outputs, x, (dl.Tensor(g).cuda(), dl.Tensor(h).cuda()))
+    np.testing.assert_allclose(gx.cpu().numpy(), g * (image > 0) + h * ((image > 0) if alike else 2), rtol=1e-6)
+    assert sizes == ([[(120,)] * 3] if alike else [])
+
+
 @pytest.mark.parametrize(
     "array",
     [np.float32(3), np.zeros((0, 3)), normal(4, 3)[::-2, 1:], np.broadcast_to(normal(3), (2, 3)), np.arange(3), [True]],

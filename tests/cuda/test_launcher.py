@@ -18,7 +18,9 @@ def source(monkeypatch, tmp_path):
       y[blockIdx.x] = n + flag + word + scale + (none != nullptr);
     }
     template <typename T, int N> __global__ void boxes(T* y) { y[0] = N; }
-    template <typename T> __global__ void count(T* y, int size) { elementwise(size, [=](int i) { y[i] += i; }); }
+    template <typename T> __global__ void count(T* y, int size) {
+      elementwise(size, [=](int i) { return y[i] + i; }, [=](int i, T value) { y[i] = value; });
+    }
     """)
     monkeypatch.setattr(_cuda, "SOURCES", {})
     (tmp_path / "_common.cuh").write_text((_cuda._FOLDER / "_common.cuh").read_text())

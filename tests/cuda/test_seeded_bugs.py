@@ -23,7 +23,7 @@ class Bug(NamedTuple):
     passes: tuple = ()  # what does not find it
 
 
-EACH = "FOR_EACH(i, size) store(gx"
+EACH = "elementwise(size, [=](int i) { return Two<Real<T>>{load(gy"
 WRITE = "for (int k = threadIdx.x; k < columns; k += blockDim.x) store(y + k, exp(load(x + k) - of.greatest)"
 
 BUGS = {
@@ -50,6 +50,7 @@ def test_it_is_found(bug, cupy, monkeypatch):
     assert source.code.count(bug.right) == 1
     monkeypatch.setitem(source.__dict__, "code", source.code.replace(bug.right, bug.wrong))
     monkeypatch.setattr(source, "_modules", {})
+    monkeypatch.setattr(source, "_prepared", {})
     for way in bug.passes:
         _check(way, kernel, cupy)
     with pytest.raises((AssertionError, RuntimeError), match=bug.says):

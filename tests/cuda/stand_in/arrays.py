@@ -59,8 +59,8 @@ def _on_device(value, sources, keep_order):
     owner = _owner(value)
     for source in _arrays(sources):
         if _owner(source._host) is owner:
-            return _wrap(value, source.base if source.base is not None else source, source._memory)
-    return _wrap(value if keep_order else np.array(value, order="C"))
+            return wrap(value, source.base if source.base is not None else source, source._memory)
+    return wrap(value if keep_order else np.array(value, order="C"))
 
 
 def write(array, index, compute):
@@ -96,7 +96,7 @@ def _arrays(values):
             yield from _arrays(value)
 
 
-def _wrap(array, base=None, memory=None):
+def wrap(array, base=None, memory=None):
     work.require_device()
     self = ndarray.__new__(ndarray)
     self._host, self.base = array, base

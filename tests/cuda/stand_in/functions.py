@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from . import pools, runtime, work
-from .arrays import SCALARS, _no_host_arrays, host, ndarray, refuse_while_capturing, result, write
+from .arrays import SCALARS, _no_host_arrays, host, ndarray, refuse_while_capturing, result, wrap, write
 
 _TAKES_HOST_ARRAYS = {
     "array", "asarray", "asanyarray", "asnumpy", "shape", "ndim", "size", "result_type", "can_cast", "iscomplexobj",
@@ -327,6 +327,12 @@ def _where(condition, x=None, y=None):
     return result(lambda: np.where(condition, x, y))
 
 
+def _as_strided(x, shape=None, strides=None):
+    """cupy.lib.stride_tricks.as_strided, which has no `writeable` and no `subok`."""
+    strided = np.lib.stride_tricks.as_strided(host(x), shape, strides)  # whose base is no array, so `result` would copy
+    return wrap(strided, x if x.base is None else x.base, x._memory)
+
+
 _OWN = {
     "empty": _empty, "empty_like": _empty_like, "array": _array, "asarray": _asarray, "asanyarray": _asarray,
     "asnumpy": _asnumpy, "copyto": _copyto, "take_along_axis": _take_along_axis, "put_along_axis": _put_along_axis,
@@ -356,5 +362,6 @@ def module():
         if not hasattr(ndarray, name) and hasattr(np.ndarray, name):
             setattr(ndarray, name, _method(name, text))
     cupy.ndarray, cupy.ufunc, cupy.RawModule, cupy.RawKernel = ndarray, ufunc, runtime.RawModule, runtime.RawKernel
+    cupy.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(as_strided=_as_strided))
     cupy.newaxis = None
     return cupy
