@@ -27,7 +27,7 @@ def check_results(kernel, dtype, cupy):
 def check_races(kernel, cupy):
     """ThreadSanitizer sees no two threads at the same memory with nothing between them, right results or not.
 
-    A launch takes half a second, so few samples stand for all: the smallest, the largest, and one for each launch that
+    A launch takes a tenth of a second, so few samples stand for all: the smallest, the largest, and one for each launch that
     neither of them makes.
     """
     by_size = sorted(samples(kernel, "float32"), key=lambda sample: sum(np.size(a) for a in sample[0]))
