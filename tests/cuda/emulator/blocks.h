@@ -13,7 +13,7 @@ EMULATOR __attribute__((no_sanitize("undefined"))) inline void poison() {
 
 EMULATOR inline void start_fibers() {
   memset(warps, 0, sizeof warps);
-  generation++;
+  barrier_tag = fresh_tag();
   blocks_run++;
   true_predicates = 0;
   for (int i = 0; i < threads; i++) {
@@ -45,7 +45,7 @@ EMULATOR inline void open_barrier(int finished) {
   for (int i = 0; i < threads; i++) fibers[i].state = State::ready;
   true_predicates_before = true_predicates;
   true_predicates = 0;
-  generation++;
+  barrier_tag = fresh_tag();
 }
 
 // The numbers below `count` as Config::order wants them.
@@ -178,7 +178,7 @@ EMULATOR inline int run_grid(const unsigned* grid, const unsigned* block, size_t
   sigaltstack(&own, &before);
   for (int i = 0; i < 4; i++) sigaction(signals[i], &action, &actions_before[i]);
 
-  blocks_run = generation = 0;
+  blocks_run = tags_given = 0;
   order_release(&start_tag);
   const int failed = sigsetjmp(abandoned, 1);
   if (!failed) {
