@@ -27,8 +27,8 @@ def check_results(kernel, dtype, cupy):
 def check_races(kernel, cupy):
     """ThreadSanitizer sees no two threads at the same memory with nothing between them, right results or not.
 
-    A launch takes half a second, so few samples stand for all: the smallest, the largest, and one for each launch that
-    neither of them makes.
+    A launch takes a tenth of a second, so few samples stand for all: the smallest, the largest, and one for each launch
+    that neither of them makes.
     """
     by_size = sorted(samples(kernel, "float32"), key=lambda sample: sum(np.size(a) for a in sample[0]))
     filled = [sample for sample in by_size if all(a.size for a in sample[0][-kernel.outputs :])] or by_size

@@ -13,7 +13,7 @@ EMULATOR __attribute__((no_sanitize("undefined"))) inline void poison() {
 
 EMULATOR inline void start_fibers() {
   memset(warps, 0, sizeof warps);
-  generation++;
+  barrier_tag = fresh_tag();
   blocks_run++;
   true_predicates = 0;
   for (int i = 0; i < threads; i++) {
@@ -25,7 +25,8 @@ EMULATOR inline void start_fibers() {
     void** top = reinterpret_cast<void**>(stacks + (i + 1) * kStack) - 2;
     *top = reinterpret_cast<void*>(fiber_main);
     fiber.stack_pointer = top - 6;
-    TSAN(fiber.tsan = tsan_threads[config.unordered_blocks ? (blocks_run - 1) % kMaxThreads : u];)
+    TSAN(const unsigned number = config.unordered_blocks ? blocks_run - 1 : u;
+         fiber.tsan = tsan_threads[number >> config.first_bit & (kTsanThreads - 1)];)
   }
 }
 
@@ -44,7 +45,7 @@ EMULATOR inline void open_barrier(int finished) {
   for (int i = 0; i < threads; i++) fibers[i].state = State::ready;
   true_predicates_before = true_predicates;
   true_predicates = 0;
-  generation++;
+  barrier_tag = fresh_tag();
 }
 
 // The numbers below `count` as Config::order wants them.
@@ -161,9 +162,7 @@ EMULATOR inline int run_grid(const unsigned* grid, const unsigned* block, size_t
     stacks = static_cast<char*>(mmap(nullptr, kMaxThreads * kStack, PROT_READ | PROT_WRITE,
                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   TSAN(scheduler_tsan = __tsan_get_current_fiber();
-       const uint64_t blocks_now = uint64_t(grid[0]) * grid[1] * grid[2];
-       const int wanted = !config.unordered_blocks ? threads : blocks_now < kMaxThreads ? int(blocks_now) : kMaxThreads;
-       for (int i = 0; i < wanted; i++) if (!tsan_threads[i]) tsan_threads[i] = __tsan_create_fiber(0);
+       for (void*& thread : tsan_threads) if (!thread) thread = __tsan_create_fiber(0);
        if (config.unordered_blocks) {  // the next block takes the same stacks and shared memory
          AnnotateBenignRaceSized("", 0, stacks, kMaxThreads * kStack, "stacks");
          AnnotateBenignRaceSized("", 0, static_shared, static_bytes, "shared memory");
@@ -179,7 +178,7 @@ EMULATOR inline int run_grid(const unsigned* grid, const unsigned* block, size_t
   sigaltstack(&own, &before);
   for (int i = 0; i < 4; i++) sigaction(signals[i], &action, &actions_before[i]);
 
-  blocks_run = generation = 0;
+  blocks_run = tags_given = 0;
   order_release(&start_tag);
   const int failed = sigsetjmp(abandoned, 1);
   if (!failed) {

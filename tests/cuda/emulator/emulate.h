@@ -9,8 +9,8 @@
 //   - all threads of a block that wait, wait at the same __syncthreads(); none has returned before;
 //   - the lanes of a shuffle's mask, and only they, meet at that shuffle, and each reads a lane of the mask;
 //   - what traps (a page beyond an array, an index beyond a shared array, a misaligned float4) is reported with its place.
-// With -fsanitize=thread each CUDA thread is a thread for ThreadSanitizer, which reports two that touch the same memory
-// with no barrier or shuffle between them, whatever the result is.
+// With -fsanitize=thread ThreadSanitizer knows of the threads, and reports two that touch the same memory with no barrier or
+// shuffle between them, whatever the result is.
 //
 // Not here: textures, cooperative groups, inline PTX, tensor cores, cp.async, atomics. Threads of a warp do not run in step,
 // which CUDA does not promise either (since Volta). g++ accepts what NVRTC does not: always compile with both.

@@ -1,5 +1,5 @@
 // A program that runs one launch for ThreadSanitizer, which wants to be there from a process's first instruction on. It
-// runs it twice: threads of a block against each other, then blocks against each other.
+// runs it several times: threads of a block against each other, then blocks, by five bits of their numbers (tsan_threads).
 //
 // stdin:  Request, then per region of memory its size and bytes, then per argument: region or -1, and offset or value, then
 //         per address that stands in memory: region and offset of its place, and of what it points to.
@@ -48,13 +48,18 @@ EMULATOR inline int work(const Launch* launches) {
     const uint64_t address = reinterpret_cast<uint64_t>(memory[target[0]]) + target[1];
     memcpy(begin[place[0]] + place[1], &address, sizeof address);
   }
+  const uint64_t threads = uint64_t(request.block[0]) * request.block[1] * request.block[2];
+  const uint64_t blocks = uint64_t(request.grid[0]) * request.grid[1] * request.grid[2];
   for (int unordered = 0; unordered < 2; unordered++) {
-    for (int i = 0; i < request.regions; i++) memcpy(memory[i], begin[i], sizes[i]);
     request.config.unordered_blocks = unordered;
-    emulator::Failure failure{};
-    if (launches[request.function](request.grid, request.block, request.shared, &request.config, &failure, pointers)) {
-      fprintf(stderr, "%s, at %s:%d\n", failure.what, failure.file, failure.line);
-      return 2;
+    int& bit = request.config.first_bit;
+    for (bit = 0; bit == 0 || (unordered ? blocks - 1 : threads - 1) >> bit; bit += emulator::kTsanBits) {
+      for (int i = 0; i < request.regions; i++) memcpy(memory[i], begin[i], sizes[i]);
+      emulator::Failure failure{};
+      if (launches[request.function](request.grid, request.block, request.shared, &request.config, &failure, pointers)) {
+        fprintf(stderr, "%s, at %s:%d\n", failure.what, failure.file, failure.line);
+        return 2;
+      }
     }
   }
   for (int i = 0; i < request.regions; i++) fwrite(memory[i], 1, sizes[i], stdout);
