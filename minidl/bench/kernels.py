@@ -10,7 +10,7 @@ from ..kernels import KERNELS
 from . import forms, gpu, harness, picture
 
 FORMS = {"cpu": ("cpu", "reference", "pytorch"), "cuda": ("cuda", "cpu", "pytorch_cuda")}  # of a device, ours first
-_TURN = 0.1  # seconds of a competitor's turn, at least one run
+_TURN = {"cpu": 0.1, "cuda": 0.02}  # seconds of a competitor's turn, at least one run
 
 
 def matching(names):
@@ -61,7 +61,7 @@ def measure(
                 continue
             file = gpu.__file__ if "cuda" in form else forms.__file__
             competitors.append(pool.competitor(form, file, form, name, label, dtype, threads=threads, cache=cache))
-        times = {c.name: max(1, min(1000, int(_TURN / min(c.run(2))))) for c in competitors}
+        times = {c.name: max(1, min(1000, int(_TURN[device] / min(c.run(2))))) for c in competitors}
         seconds = harness.compare(competitors, rounds, times)
     facts = next((c.notes for c in competitors if "bytes" in c.notes), None) or _facts(name, label, dtype)
     row = {"kernel": name, "workload": label, **{key: facts[key] for key in ("arrays", "flops", "bytes")}}
