@@ -200,7 +200,8 @@ def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
         direct.weight_grad(x, gy, stride, padding, dilation, groups, gw)
 
 
-# On a GPU what follows is derived, not measured: from the bytes and operations of an H100 and a T4 (docs/gpu.md).
+# On a GPU the two choices that follow are derived, not measured: from bytes and operations of an H100 and a T4
+# (docs/gpu.md).
 
 
 def _pointwise_gpu(w, stride, padding, groups):

@@ -1,17 +1,20 @@
 """Timing on a GPU, by its own clock: the forms of a kernel there, and the ceilings of the device.
 
 A launch returns before its work is done, so the host's clock says nothing. Events say it: one before the work and one
-behind it, on the same stream. Before the first, the GPU is given a large array to fill. That takes it longer than the
-host needs to queue the work, which then runs without a gap; and no input is in the L2 cache any more.
+behind it, on the same stream. Before the first, the GPU is given a large array to fill, as often as takes it a
+millisecond. That is longer than the host needs to queue a kernel's launches, which then run without a gap; and no input
+is in the L2 cache any more. (A net's step may be hundreds of launches: then it is the host's time if that is longer.)
 
 As in forms.py, nothing of minidl is imported before a function runs; each runs in a process of its own.
 """
 
+import math
 import os
 import statistics
 import time
 
-FILLED = 2**28  # bytes before a timed run: at 3 TB/s 90 µs, at 300 GB/s 0.9 ms; no L2 cache holds them
+FILLED = 2**28  # bytes before a timed run, which no L2 cache holds: 64 µs on an H200, 0.9 ms on a T4
+LEAD = 1e-3  # seconds that they are filled for: a convolution of five launches takes the host 150 µs
 SIDE = 8192  # of product's matrices
 COPIED = 2**30  # bytes that copy reads
 
@@ -118,16 +121,7 @@ def timed(work):
 
     filled = cupy.empty(FILLED // 4, "float32")
     start, end = cupy.cuda.Event(), cupy.cuda.Event()
-
-    def run():
-        filled.fill(0)
-        start.record()
-        work()
-        end.record()
-        end.synchronize()
-        return cupy.cuda.get_elapsed_time(start, end) / 1e3
-
-    return run
+    return _timed(work, lambda: filled.fill(0), start, end, lambda: cupy.cuda.get_elapsed_time(start, end))
 
 
 def timed_torch(work):
@@ -136,14 +130,23 @@ def timed_torch(work):
 
     filled = torch.empty(FILLED // 4, dtype=torch.float32, device="cuda")
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    return _timed(work, filled.zero_, start, end, lambda: start.elapsed_time(end))
 
-    def run():
-        filled.zero_()
+
+def _timed(work, fill, start, end, milliseconds):
+    def seconds(work):
         start.record()
         work()
         end.record()
         end.synchronize()
-        return start.elapsed_time(end) / 1e3
+        return milliseconds() / 1e3
+
+    fills = max(1, math.ceil(LEAD / seconds(fill)))
+
+    def run():
+        for _ in range(fills):
+            fill()
+        return seconds(work)
 
     return run
 

@@ -54,9 +54,11 @@ def test_the_events_enclose_the_work_and_nothing_else(small, monkeypatch):
     seen, record = [], small.cuda.Event.record
     monkeypatch.setattr(small.cuda.Event, "record", lambda e, *stream: seen.append("event") or record(e, *stream))
     monkeypatch.setattr(small.ndarray, "fill", lambda array, value: seen.append("fill"))
-    monkeypatch.setattr(small.cuda, "get_elapsed_time", lambda start, end: 250.0)
-    assert gpu.timed(lambda: seen.append("work"))() == 0.25
-    assert seen == ["fill", "event", "work", "event"]
+    monkeypatch.setattr(small.cuda, "get_elapsed_time", lambda start, end: 0.4)  # ms: a millisecond takes three fills
+    run = gpu.timed(lambda: seen.append("work"))
+    seen.clear()
+    assert run() == 0.0004
+    assert seen == ["fill"] * 3 + ["event", "work", "event"]
 
 
 def test_a_form_runs_the_kernel_on_the_gpu(small):
