@@ -111,6 +111,22 @@ class Source:
         except RuntimeError as error:
             raise _with_launches(error, 1) from error
 
+    def launch_rows(self, kernel, image, args):
+        """Launch kernel<T, N> with a block for each row of images (N, H, W, C); a thread takes N channels at a time.
+
+        Args:
+            kernel: its name alone; for N see channels_at_once. image: whose rows they are, and whose dtype is T.
+            args: as of `launch`.
+
+        Raises:
+            TypeError, ValueError, RuntimeError: as `launch`.
+        """
+        n, height, width, channels = image.shape
+        at_once = channels_at_once(channels, args)
+        threads = min(256, 32 * ceil_div(width * channels, 32 * at_once))
+        grid = n * height if image.size else 0
+        self.launch(f"{kernel}<T, {at_once}>", image.dtype, args, grid=grid, block=threads)
+
     def launch_many(self, kernel, dtype, args, sizes):
         """Launch a kernel once for many arrays.
 
@@ -227,6 +243,12 @@ def refuse_capture(array, what, why):
     """
     if not isinstance(array, np.ndarray | np.generic) and is_capturing():
         raise RuntimeError(f"{what} cannot be part of a CUDA graph: {why}")
+
+
+def channels_at_once(channels, args):
+    """N of Pack (_common.cuh): 4 where channels come in fours and arrays lie at multiples of 16 bytes, else 1."""
+    aligned = all(a.data.ptr % 16 == 0 for a in args if getattr(a, "ndim", 0))
+    return 4 if channels % 4 == 0 and aligned else 1
 
 
 def threads_of_row(columns):

@@ -15,7 +15,7 @@ from . import _windows
 from ._cuda import Source
 from ._kernel import Kernel
 
-_CUDA = Source("adaptive_avg_pool2d", "forward", "backward")
+_CUDA = Source("adaptive_avg_pool2d", "forward", "backward<T, 1>", "backward<T, 4>")
 
 # ---- forward -------------------------------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ def _backward_cpu(gy, gx):
 
 
 def _backward_gpu(gy, gx):
-    _CUDA.launch("backward", gy.dtype, (gy, gx, gx.size, *_sizes(gx, gy)), threads=gx.size)
+    _CUDA.launch_rows("backward", gx, (gy, gx, *_sizes(gx, gy)))
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
@@ -91,6 +91,7 @@ _CASES = [
     (1, 13, 6, 17, 6, 6),
     (2, 3, 2, 33, 5, 7),  # more windows than pixels
     (1, 40, 30, 4, 1, 1),
+    (2, 7, 9, 8, 3, 4),  # channels in fours
     (1, 4, 5, 2, 0, 3),
     (0, 4, 6, 3, 2, 3),
 ]

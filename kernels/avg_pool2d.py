@@ -16,7 +16,7 @@ from . import _windows
 from ._cuda import Source
 from ._kernel import Kernel
 
-_CUDA = Source("avg_pool2d", "forward", "backward")
+_CUDA = Source("avg_pool2d", "forward", "backward<T, 1>", "backward<T, 4>")
 
 # ---- forward -------------------------------------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ def _backward_cpu(gy, kernel_size, stride, padding, count_include_pad, divisor, 
 
 def _backward_gpu(gy, kernel_size, stride, padding, count_include_pad, divisor, gx):
     sizes = *gx.shape[1:], *gy.shape[1:3], *kernel_size, *stride, *padding, bool(count_include_pad), divisor
-    _CUDA.launch("backward", gy.dtype, (gy, gx, gx.size, *sizes), threads=gx.size)
+    _CUDA.launch_rows("backward", gx, (gy, gx, *sizes))
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
@@ -97,6 +97,7 @@ _CASES = [
     (1, 9, 10, 2, (2, 5), (1, 2), (0, 2), 8, 5),
     (2, 9, 8, 33, (2, 1), (4, 3), (0, 0), 2, 3),  # pixels between the windows
     (1, 40, 30, 4, (40, 30), (1, 1), (0, 0), 1, 1),
+    (2, 7, 6, 12, (3, 2), (2, 2), (1, 0), 4, 3),  # channels in fours
     (0, 4, 6, 3, (2, 2), (2, 2), (0, 0), 2, 3),
 ]
 

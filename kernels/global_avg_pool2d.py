@@ -12,12 +12,12 @@ are 1 on average, one after the other, is off in the fourth digit. The blocks ar
 import numpy as np
 
 from . import _channels
-from ._cuda import Source
+from ._cuda import Source, channels_at_once
 from ._jit import jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
 
-_CUDA = Source("global_avg_pool2d", "backward")
+_CUDA = Source("global_avg_pool2d", *(f"{kernel}<T, {n}>" for kernel in ("forward", "backward") for n in (1, 4)))
 
 _PIXELS = 32  # per block, at most: fixed, so that the sum does not depend on the number of threads
 _WIDE = 64  # elements that are summed side by side, from several pixels where there are few channels
@@ -63,9 +63,20 @@ def _means(x, sums, totals, y):
             mean[c] = total[c] / pixels
 
 
+_FEW = 1024  # pixels, of which a block adds up all: 128 for a thread, or fewer
+
+
 def _forward_gpu(x, y):
     n, h, w, channels = x.shape
-    _channels.sums_gpu(x.reshape(n, h * w, channels), h * w, y.reshape(n, channels))
+    pixels = h * w
+    if pixels > _FEW:
+        _channels.sums_gpu(x.reshape(n, pixels, channels), pixels, y.reshape(n, channels))
+        return
+    at_once = channels_at_once(channels, (x, y))
+    width = max(1, min(32, channels // at_once))
+    lanes = max(1, min(256 // width, pixels // 4))  # threads above each other
+    grid = n * ceil_div(channels, width * at_once)
+    _CUDA.launch(f"forward<T, {at_once}>", x.dtype, (x, y, pixels, channels), grid=grid, block=(width, lanes))
 
 
 # ---- backward ------------------------------------------------------------------------------------------------------
@@ -89,15 +100,17 @@ def _backward_cpu(gy, gx):
 
 
 def _backward_gpu(gy, gx):
-    _, h, w, channels = gx.shape
-    _CUDA.launch("backward", gy.dtype, (gy, gx, gx.size, h * w, channels), threads=gx.size)
+    _CUDA.launch_rows("backward", gx, (gy, gx, *gx.shape[1:]))
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
 
 
+_SHAPES = [(3, 7, 5, 3), (2, 1, 1, 67), (1, 65, 33, 5), (3, 7, 7, 132), (2, 40, 41, 64), (1, 9, 7, 130), (0, 4, 6, 3)]
+
+
 def _forward_samples(rng, dtype):
-    for shape in [(3, 7, 5, 3), (2, 1, 1, 67), (1, 65, 33, 5), (2, 40, 41, 64), (1, 9, 7, 130), (0, 4, 6, 3)]:
+    for shape in _SHAPES:
         x = rng.standard_normal(shape).astype(dtype)
         special = np.where(rng.random(x.shape) < 0.01, rng.choice([np.nan, np.inf, -np.inf], x.shape), x).astype(dtype)
         for image in (x, special):

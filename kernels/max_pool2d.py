@@ -23,7 +23,7 @@ from ._kernel import Kernel
 from ._layout import ceil_div
 from ._vector import VECTOR_BYTES, Vectors
 
-_CUDA = Source("max_pool2d", "forward", "backward")
+_CUDA = Source("max_pool2d", *(f"{kernel}<T, {n}>" for kernel in ("forward", "backward") for n in (1, 4)))
 
 # Of the backward pass, all in terms of sizes: how it is cut does not change a bit of the result.
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
@@ -130,7 +130,7 @@ def _emit_greatest(builder, vectors, inside, numbered, args):
 
 def _forward_gpu(x, kernel_size, stride, padding, dilation, y, where):
     sizes = *x.shape[1:], *y.shape[1:3], *kernel_size, *stride, *padding, *dilation
-    _CUDA.launch("forward", x.dtype, (x, y, where if where.size else None, y.size, *sizes), threads=y.size)
+    _CUDA.launch_rows("forward", y, (x, y, where if where.size else None, *sizes))
 
 
 # ---- backward ------------------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def _add_to_bands(gy, where, reach, stride, padding, bands, gx):
 
 def _backward_gpu(gy, where, kernel_size, stride, padding, dilation, gx):
     sizes = *gx.shape[1:], *gy.shape[1:3], *kernel_size, *stride, *padding, *dilation
-    _CUDA.launch("backward", gy.dtype, (gy, where, gx, gx.size, *sizes), threads=gx.size)
+    _CUDA.launch_rows("backward", gx, (gy, where, gx, *sizes))
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
@@ -216,6 +216,7 @@ _CASES = [
     (2, 7, 9, 5, (3, 3), (2, 2), (1, 1), (1, 1), 4, 5),  # overlapping
     (1, 8, 11, 17, (3, 2), (2, 3), (1, 0), (1, 1), 5, 4),  # ceil_mode: windows over the edge
     (1, 9, 10, 2, (2, 3), (1, 2), (0, 1), (3, 2), 6, 4),
+    (2, 7, 6, 12, (3, 2), (2, 2), (1, 0), (1, 1), 4, 3),  # channels in fours
     (0, 4, 6, 3, (2, 2), (2, 2), (0, 0), (1, 1), 2, 3),
 ]
 

@@ -18,6 +18,10 @@ def source(monkeypatch, tmp_path):
       y[blockIdx.x] = n + flag + word + scale + (none != nullptr);
     }
     template <typename T, int N> __global__ void boxes(T* y) { y[0] = N; }
+    template <typename T, int N> __global__ void rows(const T* x, T* y, int width, int channels) {
+      for (int i = threadIdx.x; i < width * channels / N; i += blockDim.x)
+        Pack<T, N>::at(x + blockIdx.x * width * channels + i * N).store_to(y + blockIdx.x * width * channels + i * N);
+    }
     template <typename T> __global__ void count(T* y, int size) {
       elementwise(size, [=](int i) { return y[i] + i; }, [=](int i, T value) { y[i] = value; });
     }
@@ -25,7 +29,7 @@ def source(monkeypatch, tmp_path):
     monkeypatch.setattr(_cuda, "SOURCES", {})
     (tmp_path / "_common.cuh").write_text((_cuda._FOLDER / "_common.cuh").read_text())
     monkeypatch.setattr(_cuda, "_FOLDER", tmp_path)
-    return _cuda.Source("given", "given", "boxes<T, 4>", "count")
+    return _cuda.Source("given", "given", "boxes<T, 4>", "count", "rows<T, 1>", "rows<T, 4>")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -58,6 +62,18 @@ def test_elementwise_comes_to_each_element_once(source, size, cupy):
     y = cupy.zeros(size + 3, "float64")
     source.launch("count", "float64", (y, size), elements=size)
     np.testing.assert_array_equal(y.get(), [*range(size), 0, 0, 0])
+
+
+@pytest.mark.parametrize(("channels", "offset"), [(8, 0), (8, 1), (8, 8), (6, 0)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_block_for_each_row_and_four_channels_where_they_lie_at_sixteens(source, channels, offset, dtype, cupy):
+    size = 2 * 3 * 50 * channels
+    x = cupy.arange(size + 8).astype(dtype)[offset : offset + size].reshape(2, 3, 50, channels)
+    y = cupy.zeros(x.shape, dtype)
+    source.launch_rows("rows", x, (x, y, 50, channels))
+    np.testing.assert_array_equal(y.get(), x.get())
+    by_four = channels % 4 == 0 and offset * x.itemsize % 16 == 0
+    assert f", {4 if by_four else 1}>" in _cuda._recent[-1]
 
 
 @pytest.mark.parametrize("value", [7, np.int64(7), np.int16(7)])
