@@ -2,9 +2,9 @@
 
 numba's own cache misses an edit in another file that a kernel calls, raises on a damaged file, and lets two processes
 compile the same thing at once. Ours is a folder per key, and the key is a hash of every kernel source, the versions of
-numba and llvmlite, Python's bytecode tag and the CPU that numba compiles for. A file holds one compiled signature
-behind its SHA-256 (or what is `shared`): a file that does not match, or that numba cannot rebuild, is compiled again. One process compiles at
-a time; those that wait find the work done.
+numba and llvmlite, Python's bytecode tag and the CPU that numba compiles for. A file holds one compiled signature, or
+code that kernels share, behind its SHA-256: a file that does not match, or that numba cannot rebuild, is compiled
+again. One process compiles a file; others wait for it, or compile what else they need meanwhile.
 
 The payload is numba's own format, which is pickled. It is read only from folders and files that belong to this user and
 that nobody else may write to, and only what the hash in front of it vouches for.
@@ -105,7 +105,7 @@ def jit(function):
         compile_unlocked = dispatcher.compile
 
         def compile_locked(signature):
-            with _compiling(directory):
+            with _compiling(dispatcher._cache.file(signature)):
                 return compile_unlocked(signature)
 
         dispatcher.compile = compile_locked
@@ -120,6 +120,7 @@ def cache_directory():
         directory = root / _key()
         known = directory.is_dir()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / "locks").mkdir(mode=0o700, exist_ok=True)
         if not _is_ours(directory.stat()):
             raise PermissionError(f"{directory} can be written by others")
         with tempfile.TemporaryFile(dir=directory):
@@ -145,7 +146,7 @@ def _is_ours(status):
 def is_cold():
     """Whether the kernels are still to be compiled, as far as the cache tells."""
     directory = cache_directory()
-    return directory is None or not any(file.name != "lock" for file in directory.iterdir())
+    return directory is None or not any(file.is_file() for file in directory.iterdir())
 
 
 def _key():
@@ -173,25 +174,25 @@ def _forget_old_keys(root, current):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-_depth = 0  # of kernels that compile their callees, which take the folder's lock once
+_compiled_now = set()  # files of kernels and of the kernels that they call, whose locks this process holds
 
 
 @contextmanager
-def _compiling(directory):
-    """Hold numba's lock, against other threads, and the folder's, against other processes. Always in this order."""
-    global _depth
+def _compiling(file):
+    """Hold numba's lock, against other threads, and the file's, against other processes. Always in this order.
+
+    A kernel waits for the kernels and the shared code that it calls; as none calls what calls it, none waits for ever.
+    """
     with global_compiler_lock, ExitStack() as releases:
-        if _depth == 0:
+        if file not in _compiled_now:
             # A folder that was deleted, a file system without locks: the worst is that work is done twice.
             with suppress(OSError):
-                lock = releases.enter_context(open(directory / "lock", "ab"))
+                lock = releases.enter_context(open(file.parent / "locks" / file.name, "ab"))
                 fcntl.flock(lock, fcntl.LOCK_EX)  # released at the latest when the process dies
                 releases.callback(fcntl.flock, lock, fcntl.LOCK_UN)  # closing is not enough: a fork may hold the file
-        _depth += 1
-        try:
-            yield
-        finally:
-            _depth -= 1
+            _compiled_now.add(file)
+            releases.callback(_compiled_now.discard, file)
+        yield
 
 
 def _symbol(signature, emit):
@@ -205,11 +206,12 @@ def _define(signature, emit):
     if directory is None:
         library = _emit_library(symbol, signature, emit)
     else:
-        with _compiling(directory):
-            library = _load(directory / symbol, lambda *state: codegen.unserialize_library(state))
+        file = directory / symbol
+        with _compiling(file):
+            library = _load(file, lambda *state: codegen.unserialize_library(state))
             if library is None:
                 library = _emit_library(symbol, signature, emit)
-                _save(directory / symbol, library.serialize_using_object_code())
+                _save(file, library.serialize_using_object_code())
     llvmlite.binding.add_symbol(symbol, library.get_pointer_to_function(symbol))
     return library
 
@@ -273,16 +275,16 @@ class _KernelCache(NullCache):
     def cache_path(self):
         return str(self._directory)
 
-    def _file(self, signature):
+    def file(self, signature):
         return self._directory / f"{self._name}-{hashlib.sha256(repr(signature).encode()).hexdigest()[:16]}"
 
     def load_overload(self, signature, target_context):
         target_context.refresh()
-        return _load(self._file(signature), partial(CompileResult._rebuild, target_context))
+        return _load(self.file(signature), partial(CompileResult._rebuild, target_context))
 
     def save_overload(self, signature, result):
         if result.library.has_dynamic_globals:
             # Addresses of this process: a C function (numba.get_num_threads is one), a global array over 1 MB.
             warnings.warn(f"{self._name} holds addresses, so every start compiles it", RuntimeWarning, stacklevel=2)
             return
-        _save(self._file(signature), result._reduce())
+        _save(self.file(signature), result._reduce())
