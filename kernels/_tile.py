@@ -67,11 +67,18 @@ def tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside
                   yi)  # fmt: skip
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 def _one_tile(
     context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi
 ):
-    return shared(types.void(kind, *[types.intp] * 15, kind, *[types.intp] * 3), _emit_tiles)
+    side_by_side = isinstance(xi, types.Literal) and xi.literal_value == 1
+    emit = _emit_tiles_side_by_side if side_by_side else _emit_tiles
+    return shared(types.void(kind, *[types.intp] * 15, kind, *[types.intp] * 3), emit)
+
+
+def _emit_tiles_side_by_side(builder, signature, args):
+    """Where xi is the constant 1, as in the gradients of weights: a small layer's took 2 % longer else."""
+    _emit_tiles(builder, signature, (*args[:5], args[5].type(1), *args[6:]))
 
 
 def _emit_tiles(builder, signature, args):
