@@ -2,9 +2,9 @@
 
 numba's own cache misses an edit in another file that a kernel calls, raises on a damaged file, and lets two processes
 compile the same thing at once. Ours is a folder per key, and the key is a hash of every kernel source, the versions of
-numba and llvmlite, Python's bytecode tag and the CPU that numba compiles for. A file holds one compiled signature
-behind its SHA-256: a file that does not match, or that numba cannot rebuild, is compiled again. One process compiles at
-a time; those that wait find the work done.
+numba and llvmlite, Python's bytecode tag and the CPU that numba compiles for. A file holds one compiled signature, or
+code that kernels share, behind its SHA-256: a file that does not match, or that numba cannot rebuild, is compiled
+again. One process compiles a file; others wait for it, or compile what else they need meanwhile.
 
 The payload is numba's own format, which is pickled. It is read only from folders and files that belong to this user and
 that nobody else may write to, and only what the hash in front of it vouches for.
@@ -20,12 +20,14 @@ import sys
 import tempfile
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-import llvmlite
+import llvmlite.binding
 import numba
+from llvmlite import ir
 from numba import prange  # noqa: F401  (kernels take it from here, beside jit)
+from numba.core import cgutils
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
@@ -66,6 +68,27 @@ def inline_rounded(function):
     return numba.njit(forceinline=True, **{**_FLAGS, "fastmath": False})(function)
 
 
+@cache
+def shared(signature, emit):
+    """What an intrinsic returns whose code is compiled once: kernels call it by a name that LLVM knows.
+
+    For code so large that it would take long to compile as a part of every kernel, as a helper is. The first argument
+    of the signature tells the dtypes apart; numba converts arguments to its types. Nothing is returned.
+
+    emit: a function (builder, signature, args) of a module, which emits the instructions.
+    """
+    define = partial(_define, signature, emit)
+
+    def call(context, builder, signature, args):
+        define()
+        context.active_code_library._reload_init.add(define)  # numba calls it before it loads the kernel from a file
+        kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in args])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, _symbol(signature, emit)), args)
+        return context.get_dummy_value()
+
+    return signature, call
+
+
 def jit(function):
     """Compile a kernel for as many signatures as it is called with; its `prange` loops run on numba's threads.
 
@@ -82,7 +105,7 @@ def jit(function):
         compile_unlocked = dispatcher.compile
 
         def compile_locked(signature):
-            with _compiling(directory):
+            with _compiling(dispatcher._cache.file(signature)):
                 return compile_unlocked(signature)
 
         dispatcher.compile = compile_locked
@@ -97,6 +120,7 @@ def cache_directory():
         directory = root / _key()
         known = directory.is_dir()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / "locks").mkdir(mode=0o700, exist_ok=True)
         if not _is_ours(directory.stat()):
             raise PermissionError(f"{directory} can be written by others")
         with tempfile.TemporaryFile(dir=directory):
@@ -122,7 +146,7 @@ def _is_ours(status):
 def is_cold():
     """Whether the kernels are still to be compiled, as far as the cache tells."""
     directory = cache_directory()
-    return directory is None or not any(file.name != "lock" for file in directory.iterdir())
+    return directory is None or not any(file.is_file() for file in directory.iterdir())
 
 
 def _key():
@@ -150,69 +174,117 @@ def _forget_old_keys(root, current):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-_depth = 0  # of kernels that compile their callees, which take the folder's lock once
+_compiled_now = set()  # files of kernels and of the kernels that they call, whose locks this process holds
 
 
 @contextmanager
-def _compiling(directory):
-    """Hold numba's lock, against other threads, and the folder's, against other processes. Always in this order."""
-    global _depth
+def _compiling(file):
+    """Hold numba's lock, against other threads, and the file's, against other processes. Always in this order.
+
+    A kernel waits for the kernels and the shared code that it calls; as none calls what calls it, none waits for ever.
+    """
     with global_compiler_lock, ExitStack() as releases:
-        if _depth == 0:
+        if file not in _compiled_now:
             # A folder that was deleted, a file system without locks: the worst is that work is done twice.
             with suppress(OSError):
-                lock = releases.enter_context(open(directory / "lock", "ab"))
+                lock = releases.enter_context(open(file.parent / "locks" / file.name, "ab"))
                 fcntl.flock(lock, fcntl.LOCK_EX)  # released at the latest when the process dies
                 releases.callback(fcntl.flock, lock, fcntl.LOCK_UN)  # closing is not enough: a fork may hold the file
-        _depth += 1
-        try:
-            yield
-        finally:
-            _depth -= 1
+            _compiled_now.add(file)
+            releases.callback(_compiled_now.discard, file)
+        yield
+
+
+def _symbol(signature, emit):
+    return f"{_name(emit)}.{signature.args[0]}"
+
+
+@cache
+def _define(signature, emit):
+    """Load or compile what is shared, and tell LLVM its address. Returns the library, which owns the memory."""
+    symbol, directory, codegen = _symbol(signature, emit), cache_directory(), cpu_target.target_context.codegen()
+    if directory is None:
+        library = _emit_library(symbol, signature, emit)
+    else:
+        file = directory / symbol
+        with _compiling(file):
+            library = _load(file, lambda *state: codegen.unserialize_library(state))
+            if library is None:
+                library = _emit_library(symbol, signature, emit)
+                _save(file, library.serialize_using_object_code())
+    llvmlite.binding.add_symbol(symbol, library.get_pointer_to_function(symbol))
+    return library
+
+
+def _emit_library(symbol, signature, emit):
+    target = cpu_target.target_context
+    library = target.codegen().create_library(symbol)
+    library.enable_object_caching()
+    module = library.create_ir_module(symbol)
+    kind = ir.FunctionType(ir.VoidType(), [target.get_value_type(argument) for argument in signature.args])
+    function = ir.Function(module, kind, symbol)
+    builder = ir.IRBuilder(function.append_basic_block())
+    emit(builder, signature, function.args)
+    builder.ret_void()
+    library.add_ir_module(module)
+    library.finalize()
+    return library
+
+
+def _name(function):
+    return f"{function.__module__.removeprefix('minidl.kernels.')}.{function.__qualname__}"
+
+
+def _load(file, rebuild):
+    """rebuild(*what was saved); None where the file is missing, damaged or foreign, or numba cannot rebuild it."""
+    try:
+        with open(file, "rb") as opened:
+            content = opened.read() if _is_ours(os.fstat(opened.fileno())) else b""
+    except OSError:
+        return None
+    start = len(_MAGIC) + 32
+    payload = content[start:]
+    if content[:start] != _MAGIC + hashlib.sha256(payload).digest():
+        return None
+    try:
+        return rebuild(*pickle.loads(payload))
+    except Exception:  # whatever numba raises: the answer is to compile again
+        return None
+
+
+def _save(file, compiled):
+    payload = dumps(compiled)
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix="new-", delete=False) as new:
+            new.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
+        os.replace(new.name, file)
+    except OSError as error:
+        warnings.warn(f"the compiled kernel {file.name} could not be kept: {error}", RuntimeWarning, stacklevel=2)
+        with suppress(OSError, UnboundLocalError):
+            os.unlink(new.name)
 
 
 class _KernelCache(NullCache):
     """numba's cache interface (load_overload, save_overload) over one file per compiled signature."""
 
     def __init__(self, function, directory):
-        self._name = f"{function.__module__.removeprefix('minidl.kernels.')}.{function.__qualname__}"
+        self._name = _name(function)
         self._directory = directory
 
     @property
     def cache_path(self):
         return str(self._directory)
 
-    def _file(self, signature):
+    def file(self, signature):
         return self._directory / f"{self._name}-{hashlib.sha256(repr(signature).encode()).hexdigest()[:16]}"
 
     def load_overload(self, signature, target_context):
-        file = self._file(signature)
-        try:
-            with open(file, "rb") as opened:
-                content = opened.read() if _is_ours(os.fstat(opened.fileno())) else b""
-        except OSError:
-            return None
-        start = len(_MAGIC) + 32
-        payload = content[start:]
-        if content[:start] != _MAGIC + hashlib.sha256(payload).digest():
-            return None
         target_context.refresh()
-        try:
-            return CompileResult._rebuild(target_context, *pickle.loads(payload))
-        except Exception:  # whatever numba raises: the answer is to compile again
-            return None
+        return _load(self.file(signature), partial(CompileResult._rebuild, target_context))
 
     def save_overload(self, signature, result):
         if result.library.has_dynamic_globals:
             # Addresses of this process: a C function (numba.get_num_threads is one), a global array over 1 MB.
             warnings.warn(f"{self._name} holds addresses, so every start compiles it", RuntimeWarning, stacklevel=2)
             return
-        payload = dumps(result._reduce())
-        try:
-            with tempfile.NamedTemporaryFile(dir=self._directory, prefix="new-", delete=False) as new:
-                new.write(_MAGIC + hashlib.sha256(payload).digest() + payload)
-            os.replace(new.name, self._file(signature))
-        except OSError as error:
-            warnings.warn(f"the compiled kernel {self._name} could not be kept: {error}", RuntimeWarning, stacklevel=2)
-            with suppress(OSError, UnboundLocalError):
-                os.unlink(new.name)
+        _save(self.file(signature), result._reduce())

@@ -124,19 +124,35 @@ class Vectors:
 @intrinsic
 def copy(context, kind, count, x, y):
     """Copy `count` elements of kind's dtype from address x to y (in bytes): runs too short to call a function for."""
+    return _along_a_run(kind, lambda vectors, x, y, inside: vectors.load(x, inside))
+
+
+@intrinsic
+def add(context, kind, count, x, y):
+    """Add `count` elements at address x to those at y, likewise."""
+    return _along_a_run(
+        kind, lambda vectors, x, y, inside: vectors.builder.fadd(vectors.load(y, inside), vectors.load(x, inside))
+    )
+
+
+def _along_a_run(kind, value):
+    """What an intrinsic returns that stores value(vectors, x, y, mask) at y, vector by vector."""
 
     def emit(context, builder, signature, args):
         vectors = Vectors(builder, kind.bitwidth)
         count, x, y = args[1], vectors.pointer(args[2]), vectors.pointer(args[3])
+
+        def one(start, inside=None):
+            at_x, at_y = builder.gep(x, [start]), builder.gep(y, [start])
+            vectors.store(value(vectors, at_x, at_y, inside), at_y, inside)
+
         whole = builder.sdiv(count, _I64(vectors.lanes))
         with cgutils.for_range(builder, whole) as loop:
-            start = builder.mul(loop.index, _I64(vectors.lanes))
-            vectors.store(vectors.load(builder.gep(x, [start])), builder.gep(y, [start]))
+            one(builder.mul(loop.index, _I64(vectors.lanes)))
         start = builder.mul(whole, _I64(vectors.lanes))
         left = builder.sub(count, start)
         with builder.if_then(builder.icmp_signed(">", left, _I64(0))):
-            inside = vectors.mask(left)
-            vectors.store(vectors.load(builder.gep(x, [start]), inside), builder.gep(y, [start]), inside)
+            one(start, vectors.mask(left))
         return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp, types.intp), emit

@@ -12,6 +12,7 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._tile import tile, tile_width
+from .._vector import add
 from ..matmul import pack
 
 _SCRATCH_BYTES = 128 * 1024  # of products per thread: inside the L2 cache
@@ -38,12 +39,11 @@ def input_grad(start, gy, w, stride, padding, dilation, gx):
         rows,
         scratch,
         zeros,
-        np.ones(1, gx.dtype),
     )
 
 
 @jit
-def _scatter(start, gy, panels, window, width, stride, padding, dilation, gx, rows, scratch, zeros, one):
+def _scatter(start, gy, panels, window, width, stride, padding, dilation, gx, rows, scratch, zeros):
     for n in prange(gy.shape[0]):
         products = scratch[numba.get_thread_id()]
         gx[n] = start
@@ -51,7 +51,7 @@ def _scatter(start, gy, panels, window, width, stride, padding, dilation, gx, ro
             bottom = min(top + rows, gy.shape[1])
             _multiply(gy[n, top:bottom], panels, window, width, products, zeros)
             for i in range(top, bottom):
-                _add_row(products, i, top, gy.shape[2], window, stride, padding, dilation, gx[n], width, one)
+                _add_row(products, i, top, gy.shape[2], window, stride, padding, dilation, gx[n])
 
 
 @helper
@@ -65,7 +65,7 @@ def _multiply(gy, panels, window, width, products, zeros):
 
 
 @helper
-def _add_row(products, i, top, ow, window, stride, padding, dilation, gx, width, one):
+def _add_row(products, i, top, ow, window, stride, padding, dilation, gx):
     """Add the products of a row of output pixels to the image gx (H, W, C)."""
     (kh, kw, c), (h, w, _) = window, gx.shape
     pixels, kind, size = gx.reshape(-1), gx.dtype.type(0), gx.itemsize
@@ -78,12 +78,8 @@ def _add_row(products, i, top, ow, window, stride, padding, dilation, gx, width,
             start = (((i - top) * ow + j) * kh + u) * kw * c
             if dilation[1] == 1:  # the kernel's columns and channels are one run of the image
                 first, last = max(0, -left), min(kw, w - left)
-                to = gx.ctypes.data + size * (r * w + left) * c
-                # One times the products plus the image: whole vectors, the last one masked.
-                for k in range(first * c, last * c, width):
-                    tile(kind, 1, min(width, last * c - k), one.ctypes.data, 0, 0, 0,
-                         products.ctypes.data + size * (start + k), 0, 0, 1, 1,
-                         to + size * k, 0, to + size * k, 0)  # fmt: skip
+                add(kind, (last - first) * c, products.ctypes.data + size * (start + first * c),
+                    gx.ctypes.data + size * (r * w + left + first) * c)  # fmt: skip
             else:
                 for v in range(kw):
                     q = left + v * dilation[1]

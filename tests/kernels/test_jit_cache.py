@@ -1,5 +1,6 @@
 """The cache of machine code: what is compiled once stays compiled, and nothing damaged or foreign is run."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -260,6 +261,25 @@ while not os.path.exists("go"):
     assert sorted((t["compiled"], t["loaded"]) for t in told) == [(0, 1), (1, 0)]
 
 
+def test_different_kernels_are_compiled_side_by_side(house):
+    other = house.folder / "minidl/kernels/other.py"
+    other.write_text(SOURCES["minidl/kernels/kernel.py"].replace("kernel(", "other("))
+    call = {name: f"from minidl.kernels.{name} import {name} as kernel{CALL}" for name in ("kernel", "other")}
+    folder = Path(house.run(IMPORT + call["kernel"] + REPORT)["folder"])
+    house.file().unlink()
+    (lock,) = (folder / "locks").iterdir()
+    with open(lock) as opened:  # as if another process compiled the kernel
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        waits = house.start(IMPORT + call["kernel"] + REPORT)
+        try:
+            assert house.run(IMPORT + call["other"] + REPORT)["compiled"] == 1
+            with pytest.raises(subprocess.TimeoutExpired):
+                waits.wait(timeout=3)
+        finally:
+            fcntl.flock(opened, fcntl.LOCK_UN)
+    assert house.finish(waits)["compiled"] == 1
+
+
 def assert_works_uncached(told):
     assert (told["result"], told["compiled"], told["loaded"], told["folder"]) == ([2, 3, 4], 1, 0, "None")
     (warning,) = told["warnings"]
@@ -317,7 +337,7 @@ def test_old_keys_are_forgotten(house):
     for age in range(6):
         folder = jit / f"{age:032x}"
         folder.mkdir(parents=True)
-        (folder / "lock").touch()
+        (folder / "locks").mkdir()
         os.utime(folder, (1e9 - age, 1e9 - age))
     (jit / "a folder of the user's").mkdir()
     os.utime(jit / "a folder of the user's", (0, 0))
@@ -338,8 +358,9 @@ except _jit.numba.TypingError:
     pass
 else:
     raise SystemExit("broken was compiled")
-with open(_jit.cache_directory() / "lock") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+(lock,) = (_jit.cache_directory() / "locks").iterdir()
+with open(lock) as opened:
+    fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
 """
     broken = SOURCES["minidl/kernels/kernel.py"].replace("kernel(", "broken(").replace("change(x[i])", "x[i].nothing")
     (house.folder / "minidl/kernels/broken.py").write_text(broken)
@@ -350,13 +371,13 @@ with open(_jit.cache_directory() / "lock") as lock:
 def test_fork_does_not_keep_the_lock(house):
     code = """
 import fcntl, signal
-with _jit._compiling(_jit.cache_directory()):
+with _jit._compiling(_jit.cache_directory() / "kernel"):
     child = os.fork()
     if child == 0:
         time.sleep(60)
         os._exit(0)
 try:
-    with open(_jit.cache_directory() / "lock") as lock:
+    with open(_jit.cache_directory() / "locks" / "kernel") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 finally:
     os.kill(child, signal.SIGKILL)
@@ -399,3 +420,63 @@ def test_nested_kernel_is_refused():
 
     with pytest.raises(TypeError, match="test_nested_kernel_is_refused.<locals>.nested"):
         _jit.jit(nested)
+
+
+# A minidl whose kernel calls shared code: y = x + 1 by an instruction of LLVM's.
+SHARED = SOURCES | {
+    "minidl/kernels/helper.py": """
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from ._jit import shared
+
+def emit(builder, signature, args):
+    at = builder.inttoptr(args[1], ir.FloatType().as_pointer())
+    builder.store(builder.fadd(builder.load(at), ir.FloatType()(1)), at)
+
+@intrinsic
+def change(context, kind, at):
+    return shared(types.void(kind, types.intp), emit)
+""",
+    "minidl/kernels/kernel.py": """
+from ._jit import jit, prange
+from .helper import change
+
+@jit
+def kernel(x, y):
+    y[:] = x
+    for i in prange(x.size):
+        change(y[i], y.ctypes.data + y.itemsize * i)
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def sharing(tmp_path_factory):
+    house = House(tmp_path_factory.mktemp("sharing"), SHARED)
+    house.first = house.run()
+    (house.shared,) = house.cache.glob("jit/*/helper.emit.float32")
+    return house
+
+
+def test_shared_code_is_kept(sharing):
+    """The address that a kernel calls is another one in each process."""
+    assert (sharing.first["result"], sharing.first["warnings"]) == ([2, 3, 4], [])
+    before = sharing.shared.stat().st_mtime_ns
+    told = sharing.run(IMPORT + "_jit._emit_library = None\n" + CALL + REPORT)
+    assert told == sharing.first | {"compiled": 0, "loaded": 1}
+    assert sharing.shared.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")], ids=["missing", "empty"])
+def test_shared_code_that_is_damaged_is_compiled_again(sharing, damage):
+    whole = sharing.shared.read_bytes()
+    damage(sharing.shared)
+    assert sharing.run() == sharing.first | {"compiled": 0, "loaded": 1}
+    assert len(sharing.shared.read_bytes()) > len(whole) // 2
+
+
+def test_shared_code_without_a_cache(house):
+    house = House(house.folder, SHARED)
+    house.cache.write_text("a file is in the way")
+    assert_works_uncached(house.run())

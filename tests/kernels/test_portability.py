@@ -17,11 +17,12 @@ from minidl.kernels import _tile, _transform, _vector
 ROOT = Path(__file__).resolve().parents[2]
 
 # Holds some kernels to their references and prints, as JSON, a vector's bytes and the registers and instructions that
-# the matrix product's machine code names.
+# the register tile's machine code names.
 CODE = """
 import copy, json, re
 import numpy as np
-from minidl.kernels import KERNELS, _vector, matmul
+from numba import types
+from minidl.kernels import KERNELS, _jit, _tile, _vector
 
 for name in "relu.forward", "channel_sum.forward", "softmax.forward", "matmul.forward":
     kernel = KERNELS[name]
@@ -31,7 +32,8 @@ for name in "relu.forward", "channel_sum.forward", "softmax.forward", "matmul.fo
         kernel.cpu(*got)
         scale = np.abs(expected[-1][np.isfinite(expected[-1])]).max(initial=1)
         np.testing.assert_allclose(got[-1], expected[-1], rtol=1e-5, atol=1e-5 * scale, err_msg=name)
-code = "".join(matmul._blocks.inspect_asm().values())
+signature = types.void(types.float32, *[types.intp] * 15, types.float32, *[types.intp] * 3)
+code = _jit._define(signature, _tile._emit_tiles).get_asm_str()
 print(json.dumps([_vector.VECTOR_BYTES, sorted(set(re.findall("[xyz]mm|vfmadd231ps", code)))]))
 """
 
