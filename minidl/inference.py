@@ -35,13 +35,25 @@ class FoldedConv2d(nn.Module):
     forward.fuses_relu = True  # see Conv2d
 
 
+class ReLUAfter(nn.Module):
+    """A convolution or a linear layer and the ReLU that came next."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, input):
+        return self.layer(input, relu=True) if isinstance(self.layer, nn.Conv2d) else ops.relu(self.layer(input))
+
+
 def optimize_for_inference(net, input_shape=None):
     """A copy of a net in evaluation mode that gives the same outputs, to rounding, in less time.
 
     Folded are batch norms whose input is the output of a convolution that nothing else sees, as one run of the net
     shows (of shapes alone, so it takes no time). The convolution then runs in the place of the batch norm, which knows
-    of the residual and the ReLU that follow. All else, dropout included, is as in net.eval(). The copy is not to be
-    trained: its running statistics are gone.
+    of the residual and the ReLU that follow. A ReLU module that only ever follows convolutions and linear layers goes
+    into them. All else, dropout included, is as in net.eval(). The copy is not to be trained: its running statistics
+    are gone.
 
     Args:
         input_shape: (C, H, W) of images that the net takes; by default net.in_channels and a usual size.
@@ -67,13 +79,25 @@ def optimize_for_inference(net, input_shape=None):
                 used[place(argument)] = used.get(place(argument), 0) + 1
     often = {}
     for name, call in calls:
-        if call.name in ("Conv2d", "BatchNorm"):
+        if call.name in ("Conv2d", "Linear", "BatchNorm"):
             often[name] = often.get(name, 0) + 1
     for name, call in calls:
         source, conv = made.get(place(call.args[0]), ("", None)) if call.name == "BatchNorm" else ("", None)
         alone = conv is not None and used[place(call.args[0])] == 1 and often[name] == often.get(source) == 1
         if alone and conv.name == "Conv2d" and isinstance(net.get_submodule(source), nn.Conv2d):
             _fold(net, source, name)
+    sources = {}  # of each ReLU module: what it follows, None where that is no layer of its own
+    for name, call in calls:
+        if call.name == "ReLU" and type(net.get_submodule(name)) is nn.ReLU:
+            source, layer = made.get(place(call.args[0]), ("", None))
+            alone = layer is not None and used[place(call.args[0])] == often.get(source) == 1
+            fits = alone and type(net.get_submodule(source)) in (nn.Conv2d, nn.Linear)
+            sources.setdefault(name, []).append(source if fits else None)
+    for name, layers in sources.items():
+        if None not in layers and any(type(net.get_submodule(layer)) is nn.Conv2d for layer in layers):
+            for layer in layers:
+                _replace(net, layer, ReLUAfter(net.get_submodule(layer)).eval())
+            _replace(net, name, nn.Identity().eval())
     return net
 
 

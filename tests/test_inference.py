@@ -87,6 +87,48 @@ def test_a_sequential_with_groups_and_strides():
     ]  # fmt: skip
 
 
+def relus(net):
+    """How many ReLUs are computed apart from a convolution in a run of the net."""
+    calls = []
+    for module in net.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda module, args, output: calls.append(module))
+    net(dl.Tensor(normal(1, 3, 8, 8)))
+    return len(calls)
+
+
+class OneReLU(nn.Module):
+    def __init__(self, then):
+        super().__init__()
+        self.conv, self.linear, self.relu, self.then = nn.Conv2d(3, 4, 3), nn.Linear(6, 5), nn.ReLU(), then
+
+    def forward(self, x):
+        return self.then(self, self.relu(self.linear(self.relu(self.conv(x)))))
+
+
+@pytest.mark.parametrize(
+    ("then", "left"),
+    [
+        (lambda net, y: y, 0),
+        (lambda net, y: net.relu(y - 1), 3),  # it also follows a difference
+        (lambda net, y: y + net.conv.bias.sum() + net.linear(y @ net.linear.weight).sum(), 2),  # a layer serves twice
+    ],
+    ids=["of layers alone", "of a difference", "of a layer that serves twice"],
+)
+def test_relus_go_into_the_layers_before(then, left):
+    dl.manual_seed(0)
+    net = OneReLU(then).double()
+    fast, x = dl.optimize_for_inference(net, (3, 8, 8)), dl.Tensor(normal(2, 3, 8, 8, seed=1))
+    np.testing.assert_allclose(fast(x).data, net.eval()(x).data, rtol=1e-12)
+    assert relus(fast) == left and relus(net) == max(left, 2)
+
+
+def test_the_run_that_is_traced_leaves_no_hooks():
+    fast = dl.optimize_for_inference(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh()), (3, 8, 8))
+    fast(dl.Tensor(normal(1, 3, 8, 8, dtype=np.float32)))
+    assert not any(module._hooks for module in fast.modules())
+
+
 def test_mistakes():
     with pytest.raises(TypeError, match="net must be a Module, got function"):
         dl.optimize_for_inference(ops.relu)

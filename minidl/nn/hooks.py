@@ -21,6 +21,9 @@ def _of(module, kind):
 
 def call(module, args, kwargs):
     """module.forward(*args, **kwargs) between its hooks."""
+    if not module.hooked:  # any more
+        module._hooks.clear()
+        return module.forward(*args, **kwargs)
     for hook, with_kwargs in _of(module, "forward_pre"):
         result = hook(module, args, kwargs) if with_kwargs else hook(module, args)
         if result is None:
