@@ -39,27 +39,48 @@ def run(direction, x, w, gy, bias, geometry, cupy, form="gpu"):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_large_tiles_give_the_bits_of_small_ones(cupy, monkeypatch, direction, dtype):
-    """A small device gets large tiles; which order an element's terms are added in must not depend on the device."""
+def test_all_tiles_give_the_same_bits(cupy, monkeypatch, direction, dtype):
+    """Which tile is best depends on the device; which order an element's terms are added in must not."""
     case = arrays(np.random.default_rng(0), dtype, 2, 13, 11, 140, 138, 3, *GEOMETRY)
-    small, names = run(direction, *case, GEOMETRY, cupy)
-    assert "4>" in names
-    monkeypatch.setattr(_cuda, "multiprocessors", lambda: 1)
-    for order in ("forward", "reverse", 2):
+    results = {}
+    for (s, w), order in ((((4, 4), "forward")), ((8, 4), "reverse"), ((8, 8), "forward"), ((8, 8), 2)):
+        monkeypatch.setattr(gpu, "_TILES", {(s, w): 1.0})
         with execution(order=order):
-            large, names = run(direction, *case, GEOMETRY, cupy)
-        assert "8>" in names
-        assert large.tobytes() == small.tobytes()
-    assert_close([large], [run(direction, *case, GEOMETRY, cupy, "reference")], dtype, "")
+            got, names = run(direction, *case, GEOMETRY, cupy)
+        assert f", {s}, {w}>" in names
+        results[got.tobytes()] = got
+    assert len(results) == 1
+    assert_close([got], [run(direction, *case, GEOMETRY, cupy, "reference")], dtype, "")
 
 
+@pytest.mark.parametrize("tile", [(8, 4), (8, 8)], ids=str)
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_large_tiles_have_no_races(cupy, monkeypatch, direction):
-    monkeypatch.setattr(_cuda, "multiprocessors", lambda: 1)
+def test_large_tiles_have_no_races(cupy, monkeypatch, direction, tile):
+    monkeypatch.setattr(gpu, "_TILES", {tile: 1.0})
     case = arrays(np.random.default_rng(0), "float32", 1, 9, 8, 132, 134, 2, *GEOMETRY)
     with execution(sanitizer="thread"):
         _, names = run(direction, *case, GEOMETRY, cupy)
-    assert "8>" in names
+    assert f", {tile[0]}, {tile[1]}>" in names
+
+
+# Of products (rows, columns): what was fastest on an H200, which has 132 multiprocessors (docs/gpu.md).
+@pytest.mark.parametrize(
+    ("rows", "columns", "products", "fastest"),
+    [
+        (50176, 64, 1, "8, 4"),  # 3×3, 64 channels, 16 images of 56²
+        (12544, 512, 1, "8, 8"),  # 1×1 stride 2, 256 to 512
+        (200704, 64, 1, "8, 4"),  # 7×7 stride 2, 3 to 64, of 224²
+        (576, 64, 56, "4, 4"),  # its weights' gradient, of 56² in 56 parts
+        (1152, 128, 14, "8, 8"),  # that of 128 channels
+        (784, 512, 1, "4, 4"),  # 3×3 stride 2, 512 channels, of 14²
+    ],
+)
+def test_the_tile_is_the_fastest(monkeypatch, rows, columns, products, fastest):
+    launched = []
+    monkeypatch.setattr(_cuda, "multiprocessors", lambda: 132)
+    monkeypatch.setattr(gpu._CUDA, "launch", lambda kernel, *args, **sizes: launched.append(kernel))
+    gpu._launch("forward", np.float32, rows, columns, products, ())
+    assert launched == [f"forward<T, {fastest}>"]
 
 
 def test_the_weights_gradient_is_summed_in_parts_of_the_sizes_alone(cupy, monkeypatch):
