@@ -7,7 +7,9 @@ Logits: a net with seeded weights on seeded images of the size it is made for, w
 batch norms, their running statistics are those of one pass over the same images, as fresh ones would let the
 activations grow from layer to layer.
 
-Accuracy: the same net, trained both ways from the same weights on the digits that come with minidl.
+Accuracy: the same net, trained both ways from the same weights on the digits that come with minidl. How far two
+trainings end from each other that differ by roundings alone, a third says: without Winograd, from weights of which each
+was moved to a neighbouring number.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from minidl.bench import harness
 from minidl.bench.steps import NETS
 
 WAYS = {"winograd": nullcontext, "exact": dl.exact_convolution}
+TRAININGS = {**WAYS, "exact, weights moved": dl.exact_convolution}
 IMAGES = {32: 64, 224: 4}  # in a batch, by their size
 TRAINED = {"vgg11": {"stem": "small", "width": 0.25, "batch_norm": True}, "resnet20": {}}
 RECIPE = train.Recipe(epochs=5, batch_size=64, lr=0.05)
@@ -90,11 +93,16 @@ def moved(name):
 def accuracies(name, seeds):
     """By way, the test accuracy at the end of a training, per seed."""
     digits = data.load("digits")
-    reached = {way: [] for way in WAYS}
+    reached = {way: [] for way in TRAININGS}
     for seed in range(seeds):
-        for way, context in WAYS.items():
+        for way, context in TRAININGS.items():
             dl.manual_seed(seed)
             net = models.create(name, num_classes=10, in_channels=1, **TRAINED[name])
+            if way.endswith("moved"):
+                rng = np.random.default_rng(seed)
+                for parameter in net.parameters():
+                    infinity = np.where(rng.random(parameter.shape) < 0.5, np.float32(np.inf), np.float32(-np.inf))
+                    parameter.data[...] = np.nextafter(parameter.data, infinity)
             with context():
                 *_, last = train.fit(net, digits, RECIPE, seed)
             reached[way].append(last.test_top1)
