@@ -361,8 +361,10 @@ def _own(result, ctx, grads, results):
     others += vars(ctx).values()  # constants kept as attributes of ctx
     arrays = [o._data if isinstance(o, _tensor.Tensor) else o for o in others]
     array = result._data if isinstance(result, _tensor.Tensor) else result
+    kind = type(array)
+    share = np.may_share_memory if kind is np.ndarray else cuda.may_share_memory
     shared = sum(r is result for r in results) > 1 or not cuda.writable(array)
-    if not shared and not any(isinstance(a, type(array)) and cuda.may_share_memory(a, array) for a in arrays):
+    if not shared and not any(isinstance(a, kind) and share(a, array) for a in arrays):
         return result
     return _copy(result)
 
