@@ -15,17 +15,24 @@ if ON_DEVICE:
     sys.modules["stand_in"] = None  # pytest.importorskip("stand_in") skips
 
 
-@pytest.fixture
-def cupy():
-    """CuPy where the device is asked for; else the stand-in under its name. Skips where no CUDA C can be emulated."""
-    if ON_DEVICE:
-        yield pytest.importorskip("cupy")
-        return
-    import stand_in
+@pytest.fixture(scope="session")
+def emulator():
+    """Skips where no CUDA C can be emulated: without g++, or on another processor than x86-64."""
     from emulator import unavailable
 
     if unavailable():
         pytest.skip(unavailable())
+
+
+@pytest.fixture
+def cupy(request):
+    """CuPy where the device is asked for; else the stand-in under its name, and the emulator."""
+    if ON_DEVICE:
+        yield pytest.importorskip("cupy")
+        return
+    request.getfixturevalue("emulator")
+    import stand_in
+
     yield stand_in.install()
     stand_in.uninstall()
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 from checks import launch
-from emulator import bank_turns, unavailable
+from emulator import bank_turns
 
-pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+pytestmark = pytest.mark.usefixtures("emulator")
 
 
 @pytest.mark.parametrize("stride", [0, 1, 2, 3, 4, 8, 12, 17, 31, 32, 33])

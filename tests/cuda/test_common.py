@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from emulator import EmulationError, RawModule, execution, unavailable
+from emulator import EmulationError, RawModule, execution
 from test_barriers import barriers
 
 from minidl.kernels._cuda import C_TYPES, with_common
 
-pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+pytestmark = pytest.mark.usefixtures("emulator")
 
 ORDERS = ("forward", "reverse", 2, 3, 4)
 LIKE = {"float16": "float32"}  # the type of arithmetic, where it is another

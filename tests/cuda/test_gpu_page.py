@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from emulator import EmulationError, unavailable
+from emulator import EmulationError
 
 import minidl as dl
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
 
-pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+pytestmark = pytest.mark.usefixtures("emulator")
 
 
 @pytest.fixture(scope="module")

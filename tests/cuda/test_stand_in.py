@@ -201,10 +201,8 @@ def test_without_a_device_every_call_fails():
     stand_in.uninstall()
 
 
+@pytest.mark.usefixtures("emulator")
 def test_a_kernel_takes_arrays_of_the_device_alone(cupy, x):
-    emulator = pytest.importorskip("emulator")
-    if emulator.unavailable():
-        pytest.skip(str(emulator.unavailable()))
     code = "__global__ void twice(const double* x, double* y, int n) { for (int i = 0; i < n; i++) y[i] = 2 * x[i]; }"
     kernel = cupy.RawModule(code=code, name_expressions=("twice",)).get_function("twice")
     y = cupy.empty(6)
