@@ -5,6 +5,7 @@ two numbers per channel. After a convolution x = W * input + b that is the convo
 """
 
 import copy
+from collections import Counter
 
 import numpy as np
 
@@ -70,35 +71,45 @@ def optimize_for_inference(net, input_shape=None):
     for parameter in net.parameters():
         parameter.requires_grad_(False)
         parameter.grad = None
-    made, used = {}, {}
-    for name, call in calls:
-        for output in call.outputs:
-            made[place(output)] = (name, call)
-        for argument in call.args:
-            if isinstance(argument, Tensor):
-                used[place(argument)] = used.get(place(argument), 0) + 1
-    often = {}
-    for name, call in calls:
-        if call.name in ("Conv2d", "Linear", "BatchNorm"):
-            often[name] = often.get(name, 0) + 1
-    for name, call in calls:
-        source, conv = made.get(place(call.args[0]), ("", None)) if call.name == "BatchNorm" else ("", None)
-        alone = conv is not None and used[place(call.args[0])] == 1 and often[name] == often.get(source) == 1
-        if alone and conv.name == "Conv2d" and isinstance(net.get_submodule(source), nn.Conv2d):
+    runs = Counter(name for name, call in calls if call.name in ("Conv2d", "Linear", "BatchNorm"))
+    steps = _with_sources(calls, runs)
+    for name, call, source in steps:
+        foldable = call.name == "BatchNorm" and runs[name] == 1 and source is not None
+        if foldable and isinstance(net.get_submodule(source), nn.Conv2d):
             _fold(net, source, name)
-    sources = {}  # of each ReLU module: what it follows, None where that is no layer of its own
-    for name, call in calls:
-        if call.name == "ReLU" and type(net.get_submodule(name)) is nn.ReLU:
-            source, layer = made.get(place(call.args[0]), ("", None))
-            alone = layer is not None and used[place(call.args[0])] == often.get(source) == 1
-            fits = alone and type(net.get_submodule(source)) in (nn.Conv2d, nn.Linear)
-            sources.setdefault(name, []).append(source if fits else None)
-    for name, layers in sources.items():
-        if None not in layers and any(type(net.get_submodule(layer)) is nn.Conv2d for layer in layers):
-            for layer in layers:
-                _replace(net, layer, ReLUAfter(net.get_submodule(layer)).eval())
-            _replace(net, name, nn.Identity().eval())
+    _put_relus_into_layers(net, steps)
     return net
+
+
+def _with_sources(calls, runs):
+    """(module, call, source) of each call; source: the layer whose output this call takes, and no other.
+
+    None where another takes it too, or where the layer runs more than once.
+    """
+    made, used, steps = {}, Counter(), []
+    for name, call in calls:
+        made.update((place(output), name) for output in call.outputs)
+        used.update(place(argument) for argument in call.args if isinstance(argument, Tensor))
+    for name, call in calls:
+        taken = place(call.args[0]) if isinstance(call.args[0], Tensor) else None
+        source = made.get(taken)
+        alone = source is not None and used[taken] == runs[source] == 1
+        steps.append((name, call, source if alone else None))
+    return steps
+
+
+def _put_relus_into_layers(net, steps):
+    """Each ReLU module that only ever follows convolutions and linear layers, if a convolution is among them."""
+    sources = {}  # ReLU -> what it follows, a layer's name or None, each time it runs
+    for name, call, source in steps:
+        if call.name == "ReLU" and type(net.get_submodule(name)) is nn.ReLU:
+            sources.setdefault(name, []).append(source)
+    for name, before in sources.items():
+        kinds = {None if source is None else type(net.get_submodule(source)) for source in before}
+        if nn.Conv2d in kinds and kinds <= {nn.Conv2d, nn.Linear}:
+            for source in before:
+                _replace(net, source, ReLUAfter(net.get_submodule(source)).eval())
+            _replace(net, name, nn.Identity().eval())
 
 
 def _traced(net, input_shape):
