@@ -70,8 +70,9 @@ def kernels_command(names, device, forms, dtype, rounds, threads, cold, json_fil
         console.print(f"PyTorch is not installed{' or sees no GPU' * (device == 'cuda')}: its column stays empty")
         forms = [form for form in forms if not form.startswith("pytorch")]
     rows, best = [], (conditions["matmul_gflops"], conditions["copy_gbytes"])
-    # On a GPU processes stay: to start one takes seconds, and its clock sees the kernels alone.
-    with status.status("") as line, harness.Pool() if device == "cuda" else nullcontext() as pool:
+    # On a GPU processes stay: to start one takes seconds, and its clock sees the kernels alone. But cold ones are new.
+    stay = device == "cuda" and not cold
+    with status.status("") as line, harness.Pool() if stay else nullcontext() as pool:
         for number, (name, label) in enumerate(todo):
             line.update(f"{number + 1}/{len(todo)} {name} {label or ''}")
             rows.append(kernels.measure(name, label, forms, dtype, rounds, threads, best, cold, device, pool))
