@@ -148,23 +148,28 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
                 continue
             ctx = target if target._twin is None else borrow(target, recomputed)
             results = _differentiate(target, ctx, grads, create_graph)
-            if anomaly:
-                _check_finite(target, results)
-            for edge, result in zip(edges, results):  # noqa: B905 (strict costs as much as the loop)
-                if result is None:
+            for number, edge in enumerate(edges):
+                result = results[number]
+                if edge is None or result is None:
                     continue
                 source, index = edge
+                leaf = source._edges is None
+                shape, dtype = (source._data.shape, source._data.dtype) if leaf else source._outputs[index]
+                if create_graph or type(result) is not np.ndarray or result.dtype is not dtype or result.shape != shape:
+                    result = _checked(target, number, result, shape, dtype, grads, create_graph)
+                if anomaly:
+                    _check_finite(target, number, result)
                 totals = pending.get(source)
                 if totals is None:
                     if reached is not None and source not in reached:
                         continue
-                    if source._edges is None:
+                    if leaf:
                         pending[source] = [_own(result, ctx, grads, results)]
                         continue
                     totals = pending[source] = [None] * len(source._outputs)
                 if totals[index] is None:
                     totals[index] = result
-                elif source._edges is None and not create_graph:
+                elif leaf and not create_graph:
                     totals[index] += result  # in place: a leaf's gradient is its own from the first term on
                 else:
                     totals[index] = _sum(totals[index], result)
@@ -252,7 +257,7 @@ def _run_hooks(target, grads):
 
 
 def _differentiate(node, ctx, grads, recording):
-    """The gradients of the node's inputs, checked; outputs without a gradient count as zero."""
+    """What the node's backward returns, one per input; outputs without a gradient count as zero."""
     if len(grads) > 1 and ctx._materialize:
         like = next(g for g in grads if g is not None)
         like = like._data if recording else like
@@ -260,39 +265,34 @@ def _differentiate(node, ctx, grads, recording):
             if grads[index] is None:
                 zeros = np.zeros(shape, dtype, like=like)
                 grads[index] = _tensor.wrap(zeros, None, 0) if recording else zeros
-    results = node.backward(ctx, *(grads if recording or node.on_arrays else map(_as_tensor, grads)))
+    as_arrays = node.on_arrays and not recording
+    results = node.backward(ctx, *(grads if recording or as_arrays else map(_as_tensor, grads)))
     if type(results) is not tuple:
         results = tuple(results) if isinstance(results, list) else (results,)
-    edges = node._edges
-    if len(results) != len(edges):
-        if not (node._least or len(edges)) <= len(results) <= len(edges):
-            raise RuntimeError(f"{node.name}.backward returned {len(results)} gradients for {len(edges)} inputs")
-        results += (None,) * (len(edges) - len(results))
-    checked = []
-    for result, edge in zip(results, edges):  # noqa: B905 (strict costs as much as the loop)
-        if edge is None or result is None:
-            checked.append(None)
-            continue
-        source, index = edge
-        shape, dtype = source._outputs[index] if source._edges is not None else (source._data.shape, source._data.dtype)
-        if type(result) is np.ndarray and not recording:
-            if result.dtype is dtype and result.shape == shape:
-                checked.append(result)
-                continue
-            array = result
-        elif isinstance(result, _tensor.Tensor):
-            array = result._data
-        else:
-            array = _as_gradient(node, len(checked), result)
-            result = _tensor.wrap(array, _Opaque(node, grads, array) if recording else None, 0)
-        if array.shape != shape or array.dtype != dtype:
-            if node.elementwise and _was_repeated(shape, array.shape):
-                result = unbroadcast(result, shape)
-            what = f"{node.name}.backward: the gradient of input number {len(checked)}"
-            array = result._data if isinstance(result, _tensor.Tensor) else result
-            check_gradient(what, _as_tensor(result), shape, dtype, array)
-        checked.append(result if recording else array)
-    return checked
+    expected = len(node._edges)
+    if len(results) != expected:
+        if not (node._least or expected) <= len(results) <= expected:
+            raise RuntimeError(f"{node.name}.backward returned {len(results)} gradients for {expected} inputs")
+        results += (None,) * (expected - len(results))
+    if not (recording or as_arrays):
+        results = [result._data if isinstance(result, _tensor.Tensor) else result for result in results]
+    return results
+
+
+def _checked(node, number, result, shape, dtype, grads, recording):
+    """The gradient that the node's backward gave its input `number`: a Tensor while recording, otherwise an array."""
+    array = result._data if isinstance(result, _tensor.Tensor) else _as_gradient(node, number, result)
+    if not recording:
+        result = array
+    elif not isinstance(result, _tensor.Tensor):
+        result = _tensor.wrap(array, _Opaque(node, grads, array), 0)
+    if array.shape != shape or array.dtype != dtype:
+        if node.elementwise and _was_repeated(shape, array.shape):
+            result = unbroadcast(result, shape)
+        what = f"{node.name}.backward: the gradient of input number {number}"
+        array = result._data if recording else result
+        check_gradient(what, _as_tensor(result), shape, dtype, array)
+    return result
 
 
 def _was_repeated(shape, wide):
@@ -326,14 +326,12 @@ def _as_gradient(node, number, result):
     )
 
 
-def _check_finite(node, results):
-    for number, result in enumerate(results):
-        array = result._data if isinstance(result, _tensor.Tensor) else result
-        if array is not None and not np.isfinite(array).all():
-            _report_anomaly(node, number, "NaN" if np.isnan(array).any() else "Inf")
-
-
-def _report_anomaly(node, number, kind):
+def _check_finite(node, number, result):
+    """Raise where the gradient of an input is not finite, and name the lines of the forward pass that explain it."""
+    array = result._data if isinstance(result, _tensor.Tensor) else result
+    if np.isfinite(array).all():
+        return
+    kind = "NaN" if np.isnan(array).any() else "Inf"
     before = [n for n in _order({node}, None) if n._edges is not None and not n._finite]
     first = min(before, key=lambda n: n._sequence, default=None)
     raise RuntimeError(
@@ -357,8 +355,7 @@ def _own(result, ctx, grads, results):
     A leaf keeps its gradient and changes it in place when the next term, or the next pass, adds to it.
     """
     others = [*grads, *(r for r in results if r is not result)]
-    others += [value for value, *_ in ctx._saved]
-    others += vars(ctx).values()  # constants kept as attributes of ctx
+    others += [*ctx.saved_values(), *vars(ctx).values()]  # the latter: constants kept as attributes of ctx
     arrays = [o._data if isinstance(o, _tensor.Tensor) else o for o in others]
     array = result._data if isinstance(result, _tensor.Tensor) else result
     kind = type(array)

@@ -56,9 +56,11 @@ class Segment:
         kept = {name: own[name] for name in _PLACE if name in own}
         if node._twin is None:
             kept["_versions"] = [
-                (number, value.shape, version, value.counter() if isinstance(value, Tensor) else counter)
-                for number, (value, _, version, counter) in enumerate(node._saved)
-                if counter is not None or isinstance(value, Tensor)
+                (number, value.shape, version, counter)
+                for number, (value, _, version, counter) in enumerate(
+                    (entry, None, 0, entry.counter()) if isinstance(entry, Tensor) else entry for entry in node._saved
+                )
+                if counter is not None
             ]
         own.clear()
         own.update(kept, _twin=(self, len(self.operations)))

@@ -21,6 +21,19 @@ class Counter:
     last, views = None, ()  # on the class: most Tensors are never changed, and their counters should cost little
 
 
+class View:
+    """What a Tensor is a view of; views.py follows it.
+
+    steps: (the steps before, Function, arguments after the Tensor, which output), () for the base itself, None where
+    they are unknown. obstacle: why this view cannot be changed in place while the graph is recorded, or None.
+    """
+
+    __slots__ = ("base", "steps", "obstacle")
+
+    def __init__(self, base, steps, obstacle):
+        self.base, self.steps, self.obstacle = base, steps, obstacle
+
+
 class Tensor:
     """A NumPy array that remembers how it was computed.
 

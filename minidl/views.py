@@ -8,55 +8,10 @@ arguments. The base's counter of changes knows its living views. So it is the ch
 that is read pays nothing.
 """
 
-import weakref
-
 import numpy as np
 
-from .function import Function, _modes
-from .tensor import Tensor, wrap
-
-
-class View:
-    """What a Tensor is a view of.
-
-    steps: (the steps before, Function, arguments after the Tensor, which output), () for the base itself, None where
-    they are unknown. obstacle: why this view cannot be changed in place while the graph is recorded, or None.
-    """
-
-    __slots__ = ("base", "steps", "obstacle")
-
-    def __init__(self, base, steps, obstacle):
-        self.base, self.steps, self.obstacle = base, steps, obstacle
-
-
-_ROOM = 8  # references to views kept before the dead ones among them are looked for
-
-
-def note(view, node, args, several):
-    """Note where `view`, an output of `node` (one of several), shares its memory with one of the arguments."""
-    array = view._data
-    owner = array if array.base is None else array.base  # NumPy lets every view refer to the owner
-    for source in args:
-        if isinstance(source, Tensor) and (owner is source._data or owner is source._data.base):
-            break
-    else:
-        return
-    counter = view._counter = source._counter or source.counter()
-    if not _modes.grad:
-        view._view = View(None, None, "made under no_grad()")
-        return
-    known = source._view
-    base, steps, obstacle = (source, (), None) if known is None else (known.base, known.steps, known.obstacle)
-    if not node.is_view or source is not args[0]:
-        steps, obstacle = None, f"returned by {node.name}.forward, which does not say how it was made (is_view)"
-    elif steps is not None:
-        steps = steps, type(node), args[1:], view._index
-        obstacle = f"one of several that {node.name} returned" if several else obstacle
-    view._view = View(base, steps, obstacle)
-    if len(counter.views) >= counter.room:
-        counter.views = [reference for reference in counter.views if reference() is not None]
-        counter.room = 2 * len(counter.views) + _ROOM
-    counter.views.append(weakref.ref(view))
+from .function import Function
+from .tensor import View, wrap
 
 
 def replace_history(tensor, result, what):

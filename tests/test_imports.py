@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "random": set(),
     "cuda": {"kernels"},
     "tensor": {"cuda", "function", "autograd", "views"},
-    "function": {"cuda", "tensor", "views"},
+    "function": {"cuda", "tensor"},
     "autograd": {"checkpoint", "cuda", "function", "kernels", "tensor"},
     "checkpoint": {"function", "random", "tensor"},
     "views": {"function", "tensor", "ops"},  # ops late: how a change in place is differentiated

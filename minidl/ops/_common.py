@@ -1,5 +1,8 @@
 """What several operations need: operands of one dtype, gradients of broadcast operands, axes, pairs of sizes."""
 
+import contextvars
+import threading
+
 import numpy as np
 
 from ..autograd import unbroadcast  # noqa: F401 (for the operations)
@@ -9,6 +12,26 @@ from ..tensor import DEFAULT_DTYPE, Tensor
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 _NUMBERS = {bool: 0, int: 1, float: 2, complex: 3}
+
+
+class _Quiet(threading.local):
+    """`run` calls a function where NumPy does not warn; each thread has its own, as a context is entered by one."""
+
+    def __init__(self):
+        context = contextvars.Context()
+        context.run(np.seterr, all="ignore")
+        self.run = context.run
+
+
+_quiet = _Quiet()
+
+
+def quietly(function, *arrays):
+    """function(*arrays), a formula of NumPy's whose NaN and infinity are answers, not to be warned of.
+
+    What np.errstate(all="ignore") does in 0.9 us takes 0.1: a whole operation takes 4.
+    """
+    return _quiet.run(function, *arrays)
 
 
 def operands(name, a, b):
@@ -22,10 +45,11 @@ def operands(name, a, b):
         RuntimeError: they are on two devices.
     """
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if apart(a._data, b._data):
+        x, y = a._data, b._data
+        if type(x) is not type(y):
             check_devices(name, input=a, other=b)
-        if a._data.dtype is b._data.dtype:
-            if a._data.shape != b._data.shape:
+        if x.dtype is y.dtype:
+            if x.shape != y.shape:
                 check_broadcast(name, a, b)
             return a, b
     elif isinstance(a, Tensor) and type(b) in _NUMBERS:
@@ -153,18 +177,6 @@ def reduced_axes(name, dim, ndim):
 def kept_shape(shape, axes):
     """The shape of what a reduction over axes gives, with keepdim."""
     return tuple(1 if i in axes else n for i, n in enumerate(shape))
-
-
-def broadcast(x, shape):
-    """x, or np.broadcast_to(x, shape) where that differs, of an x with as many axes: in 0.6 us instead of 2.3."""
-    if x.shape == shape:
-        return x
-    if not (isinstance(x, np.ndarray) and x.flags.forc and x.size):
-        return np.broadcast_to(x, shape)
-    strides = [s if m == n else 0 for s, m, n in zip(x.strides, x.shape, shape, strict=True)]
-    y = np.ndarray(shape, x.dtype, x.T if x.flags.f_contiguous and not x.flags.c_contiguous else x, 0, strides)
-    y.flags.writeable = False
-    return y
 
 
 def constant(number, like):

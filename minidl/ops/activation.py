@@ -11,7 +11,7 @@ from ..function import Function
 from ..kernels import activation as kernel
 from ..kernels import empty_like
 from ..tensor import Tensor
-from ._common import as_floating, as_real, as_tensor, check_numbers
+from ._common import as_floating, as_real, as_tensor, check_numbers, quietly
 from .arithmetic import conj, where
 from .elementwise import Exp
 from .erf import Erfc
@@ -34,8 +34,7 @@ class Activation(Function):
     @staticmethod
     def forward(ctx, x, a=0, b=0):
         if is_small(x, ctx.small):
-            with np.errstate(all="ignore"):  # NaN and infinity are answers
-                y = np.asarray(kernel.FORMULAS[ctx.function][0](x, a, b), like=x)
+            y = np.asarray(quietly(kernel.FORMULAS[ctx.function][0], x, a, b), like=x)
         else:
             y = empty_like(x)
             kernel.forward(flat(laid_out_as(y, x)), ctx.function, a, b, flat(y))

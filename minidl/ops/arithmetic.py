@@ -68,7 +68,7 @@ class Div(Function):
     @staticmethod
     def forward(ctx, a, b):
         ctx.save_for_backward(b, a if ctx.needs_input_grad[1] else None)
-        return np.true_divide(a, b)
+        return a / b
 
     @staticmethod
     def backward(ctx, grad):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_floating, as_tensor, astype
+from ._common import as_floating, as_tensor, astype, quietly
 from .arithmetic import conj, where
 
 
@@ -20,8 +20,7 @@ class OfInput(Function):
     def forward(ctx, x, *options):
         ctx.save_for_backward(x)
         ctx.options = options
-        with np.errstate(all="ignore"):  # NaN and infinity are answers
-            return ctx.f(x, *options)
+        return quietly(ctx.f, x, *options)
 
     @staticmethod
     def backward(ctx, grad):
@@ -39,8 +38,7 @@ class OfOutput(Function):
 
     @staticmethod
     def forward(ctx, x):
-        with np.errstate(all="ignore"):
-            y = np.asarray(ctx.f(x), like=x)
+        y = quietly(ctx.f, x)
         ctx.save_for_backward(y)
         return y
 
@@ -65,7 +63,7 @@ class Log(Function):
     @staticmethod
     def forward(ctx, x):
         ctx.save_for_backward(x)
-        return np.log(x)
+        return quietly(np.log, x)
 
     @staticmethod
     def backward(ctx, grad):
@@ -115,7 +113,7 @@ class Sqrt(Function):
 
     @staticmethod
     def forward(ctx, x):
-        y = np.sqrt(x)
+        y = quietly(np.sqrt, x)
         ctx.save_for_backward(y)
         return y
 
@@ -178,8 +176,7 @@ def expm1(input):
 
 def log(input):
     """Natural logarithm, elementwise; NaN below 0 and -inf at 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return Log.apply(as_floating("log", input))
+    return Log.apply(as_floating("log", input))
 
 
 def log2(input):
@@ -199,8 +196,7 @@ def log1p(input):
 
 def sqrt(input):
     """Square root, elementwise; NaN below 0."""
-    with np.errstate(invalid="ignore"):
-        return Sqrt.apply(as_floating("sqrt", input))
+    return Sqrt.apply(as_floating("sqrt", input))
 
 
 def rsqrt(input):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_tensor, astype, operands, unbroadcast
+from ._common import as_tensor, astype, operands, quietly, unbroadcast
 from .arithmetic import held, where
 from .rounding import isnan
 
@@ -21,8 +21,7 @@ class Extreme(Function):
     def forward(ctx, a, b, choose, loses):
         ctx.save_for_backward(a, b)
         ctx.loses = loses
-        with np.errstate(invalid="ignore"):
-            return choose(a, b)
+        return quietly(choose, a, b)
 
     @staticmethod
     def backward(ctx, grad):

@@ -3,14 +3,17 @@
 `dim` is an axis, several, or None for all; with keepdim they stay as axes of extent 1.
 """
 
+import math
+
 import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_floating, as_tensor, astype, broadcast, kept_shape, normalize_axis, reduced_axes
+from ._common import as_floating, as_tensor, astype, kept_shape, normalize_axis, reduced_axes
 from .arithmetic import conj, where
 from .elementwise import exp
 from .extrema import maximum, minimum
+from .relu import SMALL
 from .rounding import isnan
 
 
@@ -37,7 +40,14 @@ class Spread(Function):
     @staticmethod
     def forward(ctx, x, axes, shape):
         ctx.axes, ctx.kept = axes, x.ndim == len(shape)
-        return broadcast(x if ctx.kept else x.reshape(kept_shape(shape, axes)), shape)
+        x = x if ctx.kept else x.reshape(kept_shape(shape, axes))
+        if x.shape == shape:
+            return x
+        if not isinstance(x, np.ndarray) or math.prod(shape) > SMALL:
+            return np.broadcast_to(x, shape)
+        y = np.empty(shape, x.dtype)  # 0.4 us, the view 2.4
+        y[...] = x
+        return y
 
     @staticmethod
     def backward(ctx, grad):
@@ -124,9 +134,9 @@ def sum(input, dim=None, keepdim=False, dtype=None):
     input = as_tensor("sum", input)
     if dtype is not None:
         input = astype(input, dtype)
-    elif input.dtype.kind in "biu":
+    elif input._data.dtype.kind in "biu":
         input = astype(input, np.int64)
-    return Sum.apply(input, reduced_axes("sum", dim, input.ndim), bool(keepdim))
+    return Sum.apply(input, reduced_axes("sum", dim, input._data.ndim), bool(keepdim))
 
 
 def nansum(input, dim=None, keepdim=False, dtype=None):

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..function import Function
 from ..tensor import Tensor
-from ._common import as_tensor, operands, unbroadcast
+from ._common import as_tensor, operands, quietly, unbroadcast
 from .arithmetic import held
 
 
@@ -18,8 +18,7 @@ class Remainder(Function):
     def forward(ctx, a, b, ufunc, rounding_mode):
         ctx.save_for_backward(a, b)
         ctx.rounding_mode = rounding_mode
-        with np.errstate(all="ignore"):
-            return ufunc(a, b)
+        return quietly(ufunc, a, b)
 
     @staticmethod
     def backward(ctx, grad):
