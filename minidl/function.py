@@ -196,9 +196,11 @@ class Function:
         restored = []
         for entry in self._saved:
             if isinstance(entry, Tensor):
-                value, index, version, counter = entry, None, 0, entry._counter
-            else:
-                value, index, version, counter = entry
+                restored.append(entry._data if as_arrays else entry)
+                if entry._counter is not None and entry._counter.value:
+                    self.raise_changed(len(restored) - 1, entry.shape, entry._counter)
+                continue
+            value, index, version, counter = entry
             if isinstance(value, Tensor):
                 restored.append(value._data if as_arrays else value)
             elif as_arrays:
