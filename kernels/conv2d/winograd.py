@@ -23,13 +23,14 @@ from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
 from .._tile import TALLEST, last_step, tile, tile_width
-from .._vector import VECTOR_BYTES, fence
+from .._vector import VECTOR_BYTES, fence, prefetch_part
 from ..add import add_parts
 from . import winograd_large
 from .winograd_tiles import (
     OUTPUTS,
     finish_tile,
     gather_weights,
+    pixels_of,
     spread_tile,
     tiles_of,
     transform_tile,
@@ -126,7 +127,10 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, beside, least, y, y_
         v, m, edge = own.ctypes.data, own.ctypes.data + size * nn * steps[0], own[nn * (steps[0] + steps[2]) :]
         for t in range(count):
             transform_tile(x, x_shape, y_shape, first + t, r, padding, 0, c, v + size * t * c, steps[0], c, edge)
+        end = first + count
+        ahead, pixels = pixels_of(x, x_shape, y_shape, end, min(end + per_block, tiles), 0)
         for k in range(nn):
+            prefetch_part(ahead, pixels, size * c, size * c, k, nn)
             _multiply(v + size * k * steps[0], panels.ctypes.data + size * k * steps[1], m + size * k * steps[2], count,
                       c, o, width, zeros)  # fmt: skip
         for t in range(count):
@@ -187,7 +191,12 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, blo
                 transform_tile(x, x_shape, gy_shape, first + t, r, padding, row, high, v + size * t * block[0],
                                steps[0], block[0], edge)  # fmt: skip
                 spread_tile(gy, gy_shape, first + t, r, column, wide, d + size * t * block[1], steps[1], block[1], edge)
+            after = min(first + count + at_once, end)
+            ahead_x, pixels_x = pixels_of(x, x_shape, gy_shape, first + count, after, row)
+            ahead_gy, pixels_gy = pixels_of(gy, gy_shape, gy_shape, first + count, after, column)
             for k in range(nn):
+                prefetch_part(ahead_x, pixels_x, size * c, size * high, k, nn)
+                prefetch_part(ahead_gy, pixels_gy, size * o, size * wide, k, nn)
                 _add_products(v + size * k * steps[0], d + size * k * steps[1], u + size * k * steps[2], count, high,
                               wide, block, width, first == begin, zeros)  # fmt: skip
         for i in range(high):

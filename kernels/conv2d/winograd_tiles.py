@@ -43,6 +43,16 @@ def _place(t, y_shape):
 
 
 @helper
+def pixels_of(x, x_shape, y_shape, first, end, channel):
+    """(address of a channel of the first, how many): about the pixels of x that tiles from `first` up to `end` read."""
+    down, across = (y_shape[1] + OUTPUTS - 1) // OUTPUTS, (y_shape[2] + OUTPUTS - 1) // OUTPUTS
+    (images, h, w, c), last = x_shape, end - 1
+    begin = first // (down * across) * h + first // across % down * OUTPUTS
+    stop = min(last // (down * across) * h + (last // across % down + 1) * OUTPUTS, images * h)
+    return x.ctypes.data + x.itemsize * (begin * w * c + channel), max(0, stop - begin) * w if last >= first else 0
+
+
+@helper
 def transform_tile(x, x_shape, y_shape, t, r, padding, first, channels, to, step, chunk, edge):
     """V of tile t, of `channels` channels from `first` on, at address `to`; from k to k + 1 are `step` elements."""
     image, i, j = _place(t, y_shape)
