@@ -22,7 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ._jit import helper, shared
-from ._vector import REGISTERS, VECTOR_BYTES, Vectors
+from ._vector import LINE, REGISTERS, VECTOR_BYTES, Vectors
 
 VECTORS = 2  # a tile is this many vectors wide
 # The tallest tile that leaves registers for the row of w and a broadcast: one that spills runs at half the speed.
@@ -45,16 +45,17 @@ def last_step(y, relu, residual):
 
 
 @helper
-def tile(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi):
+def tile(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi, ahead):
     """Compute any number of rows and 1 to tile_width columns; see the module.
 
-    kind is any scalar of the arrays' dtype; x, w, s and y are addresses in bytes, strides count elements.
+    kind is any scalar of the arrays' dtype; x, w, s and y are addresses in bytes, strides count elements. ahead: an
+    address or 0; memory from there on is fetched into the L2 cache, a line a step.
     """
-    tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, 0, -np.inf, False, y, yi)
+    tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, 0, -np.inf, False, y, yi, ahead)
 
 
 @helper
-def tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi):
+def tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi, ahead):
     """tile for the last sum of an output: adds a residual; what is less than `least` becomes it; NaN stays.
 
     beside, least: of last_step. streamed: past the caches, if y and its rows begin at multiples of a vector; then call
@@ -64,16 +65,25 @@ def tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside
     for t in range(tiles):
         top, bottom = rows * t // tiles, rows * (t + 1) // tiles
         _one_tile(kind, top, bottom - top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y,
-                  yi)  # fmt: skip
+                  yi, ahead)  # fmt: skip
+        if ahead:
+            ahead += LINE * na * nb
+
+
+@helper
+def further(ahead, end, rows, steps):
+    """`ahead` of the call that follows one of so many rows and na * nb steps; 0 once it has reached the end."""
+    after = ahead + LINE * ((rows + TALLEST - 1) // TALLEST) * steps
+    return after if ahead and after < end else 0
 
 
 @intrinsic(prefer_literal=True)
 def _one_tile(
-    context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi
+    context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi, ahead
 ):
     side_by_side = isinstance(xi, types.Literal) and xi.literal_value == 1
     emit = _emit_tiles_side_by_side if side_by_side else _emit_tiles
-    return shared(types.void(kind, *[types.intp] * 15, kind, *[types.intp] * 3), emit)
+    return shared(types.void(kind, *[types.intp] * 15, kind, *[types.intp] * 4), emit)
 
 
 def _emit_tiles_side_by_side(builder, signature, args):
@@ -101,7 +111,7 @@ def _emit_tiles(builder, signature, args):
 
 def _emit_tile(builder, emitted, args, height, vectors):
     """The instructions of a tile of fixed height and number of vectors, which begins at row `top`."""
-    top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi = args
+    top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi, ahead = args
     i64, lanes = ir.IntType(64), emitted.lanes
     inside = emitted.mask(builder.sub(width, i64((vectors - 1) * lanes)))  # of the last vector; those before are whole
     masks = [None] * (vectors - 1) + [inside]
@@ -111,6 +121,9 @@ def _emit_tile(builder, emitted, args, height, vectors):
 
     streamed = emitted.can_stream(streamed, y, yi, width)
     x, s, y = (builder.gep(emitted.pointer(a), [builder.mul(top, step)]) for a, step in ((x, xi), (s, si), (y, yi)))
+    nothing = builder.icmp_signed("==", ahead, i64(0))  # then the same line of w, again and again
+    place = cgutils.alloca_once_value(builder, builder.select(nothing, w, ahead))
+    line = builder.select(nothing, i64(0), i64(LINE))
     w = emitted.pointer(w)
     sums = [[cgutils.alloca_once(builder, emitted.type) for _ in range(vectors)] for _ in range(height)]
     for i in range(height):
@@ -122,6 +135,8 @@ def _emit_tile(builder, emitted, args, height, vectors):
         with cgutils.for_range(builder, nb) as inner:
             xb_start = builder.gep(xa_start, [builder.mul(inner.index, xb)])
             wb_start = builder.gep(wa_start, [builder.mul(inner.index, wb)])
+            emitted.prefetch(builder.load(place))
+            builder.store(builder.add(builder.load(place), line), place)
             row = [emitted.load(at(wb_start, j), masks[j]) for j in range(vectors)]
             for i in range(height):
                 value = emitted.splat(builder.load(builder.gep(xb_start, [builder.mul(xi, i64(i))])))

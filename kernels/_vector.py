@@ -30,7 +30,7 @@ def _bytes_and_registers():
 
 VECTOR_BYTES, REGISTERS = _bytes_and_registers()
 STREAMED = 4 * 1024 * 1024  # bytes: a larger result is written past the caches, where the next reader hardly finds it
-_LINE = 64  # bytes of a cache line
+LINE = 64  # bytes of a cache line
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
@@ -99,6 +99,18 @@ class Vectors:
         builder = self.builder
         store = builder.store(value, builder.bitcast(pointer, self.type.as_pointer()), align=VECTOR_BYTES)
         store.set_metadata("nontemporal", builder.module.add_metadata([_I32(1)]))
+
+    def prefetch(self, address):
+        """Fetch the cache line at an address in bytes into the L2 cache: it is read soon, and no hardware foresees it.
+
+        Not into the L1 cache, whose few misses at a time are what products wait for: fetched there, the input of a
+        layer's next tiles took longer than without (winograd.py, 16 channels: 2.5 to 2.7 ms; into the L2 cache 2.0).
+        """
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        fetch = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
+        place = self.builder.inttoptr(address, byte)
+        self.builder.call(fetch, [place, _I32(0), _I32(2), _I32(1)])  # to read, in L2, data
 
     def can_stream(self, wanted, address, *steps):
         """Whether the integer `wanted` is not 0, and an address and steps of elements are multiples of VECTOR_BYTES."""
@@ -211,17 +223,10 @@ def fence(context):
 
 @intrinsic
 def prefetch(context, address):
-    """Fetch the cache line at an address in bytes into the L2 cache: it is read soon, and no hardware foresees it.
-
-    Not into the L1 cache, whose few misses at a time are what products wait for: fetched there, the input of a layer's
-    next tiles took longer than without (winograd.py, 16 channels: 2.5 to 2.7 ms; into the L2 cache 2.0).
-    """
+    """Vectors.prefetch, of the line at an address in bytes."""
 
     def emit(context, builder, signature, args):
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
-        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(fetch, [builder.inttoptr(args[0], byte), _I32(0), _I32(2), _I32(1)])  # to read, in L2, data
+        Vectors(builder, 32).prefetch(args[0])
         return context.get_dummy_value()
 
     return types.void(types.intp), emit
@@ -235,7 +240,7 @@ def prefetch_part(address, runs, step, size, part, parts):
     hold up the products.
     """
     for run in range(runs * part // parts, runs * (part + 1) // parts):
-        for line in range(0, size, _LINE):
+        for line in range(0, size, LINE):
             prefetch(address + run * step + line)
 
 

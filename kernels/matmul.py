@@ -26,12 +26,13 @@ from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div, span
 from ._pool import empty
-from ._tile import TALLEST, last_step, tile_last, tile_width
+from ._tile import TALLEST, further, last_step, tile_last, tile_width
 from ._vector import STREAMED, copy, fence
 from .copy_rows import contiguous
 
 _ROWS = 8 * TALLEST  # of a per task
 _SUMMED = 256  # of the summed axis at a time: a panel's part is 32 kB with 512-bit vectors
+_FETCHED = 256 * 1024  # bytes of a block of a that are fetched while the one before is multiplied
 _COPIED = _SUMMED + 16  # elements from a copied row to the next
 
 
@@ -159,7 +160,7 @@ def _few_rows_blocks(a, b, strides, starts, beside, least, y, shape, n, width):
                 at_y = y.ctypes.data + size * (s * m * n + column)
                 begin, step = (starts.ctypes.data + size * column, 0) if deep == 0 else (at_y, n)
                 tile_last(kind, m, min(width, n - column), at_a, strides[1], 0, strides[2], at_b, 0, strides[4], 1,
-                          summed, begin, step, *last, False, at_y, n)  # fmt: skip
+                          summed, begin, step, *last, False, at_y, n, 0)  # fmt: skip
 
 
 @jit
@@ -205,6 +206,11 @@ def _block(a, strides, panels, y, s, top, bottom, first, beyond, m, k, n, width,
     columns = (n + width - 1) // width
     kind, size = y.dtype.type(0), y.itemsize
     streamed = k <= _SUMMED and size * y.size >= STREAMED
+    # The next block's rows, where they are a run of memory that the L2 cache holds beside this one's.
+    ahead, end = 0, 0
+    if strides[1] == k and strides[2] == 1 and size * k * _ROWS <= _FETCHED and beyond - first == columns:
+        ahead = a.ctypes.data + size * (s * strides[0] + bottom * k)
+        end = ahead + size * k * _ROWS
     for start in range(0, k, _SUMMED):
         summed = min(_SUMMED, k - start)
         last = (beside, least) if start + summed == k else (0, y.dtype.type(-np.inf))
@@ -222,7 +228,8 @@ def _block(a, strides, panels, y, s, top, bottom, first, beyond, m, k, n, width,
             at_y = y.ctypes.data + size * ((s * m + top) * n + column * width)
             begin, begin_row = (begin_column, 0) if start == 0 else (at_y, n)
             tile_last(kind, bottom - top, wide, data, row, 0, step, panel, 0, width, 1, summed, begin, begin_row,
-                      *last, streamed, at_y, n)  # fmt: skip
+                      *last, streamed, at_y, n, ahead)  # fmt: skip
+            ahead = further(ahead, end, bottom - top, summed)
     fence()
 
 

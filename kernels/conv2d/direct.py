@@ -16,10 +16,11 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
-from .._tile import last_step, tile, tile_last, tile_width
+from .._tile import further, last_step, tile, tile_last, tile_width
 from .._vector import STREAMED, VECTOR_BYTES, copy, fence
 
 _SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
+_FETCHED = 256 * 1024  # bytes of input, at most, that a task fetches for the next
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
 _PARTIAL_SUMS = 32  # weight gradient: independent sums over images, where the weights alone give too few tasks
 
@@ -130,18 +131,19 @@ def _correlate_blocks(x, x_shape, panels, starts, w_shape, groups, width, stride
         g = np.int64(task) // blocks % groups
         top = np.int64(task) % blocks * rows
         _correlate_rows(n, g, top, min(top + rows, count[0]), x, x_shape, panels, starts, w_shape, width,
-                        stride, padding, dilation, beside, least, y, y_shape, first, step, count[1], seen_w, pixel,
+                        stride, padding, dilation, beside, least, y, y_shape, first, step, count, seen_w, pixel,
                         inside, scratch[numba.get_thread_id()])  # fmt: skip
 
 
 @helper
 def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, width, stride, padding, dilation,
-                    beside, least, y, y_shape, first, step, columns, seen_w, pixel, inside, scratch):  # fmt: skip
+                    beside, least, y, y_shape, first, step, count, seen_w, pixel, inside, scratch):  # fmt: skip
     kh, kw, cg, og = w_shape
-    o = y_shape[3]
+    o, columns = y_shape[3], count[1]
     source, origin, line = _image_rows(
         x, x_shape, n, top * stride[0] - padding[0], -padding[1], g * cg,
         (bottom - top - 1) * stride[0] + (kh - 1) * dilation[0] + 1, seen_w, cg, pixel, inside, scratch)  # fmt: skip
+    ahead, end = _rows_after(x, x_shape, n, top, bottom, count[0], stride[0], padding[0], (kh - 1) * dilation[0] + 1)
     across, along, down = stride[1] * pixel, step[1] * o, dilation[0] * line
     kind, size = x.dtype.type(0), x.itemsize
     w_data, s_data, x_data, y_data = panels.ctypes.data, starts.ctypes.data, source.ctypes.data, y.ctypes.data
@@ -165,8 +167,25 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
                 last = (beside, least) if v == runs - 1 else (0, y.dtype.type(-np.inf))
                 tile_last(kind, columns, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
                           w + size * (u * kw + v) * cg * width, kw * cg * width, width, rows, run,
-                          s, si, *last, streamed, yt, along)  # fmt: skip
+                          s, si, *last, streamed, yt, along, ahead)  # fmt: skip
+                ahead = further(ahead, end, columns, rows * run)
     fence()
+
+
+@helper
+def _rows_after(x, x_shape, n, top, bottom, count, stride, padding, reach):
+    """(begin, end): addresses of the image rows that the task after output rows top to bottom of image n reads first.
+
+    count: output rows of an image. reach: input rows that one of them reads.
+    """
+    _, h, w, c = x_shape
+    if bottom < count:
+        begin = n * h + min(max(0, (bottom - 1) * stride - padding + reach), h)
+    else:
+        begin = (n + 1) * h
+    rows = (bottom - top) * stride
+    begin = x.ctypes.data + x.itemsize * begin * w * c
+    return begin, begin + min(x.itemsize * rows * w * c, _FETCHED)
 
 
 @helper
@@ -311,13 +330,22 @@ def _weight_grad_rows(n, g, top, bottom, column, wide, x, x_shape, gy, gy_shape,
         panel_data, step = panel.ctypes.data, width
     runs, run = (1, kw * cg) if pixel == cg and (dilation[1] == 1 or kw <= 1) else (kw, cg)
     kind, size = x.dtype.type(0), x.itemsize
+    ahead_x, end_x = _rows_after(x, x_shape, n, top, bottom, oh, stride[0], padding[0], (kh - 1) * dilation[0] + 1)
+    ahead_gy, end_gy = 0, 0
+    if wide == o:
+        ahead_gy, end_gy = _rows_after(gy, gy_shape, n, top, bottom, oh, 1, 0, 1)
     x_data, sums_data = source.ctypes.data + size * origin, sums.ctypes.data
     for u in range(kh):
         for v in range(runs):
             at = sums_data + size * (u * kw + v) * cg * width
+            ahead = ahead_x if ahead_x else ahead_gy
             tile(kind, run, wide, x_data + size * (u * dilation[0] * line + v * dilation[1] * pixel), 1,
                  stride[0] * line, stride[1] * pixel, panel_data, ow * step, step, bottom - top, ow, at, width, at,
-                 width)  # fmt: skip
+                 width, ahead)  # fmt: skip
+            if ahead_x:
+                ahead_x = further(ahead_x, end_x, run, (bottom - top) * ow)
+            else:
+                ahead_gy = further(ahead_gy, end_gy, run, (bottom - top) * ow)
 
 
 @helper

@@ -13,12 +13,12 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
-from .._tile import TALLEST, tile, tile_width
+from .._tile import TALLEST, further, tile, tile_width
 from .._vector import copy
 from ..add import add_parts
 
 _ROWS = 37 * TALLEST  # of gw in a task, and
-_COLUMNS = 8  # panels of it, at most: half a megabyte of sums
+_SUMS = 560 * 1024  # bytes of it
 _PIXELS = 192  # at a time
 _FEWEST_TASKS = 16  # so that cores share the work evenly
 
@@ -34,11 +34,12 @@ def weight_grad(x, gy, stride, padding, dilation, groups, gw):
     width = tile_width(x.dtype)
     rows, panels = kh * kw * cg, ceil_div(o // groups, width)
     pixels = gy.shape[0] * gy.shape[1] * gy.shape[2]
-    cuts = ceil_div(rows, _ROWS), ceil_div(panels, _COLUMNS)
+    high = ceil_div(rows, ceil_div(rows, _ROWS))
+    cuts = ceil_div(rows, high), ceil_div(panels, max(1, _SUMS // (high * width * x.itemsize)))
     tasks = groups * cuts[0] * cuts[1]
     parts = max(1, min(ceil_div(_FEWEST_TASKS, tasks), ceil_div(pixels, 4 * _PIXELS)))
     sums = empty((parts, gw.size), x.dtype)
-    threads, high, wide = numba.get_num_threads(), ceil_div(rows, cuts[0]), min(panels, _COLUMNS)
+    threads, wide = numba.get_num_threads(), ceil_div(panels, cuts[1])
     _parts(
         x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, gw.shape, groups, width, stride, padding, dilation, cuts,
         empty((threads, _PIXELS * high), x.dtype), empty((threads, _PIXELS * wide * width), x.dtype), sums,
@@ -52,6 +53,7 @@ def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, di
     kh, kw, cg, o = w_shape
     og, rows, parts, kind, size = o // groups, kh * kw * cg, len(sums), x.dtype.type(0), x.itemsize
     blocks, pixels = (og + width - 1) // width, gy_shape[0] * gy_shape[1] * gy_shape[2]
+    pointwise = kh * kw == 1 and stride == (1, 1) and padding == (0, 0)
     for task in prange(parts * groups * cuts[0] * cuts[1]):
         column_cut, row_cut = np.int64(task) % cuts[1], np.int64(task) // cuts[1] % cuts[0]
         g, part = np.int64(task) // (cuts[0] * cuts[1]) % groups, np.int64(task) // (cuts[0] * cuts[1] * groups)
@@ -65,11 +67,23 @@ def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, di
             count = min(_PIXELS, end - first)
             _unfold(x, x_shape, gy_shape, w_shape, g, stride, padding, dilation, first, count, low, high, own)
             _pack(gy, o, first, count, g * og, left, right, og, width, packed)
+            # What the next block reads, where it is a run of memory.
+            ahead_x, ahead_gy, after = 0, 0, min(_PIXELS, end - first - count)
+            if pointwise and high - low == x_shape[3]:
+                ahead_x = x.ctypes.data + size * (first + count) * x_shape[3]
+            if right - left == blocks and groups == 1:
+                ahead_gy = gy.ctypes.data + size * (first + count) * o
+            end_x, end_gy = ahead_x + size * after * x_shape[3], ahead_gy + size * after * o
             for block in range(left, right):
                 panel = packed.ctypes.data + size * (block - left) * count * width
                 to = out.ctypes.data + size * (low * o + g * og + block * width)
+                ahead = ahead_x if ahead_x else ahead_gy
                 tile(kind, high - low, min(width, og - block * width), own.ctypes.data, 1, 0, high - low, panel, 0,
-                     width, 1, count, to, o, to, o)  # fmt: skip
+                     width, 1, count, to, o, to, o, ahead)  # fmt: skip
+                if ahead_x:
+                    ahead_x = further(ahead_x, end_x, high - low, count)
+                else:
+                    ahead_gy = further(ahead_gy, end_gy, high - low, count)
 
 
 @helper

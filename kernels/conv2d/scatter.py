@@ -61,7 +61,7 @@ def _multiply(gy, panels, window, width, products, zeros):
     kind, size = gy.dtype.type(0), gy.itemsize
     for first in range(0, columns, width):
         tile(kind, pixels, min(width, columns - first), gy.ctypes.data, o, 0, 1, panels.ctypes.data + size * first * o,
-             0, width, 1, o, zeros.ctypes.data, 0, products.ctypes.data + size * first, columns)  # fmt: skip
+             0, width, 1, o, zeros.ctypes.data, 0, products.ctypes.data + size * first, columns, 0)  # fmt: skip
 
 
 @helper

@@ -148,7 +148,7 @@ def _multiply(a, panels, y, rows, c, o, width, zeros):
             begin, step = (zeros.ctypes.data, 0) if start == 0 else (to, o)
             tile(kind, rows, min(width, o - column), a + size * start, c, 0, 1,
                  panels + size * (column * c + start * width), 0, width, 1, min(_SUMMED, c - start), begin, step, to,
-                 o)  # fmt: skip
+                 o, 0)  # fmt: skip
 
 
 def weight_grad(x, gy, padding, gw):
@@ -214,4 +214,4 @@ def _add_products(v, d, u, count, high, wide, block, width, begins, zeros):
         to = u + size * column
         begin, step = (zeros.ctypes.data, 0) if begins else (to, block[1])
         tile(zeros.dtype.type(0), high, min(width, wide - column), v, 1, 0, block[0], d + size * column, 0, block[1], 1,
-             count, begin, step, to, block[1])  # fmt: skip
+             count, begin, step, to, block[1], 0)  # fmt: skip

@@ -106,7 +106,7 @@ def _multiply_chunk(v, nn, count, u, channels, wide, width, steps, begins, m, ze
         to = m + size * k * steps[2]
         begin, step = (zeros.ctypes.data, 0) if begins else (to, width)
         tile(zeros.dtype.type(0), count, wide, v + size * k * steps[0], _CHUNK, 0, 1, u + size * k * steps[1], 0, width,
-             1, channels, begin, step, to, width)  # fmt: skip
+             1, channels, begin, step, to, width, 0)  # fmt: skip
 
 
 @helper
@@ -167,7 +167,7 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v,
             for k in range(nn):  # dU[k] (chunk, width) = V[k]^T (tiles, chunk) @ dM[k] (tiles, width)
                 tile(zeros.dtype.type(0), channels, wide, v.ctypes.data + size * (chunk * nn + k) * steps[0], 1, 0,
                      _CHUNK, d.ctypes.data + size * (panel * nn + k) * steps[1], 0, width, 1, count,
-                     zeros.ctypes.data, 0, own.ctypes.data + size * k * steps[2], width)  # fmt: skip
+                     zeros.ctypes.data, 0, own.ctypes.data + size * k * steps[2], width, 0)  # fmt: skip
             _gather_chunk(own, r, c, o, chunk * _CHUNK, channels, panel * width, wide, width, steps[2], first > 0,
                           taps[numba.get_thread_id()], gw)  # fmt: skip
 
