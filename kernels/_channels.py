@@ -5,33 +5,39 @@ all pixels of all images, group norm one set per image. Per-set numbers are (N, 
 
 Rows are cut into blocks of about 32,768 elements, which stay in a core's L2 cache while they are read twice. A block's
 sums are taken in the rows' dtype around a mean of its own; blocks are put together in float64, in order. The cut
-depends on shapes alone. Inner loops run over slices: of an index like start + k LLVM cannot tell that it is not
-negative, and does not vectorise (five times as slow). Few channels make short inner loops, so several rows side by side
-count as one wide row: its elements are lanes, and lanes of one channel are added in the end.
+depends on shapes alone. A pass over a block keeps its numbers in registers (_passes.py); so that few channels fill
+them, several rows side by side count as one wide row: its elements are lanes, and lanes of one channel are added in the
+end.
 
 A number near 10,000 has steps of 0.001 in float32, too coarse for the mean of such numbers. So x - mean is computed as
 (x - high) - low with high + low = mean: the first difference is exact for x near the mean, the second goes into
 constants per channel.
 """
 
+from math import gcd
+
 import numpy as np
 
 from ._cuda import Source
 from ._jit import helper, inline, jit, prange
 from ._layout import ceil_div
+from ._passes import lanes_abreast, over_rows
 from ._pool import empty
-from ._vector import STREAMED, fence, write
+from ._vector import STREAMED, fence
 
 _BLOCK = 32768  # elements
-_LANES = 512  # a wide row has more than half so many: an inner loop's entry costs about as much as 64 of them
+_LANES = 512  # of a wide row, if channels are fewer
 _GREATEST_LANE = 512  # rows of a lane in a block: few enough for sums in float32
 
 
-def _cut(height, channels):
+def _cut(height, channels, dtype):
     """(rows of a wide row, rows of a block, blocks of a set)"""
-    abreast = max(1, _LANES // max(channels, 1))
+    group = lanes_abreast(dtype)
+    abreast = group // gcd(channels, group)
+    if abreast * channels > _LANES:
+        abreast = max(1, _LANES // max(channels, 1))
     rows = max(1, min(_GREATEST_LANE, _BLOCK // (abreast * max(channels, 1)))) * abreast
-    return abreast, rows, ceil_div(height, rows)
+    return abreast, rows, ceil_div(height, rows) if channels else 0
 
 
 # ---- moments -------------------------------------------------------------------------------------------------------
@@ -42,42 +48,45 @@ def moments(x, mean, var):
     n, height, channels = x.shape
     if not channels:
         return
-    abreast, rows, blocks = _cut(height, channels)
+    abreast, rows, blocks = _cut(height, channels, x.dtype)
     sums = np.empty((n * blocks, 3, abreast * channels), x.dtype)
     _moments(x.reshape(-1), n, height, channels, rows, blocks, sums)
     _combine(sums, n, height, channels, rows, blocks, mean, var)
 
 
+# about += x * share        (total, squares) += (d, d²), d = x - about
+_add_shares = over_rows(1, 0, 1, 0, lambda v, share, x, none, sums: ([v.fma(x[0], share, sums[0])], []))
+
+
+def _deviations(v, _, x, about, sums):
+    d = v.builder.fsub(x[0], about[0])
+    return [v.builder.fadd(sums[0], d), v.fma(d, d, sums[1])], []
+
+
+_add_deviations = over_rows(1, 1, 2, 0, _deviations)
+
+
 @jit
 def _moments(x, n, height, channels, rows, blocks, sums):
+    """Per block and channel: a mean that is right to a few digits, and the sums of x - it and of its square."""
+    wide, one, data = sums.shape[2], x.dtype.type(1), x.ctypes.data
     for task in prange(n * blocks):
         image, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (image * height + block * rows) * channels
         last = (image * height + min((block + 1) * rows, height)) * channels
-        _block_moments(x[first:last], channels, sums[task, 0], sums[task, 1], sums[task, 2])
-
-
-@helper
-def _block_moments(x, channels, about, total, squares):
-    """Per channel: a mean that is right to a few digits, and the sums of x - about and of its square."""
-    wide, one = about.size, x.dtype.type(1)
-    share = one / x.dtype.type(x.size // channels)  # the sum of shares does not overflow
-    about[:], total[:], squares[:] = 0, 0, 0
-    for start in range(0, x.size, wide):
-        row = x[start : start + wide]
-        for k in range(row.size):
-            about[k] += row[k] * share
-    _fold(about, channels)
-    for k in range(channels, wide):
-        about[k] = about[k - channels]
-    for start in range(0, x.size, wide):
-        row = x[start : start + wide]
-        for k in range(row.size):
-            d = row[k] - about[k]
-            total[k] += d
-            squares[k] += d * d
-    _fold(total, channels)
-    _fold(squares, channels)
+        about, total, squares = sums[task, 0], sums[task, 1], sums[task, 2]
+        about[:], total[:], squares[:] = 0, 0, 0
+        share = one / x.dtype.type((last - first) // channels)  # the sum of shares does not overflow
+        _add_shares(share, first, last, wide, 0, False, (data, about.ctypes.data))
+        _fold(about, channels)
+        for k in range(channels, wide):
+            about[k] = about[k - channels]
+        # The block is in the cache now: meanwhile the next one is fetched.
+        far = x.itemsize * (last - first)
+        _add_deviations(share, first, last, wide, far, False, (data, about.ctypes.data, total.ctypes.data,
+                                                               squares.ctypes.data))  # fmt: skip
+        _fold(total, channels)
+        _fold(squares, channels)
 
 
 @helper
@@ -132,14 +141,36 @@ def gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, sum_g, sum_gd):
     """
     n, height, channels = x.shape
     arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
-    sizes = n, height, channels, *_cut(height, channels)
+    sizes = n, height, channels, *_cut(height, channels, x.dtype)
     _gradient_sums(*arrays, relu, mean, rstd, weight, bias, *sizes, sum_g, sum_gd)
+
+
+def _gradient(v, relu, inputs, numbers):
+    """(g, x - high) from the vectors (gy, x) or (gy, x, y) and (high, …, scale, shift)."""
+    d = v.builder.fsub(inputs[1], numbers[0])
+    if relu == BY_OUTPUT:
+        return v.where_positive(inputs[0], inputs[2]), d
+    if relu == BY_INPUT:
+        return v.where_positive(inputs[0], v.fma(d, *numbers[-2:])), d
+    return inputs[0], d
+
+
+def _gradient_terms(relu):
+    def formula(v, _, inputs, numbers, sums):
+        g, d = _gradient(v, relu, inputs, numbers)
+        return [v.builder.fadd(sums[0], g), v.fma(g, d, sums[1])], []
+
+    return over_rows(3 if relu == BY_OUTPUT else 2, 3 if relu == BY_INPUT else 1, 2, 0, formula)
+
+
+_add_gradients, _add_by_output, _add_by_input = map(_gradient_terms, (NO_RELU, BY_OUTPUT, BY_INPUT))
 
 
 @jit
 def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, abreast, rows, blocks, sum_g, sum_gd):
-    sums = np.empty((n * blocks, 2, abreast * channels), x.dtype)
-    numbers = np.empty((3, n, abreast * channels), x.dtype)
+    wide, one = abreast * channels, x.dtype.type(1)
+    sums = np.empty((n * blocks, 2, wide), x.dtype)
+    numbers = np.empty((3, n, wide), x.dtype)
     high, scale, shift = numbers[0], numbers[1], numbers[2]
     for i in range(n):
         if relu == BY_INPUT:
@@ -151,13 +182,15 @@ def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
         sums[task] = 0
-        own = high[i], scale[i], shift[i], first, last, sums[task, 0], sums[task, 1]
+        arrays, own = (gy.ctypes.data, x.ctypes.data), (sums[task, 0].ctypes.data, sums[task, 1].ctypes.data)
+        about = (high[i].ctypes.data,)
         if relu == BY_INPUT:
-            _block_sums(gy, x, y, BY_INPUT, *own)
+            about = about + (scale[i].ctypes.data, shift[i].ctypes.data)
+            _add_by_input(one, first, last, wide, 0, False, arrays + about + own)
         elif relu == BY_OUTPUT:
-            _block_sums(gy, x, y, BY_OUTPUT, *own)
+            _add_by_output(one, first, last, wide, 0, False, arrays + (y.ctypes.data,) + about + own)
         else:
-            _block_sums(gy, x, y, NO_RELU, *own)
+            _add_gradients(one, first, last, wide, 0, False, arrays + about + own)
         _fold(sums[task, 0], channels)
         _fold(sums[task, 1], channels)
     for i in range(n):
@@ -176,21 +209,6 @@ def _add_blocks(sums, mean, high, sum_g, sum_gd):
         sum_gd[c] -= (mean[c] - high[c]) * sum_g[c]
 
 
-@inline
-def _block_sums(gy, x, y, relu, high, scale, shift, first, last, total, products):
-    for start in range(first, last, high.size):
-        stop = min(start + high.size, last)
-        gys, xs, ys = gy[start:stop], x[start:stop], y[start:stop]
-        for k in range(xs.size):
-            g, d = gys[k], xs[k] - high[k]
-            if relu == BY_OUTPUT:
-                g = x.dtype.type(0) if ys[k] <= 0 else g
-            if relu == BY_INPUT:
-                g = x.dtype.type(0) if d * scale[k] + shift[k] <= 0 else g
-            total[k] += g
-            products[k] += g * d
-
-
 # ---- affine maps ---------------------------------------------------------------------------------------------------
 
 
@@ -206,30 +224,46 @@ def normalize(x, mean, rstd, weight, bias, residual, relu, y):
     """y = (x - mean) * rstd * weight + bias, plus the residual where it has rows; then max(y, 0) where relu."""
     n, height, channels = x.shape
     arrays = x.reshape(-1), mean, rstd, weight, bias, residual.reshape(-1)
-    sizes = n, height, channels, *_cut(height, channels)
+    sizes = n, height, channels, *_cut(height, channels, x.dtype)
     _normalize(*arrays, bool(residual.size), relu, *sizes, y.reshape(-1))
+
+
+def _normalized(add, relu):
+    def formula(v, _, inputs, numbers, sums):
+        high, scale, shift = numbers
+        value = v.fma(v.builder.fsub(inputs[0], high), scale, shift)
+        value = v.builder.fadd(value, inputs[1]) if add else value
+        return [], [v.where_positive(value, value) if relu else value]
+
+    return over_rows(2 if add else 1, 3, 0, 1, formula)
+
+
+_write_normalized, _write_relu = _normalized(False, False), _normalized(False, True)
+_write_sum, _write_relu_of_sum = _normalized(True, False), _normalized(True, True)
 
 
 @jit
 def _normalize(x, mean, rstd, weight, bias, residual, add, relu, n, height, channels, abreast, rows, blocks, y):
-    streamed = y.itemsize * y.size >= STREAMED
-    numbers = np.empty((3, n, abreast * channels), x.dtype)
+    wide, one, streamed = abreast * channels, x.dtype.type(1), y.itemsize * y.size >= STREAMED
+    numbers = np.empty((3, n, wide), x.dtype)
     high, scale, shift = numbers[0], numbers[1], numbers[2]
     for i in range(n):
         _affine(mean[i], rstd[i], weight, bias, high[i], scale[i], shift[i])
     for task in prange(n * blocks):
-        row = np.empty(high.shape[1], y.dtype)
         i, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
+        own = high[i].ctypes.data, scale[i].ctypes.data, shift[i].ctypes.data, y.ctypes.data
+        alone, both = (x.ctypes.data,), (x.ctypes.data, residual.ctypes.data)
         if add and relu:
-            _normalize_block(x, high[i], scale[i], shift[i], residual, True, True, first, last, streamed, row, y)
+            _write_relu_of_sum(one, first, last, wide, 0, streamed, both + own)
         elif add:
-            _normalize_block(x, high[i], scale[i], shift[i], residual, True, False, first, last, streamed, row, y)
+            _write_sum(one, first, last, wide, 0, streamed, both + own)
         elif relu:
-            _normalize_block(x, high[i], scale[i], shift[i], residual, False, True, first, last, streamed, row, y)
+            _write_relu(one, first, last, wide, 0, streamed, alone + own)
         else:
-            _normalize_block(x, high[i], scale[i], shift[i], residual, False, False, first, last, streamed, row, y)
+            _write_normalized(one, first, last, wide, 0, streamed, alone + own)
+        fence()
 
 
 @helper
@@ -237,22 +271,6 @@ def _affine(mean, rstd, weight, bias, high, scale, shift):
     _repeat(mean, high)
     _repeat(rstd * weight, scale)
     _repeat(bias + (high[: mean.size] - mean) * (rstd * weight), shift)
-
-
-@inline
-def _normalize_block(x, high, scale, shift, residual, add, relu, first, last, streamed, row, y):
-    for start in range(first, last, high.size):
-        stop = min(start + high.size, last)
-        xs, residuals = x[start:stop], residual[start:stop]
-        for k in range(xs.size):
-            value = (xs[k] - high[k]) * scale[k] + shift[k]
-            if add:
-                value += residuals[k]
-            if relu:
-                value = x.dtype.type(0) if value <= 0 else value
-            row[k] = value
-        write(streamed, row, stop - start, y, start)
-    fence()
 
 
 def input_gradient(gy, x, y, relu, mean, scale, slope, offset, bias, gx, gresidual):
@@ -266,8 +284,37 @@ def input_gradient(gy, x, y, relu, mean, scale, slope, offset, bias, gx, gresidu
     moves = slope is not None
     numbers = mean, scale, *((slope, offset) if moves else (scale, scale)), bias
     flags = relu, moves, bool(gresidual.size)
-    sizes = n, height, channels, *_cut(height, channels)
+    sizes = n, height, channels, *_cut(height, channels, x.dtype)
     _input_gradient(*arrays, *numbers, *flags, *sizes, gx.reshape(-1), gresidual.reshape(-1))
+
+
+def _input_gradients(relu, keep):
+    def formula(v, _, inputs, numbers, sums):
+        high, slope, offset, scale = numbers[:4]
+        g, d = _gradient(v, relu, inputs, (high, scale, *numbers[4:]))
+        gx = v.builder.fsub(v.builder.fmul(scale, g), v.fma(d, slope, offset))
+        return [], [gx, g] if keep else [gx]
+
+    return over_rows(3 if relu == BY_OUTPUT else 2, 5 if relu == BY_INPUT else 4, 0, 2 if keep else 1, formula)
+
+
+def _scaled_gradients(relu, keep):
+    """Of (gy,) or (gy, y)."""
+
+    def formula(v, _, inputs, numbers, sums):
+        g = v.where_positive(*inputs) if relu else inputs[0]
+        gx = v.builder.fmul(numbers[0], g)
+        return [], [gx, g] if keep else [gx]
+
+    return over_rows(2 if relu else 1, 1, 0, 2 if keep else 1, formula)
+
+
+_write_by_input = _input_gradients(BY_INPUT, False)
+_write_by_output, _write_both_by_output = (_input_gradients(BY_OUTPUT, keep) for keep in (False, True))
+_write_gradient, _write_both = (_input_gradients(NO_RELU, keep) for keep in (False, True))
+_scale, _scale_both, _scale_by_output, _scale_both_by_output = (
+    _scaled_gradients(relu, keep) for relu in (False, True) for keep in (False, True)
+)
 
 
 @jit
@@ -275,8 +322,8 @@ def _input_gradient(
     gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, keep, n, height, channels, abreast, rows, blocks,
     gx, gresidual,
 ):  # fmt: skip
-    streamed = gx.itemsize * gx.size >= STREAMED
-    numbers = np.empty((5, n, abreast * channels), x.dtype)
+    wide, one, streamed = abreast * channels, x.dtype.type(1), gx.itemsize * gx.size >= STREAMED
+    numbers = np.empty((5, n, wide), x.dtype)
     high, scale, slope, offset, shift = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     for i in range(n):
         _repeat(mean[i], high[i])
@@ -288,60 +335,41 @@ def _input_gradient(
         i, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
-        own = streamed, np.empty(scale.shape[1], gx.dtype), np.empty(scale.shape[1], gx.dtype)
-        numbers = high[i], scale[i], slope[i], offset[i], shift[i]
-        if not moves:
-            _scale_block(gy, y, scale[i], relu, keep, first, last, *own, gx, gresidual)
-        elif relu == BY_INPUT:
-            _gradient_block(gy, x, y, *numbers, BY_INPUT, False, first, last, *own, gx, gresidual)
-        elif relu == BY_OUTPUT and keep:
-            _gradient_block(gy, x, y, *numbers, BY_OUTPUT, True, first, last, *own, gx, gresidual)
-        elif relu == BY_OUTPUT:
-            _gradient_block(gy, x, y, *numbers, BY_OUTPUT, False, first, last, *own, gx, gresidual)
-        elif keep:
-            _gradient_block(gy, x, y, *numbers, NO_RELU, True, first, last, *own, gx, gresidual)
+        to, both = (gx.ctypes.data,), (gx.ctypes.data, gresidual.ctypes.data)
+        if moves:
+            _move(one, first, last, wide, streamed, relu, keep, (gy.ctypes.data, x.ctypes.data), (y.ctypes.data,),
+                  (high[i].ctypes.data, slope[i].ctypes.data, offset[i].ctypes.data, scale[i].ctypes.data),
+                  (shift[i].ctypes.data,), to, both)  # fmt: skip
         else:
-            _gradient_block(gy, x, y, *numbers, NO_RELU, False, first, last, *own, gx, gresidual)
+            _only_scale(one, first, last, wide, streamed, relu, keep, (gy.ctypes.data,), (y.ctypes.data,),
+                        (scale[i].ctypes.data,), to, both)  # fmt: skip
+        fence()
 
 
 @helper
-def _scale_block(gy, y, scale, relu, keep, first, last, streamed, row, kept, gx, gresidual):
-    for start in range(first, last, scale.size):
-        stop = min(start + scale.size, last)
-        gys, ys = gy[start:stop], y[start:stop]
-        for k in range(gys.size):
-            g = gys[k]
-            if relu:
-                g = gy.dtype.type(0) if ys[k] <= 0 else g
-            row[k] = scale[k] * g
-            if keep:
-                kept[k] = g
-        write(streamed, row, stop - start, gx, start)
-        if keep:
-            write(streamed, kept, stop - start, gresidual, start)
-    fence()
+def _move(one, first, last, wide, streamed, relu, keep, arrays, y, numbers, shift, to, both):
+    if relu == BY_INPUT:
+        _write_by_input(one, first, last, wide, 0, streamed, arrays + numbers + shift + to)
+    elif relu == BY_OUTPUT and keep:
+        _write_both_by_output(one, first, last, wide, 0, streamed, arrays + y + numbers + both)
+    elif relu == BY_OUTPUT:
+        _write_by_output(one, first, last, wide, 0, streamed, arrays + y + numbers + to)
+    elif keep:
+        _write_both(one, first, last, wide, 0, streamed, arrays + numbers + both)
+    else:
+        _write_gradient(one, first, last, wide, 0, streamed, arrays + numbers + to)
 
 
-@inline
-def _gradient_block(
-    gy, x, y, high, scale, slope, offset, shift, relu, keep, first, last, streamed, row, kept, gx, gresidual
-):
-    for start in range(first, last, high.size):
-        stop = min(start + high.size, last)
-        gys, xs, ys = gy[start:stop], x[start:stop], y[start:stop]
-        for k in range(xs.size):
-            g, d = gys[k], xs[k] - high[k]
-            if relu == BY_OUTPUT:
-                g = x.dtype.type(0) if ys[k] <= 0 else g
-            if relu == BY_INPUT:
-                g = x.dtype.type(0) if d * scale[k] + shift[k] <= 0 else g
-            row[k] = scale[k] * g - (d * slope[k] + offset[k])
-            if keep:
-                kept[k] = g
-        write(streamed, row, stop - start, gx, start)
-        if keep:
-            write(streamed, kept, stop - start, gresidual, start)
-    fence()
+@helper
+def _only_scale(one, first, last, wide, streamed, relu, keep, gy, y, scale, to, both):
+    if relu and keep:
+        _scale_both_by_output(one, first, last, wide, 0, streamed, gy + y + scale + both)
+    elif relu:
+        _scale_by_output(one, first, last, wide, 0, streamed, gy + y + scale + to)
+    elif keep:
+        _scale_both(one, first, last, wide, 0, streamed, gy + scale + both)
+    else:
+        _scale(one, first, last, wide, 0, streamed, gy + scale + to)
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Vectors:
     """Emits instructions of vectors of reals of so many bits; strides and counts are in elements."""
 
     def __init__(self, builder, bits):
-        self.builder, self.lanes, self._align = builder, VECTOR_BYTES * 8 // bits, bits // 8
+        self.builder, self.lanes, self.size = builder, VECTOR_BYTES * 8 // bits, bits // 8  # size: of an element
         self.real = ir.FloatType() if bits == 32 else ir.DoubleType()
         self.type, mask = ir.VectorType(self.real, self.lanes), ir.VectorType(_I1, self.lanes)
 
@@ -77,14 +77,14 @@ class Vectors:
         """The vector at a pointer to its first element; zeros where the mask is not set."""
         at = self.builder.bitcast(pointer, self.type.as_pointer())
         if mask is None:
-            return self.builder.load(at, align=self._align)  # arrays need not be aligned to vectors
-        return self.builder.call(self._masked_load, [at, _I32(self._align), mask, self.constant(0)])
+            return self.builder.load(at, align=self.size)  # arrays need not be aligned to vectors
+        return self.builder.call(self._masked_load, [at, _I32(self.size), mask, self.constant(0)])
 
     def store(self, value, pointer, mask=None):
         """Store a vector, of whole numbers of 32 bits if it is one."""
         at = self.builder.bitcast(pointer, value.type.as_pointer())
         whole = value.type != self.type
-        align = 4 if whole else self._align
+        align = 4 if whole else self.size
         if mask is None:
             self.builder.store(value, at, align=align)
         else:
@@ -114,7 +114,7 @@ class Vectors:
 
     def can_stream(self, wanted, address, *steps):
         """Whether the integer `wanted` is not 0, and an address and steps of elements are multiples of VECTOR_BYTES."""
-        builder, size = self.builder, _I64(self._align)
+        builder, size = self.builder, _I64(self.size)
         remainder = address
         for step in steps:
             remainder = builder.or_(remainder, builder.mul(step, size))
@@ -128,6 +128,11 @@ class Vectors:
     def fma(self, a, b, c):
         """a * b + c, rounded once."""
         return self.builder.call(self._fma, [a, b, c])
+
+    def where_positive(self, value, x):
+        """value, but 0 where x <= 0: a ReLU's gradient. NaN is not <= 0."""
+        zero = self.constant(0)
+        return self.builder.select(self.builder.fcmp_ordered("<=", x, zero), zero, value)
 
     def at_least(self, value, least):
         """The greater of both; a NaN in `value` stays."""
@@ -198,16 +203,6 @@ def stream(context, kind, count, x, y):
         return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp, types.intp), emit
-
-
-@helper
-def write(streamed, row, count, y, start):
-    """y[start : start + count] = row, past the caches where streamed; then call fence()."""
-    kind, size = y.dtype.type(0), y.itemsize
-    if streamed:
-        stream(kind, count, row.ctypes.data, y.ctypes.data + size * start)
-    else:
-        copy(kind, count, row.ctypes.data, y.ctypes.data + size * start)
 
 
 @intrinsic
