@@ -94,7 +94,7 @@ def _correlate(x, w, bias, padding, beside, least, y):
     blocks += blocks % 2 if blocks < 16 else 0  # two threads share an odd few badly
     per_block = ceil_div(tiles, max(blocks, 1))
     steps = apart(per_block * c), u_step, apart(per_block * o)  # from a k to the next of V, U and M
-    scratch = empty((numba.get_num_threads(), n * n * (steps[0] + steps[2] + max(c, o))), x.dtype)
+    scratch = empty((numba.get_num_threads(), n * n * (steps[0] + steps[2]) + 2 * OUTPUTS * OUTPUTS * o), x.dtype)
     _correlate_blocks(
         x.reshape(-1), x.shape, panels, bias, r, padding, beside, least, y.reshape(-1), y.shape, tiles, per_block,
         steps, scratch, width, np.zeros(width, x.dtype),
@@ -126,7 +126,7 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, beside, least, y, y_
         own = scratch[numba.get_thread_id()]
         v, m, edge = own.ctypes.data, own.ctypes.data + size * nn * steps[0], own[nn * (steps[0] + steps[2]) :]
         for t in range(count):
-            transform_tile(x, x_shape, y_shape, first + t, r, padding, 0, c, v + size * t * c, steps[0], c, edge)
+            transform_tile(x, x_shape, y_shape, first + t, r, padding, 0, c, v + size * t * c, steps[0], c, zeros)
         end = first + count
         ahead, pixels = pixels_of(x, x_shape, y_shape, end, min(end + per_block, tiles), 0)
         for k in range(nn):
@@ -166,7 +166,7 @@ def weight_grad(x, gy, padding, gw):
     sums = empty((parts, gw.size), x.dtype)
     _weight_grad(
         x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, tiles, at_once, cuts, block, steps,
-        empty((threads, nn * (sum(steps) + max(c, o))), x.dtype), sums, width, np.zeros(width, x.dtype),
+        empty((threads, nn * sum(steps)), x.dtype), sums, width, np.zeros(width, x.dtype),
     )  # fmt: skip
     add_parts(sums, gw.reshape(-1))
 
@@ -183,14 +183,16 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, blo
         high, wide = min(block[0], c - row), min(block[1], o - column)
         own = scratch[numba.get_thread_id()]
         v, d = own.ctypes.data, own.ctypes.data + size * nn * steps[0]
-        u, edge = d + size * nn * steps[1], own[nn * (steps[0] + steps[1] + steps[2]) :]
+        u = d + size * nn * steps[1]
         begin, end = tiles * part // parts, tiles * (part + 1) // parts
         for first in range(begin, end, at_once):
             count = min(at_once, end - first)
             for t in range(count):
                 transform_tile(x, x_shape, gy_shape, first + t, r, padding, row, high, v + size * t * block[0],
-                               steps[0], block[0], edge)  # fmt: skip
-                spread_tile(gy, gy_shape, first + t, r, column, wide, d + size * t * block[1], steps[1], block[1], edge)
+                               steps[0], block[0], zeros)  # fmt: skip
+                spread_tile(
+                    gy, gy_shape, first + t, r, column, wide, d + size * t * block[1], steps[1], block[1], zeros
+                )
             after = min(first + count + at_once, end)
             ahead_x, pixels_x = pixels_of(x, x_shape, gy_shape, first + count, after, row)
             ahead_gy, pixels_gy = pixels_of(gy, gy_shape, gy_shape, first + count, after, column)

@@ -54,7 +54,7 @@ def correlate(x, w, turned, bias, padding, beside, least, y):
     _correlate(
         x.reshape(-1), x.shape, w.reshape(-1), turned, bias, r, padding, beside, least, y.reshape(-1), y.shape, tiles,
         at_once, per_task, steps, empty((nn * chunks * steps[0],), x.dtype),
-        empty((threads, nn * max(c, width)), x.dtype),
+        empty((threads, 2 * OUTPUTS * OUTPUTS * width), x.dtype),
         empty((blocks if kept else threads, nn * steps[1]), x.dtype), kept, empty((threads, r * r * steps[1]), x.dtype),
         empty((threads, nn * steps[2]), x.dtype), width, np.zeros(width, x.dtype),
     )  # fmt: skip
@@ -77,7 +77,7 @@ def _correlate(x, x_shape, w, turned, bias, r, padding, beside, least, y, y_shap
             begin = np.int64(task) * _TILES_PER_TASK
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
                 transform_tile(x, x_shape, y_shape, first + t, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
-                               steps[0], _CHUNK, edges[numba.get_thread_id()])  # fmt: skip
+                               steps[0], _CHUNK, zeros)  # fmt: skip
         parts = (count + per_task - 1) // per_task
         for task in prange(panels * parts):
             part, column = np.int64(task) // panels, np.int64(task) % panels * width
@@ -142,14 +142,13 @@ def weight_grad(x, gy, padding, gw):
     _weight_grad(
         x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, tiles, at_once, steps,
         empty((nn * chunks * steps[0],), x.dtype), empty((nn * panels * steps[1],), x.dtype),
-        empty((threads, nn * max(c, o)), x.dtype), empty((threads, nn * steps[2]), x.dtype),
+        empty((threads, nn * steps[2]), x.dtype),
         empty((threads, r * r * steps[2]), x.dtype), gw.reshape(-1), width, np.zeros(width, x.dtype),
     )  # fmt: skip
 
 
 @jit
-def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v, d, edges, sums, taps, gw, width,
-                 zeros):  # fmt: skip
+def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v, d, sums, taps, gw, width, zeros):
     c, o, size = x_shape[3], gy_shape[3], x.itemsize
     nn, panels, chunks = (OUTPUTS + r - 1) * (OUTPUTS + r - 1), (o + width - 1) // width, (c + _CHUNK - 1) // _CHUNK
     for first in range(0, tiles, at_once):
@@ -157,10 +156,9 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v,
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
             begin = np.int64(task) * _TILES_PER_TASK
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                edge = edges[numba.get_thread_id()]
                 transform_tile(x, x_shape, gy_shape, first + t, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
-                               steps[0], _CHUNK, edge)  # fmt: skip
-                spread_tile(gy, gy_shape, first + t, r, 0, o, d.ctypes.data + size * t * width, steps[1], width, edge)
+                               steps[0], _CHUNK, zeros)  # fmt: skip
+                spread_tile(gy, gy_shape, first + t, r, 0, o, d.ctypes.data + size * t * width, steps[1], width, zeros)
         for task in prange(chunks * panels):
             chunk, panel, own = np.int64(task) // panels, np.int64(task) % panels, sums[numba.get_thread_id()]
             channels, wide = min(_CHUNK, c - chunk * _CHUNK), min(width, o - panel * width)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from .._cook_toom import cook_toom
 from .._jit import helper
 from .._layout import ceil_div
-from .._transform import transform, transform_and_finish
+from .._transform import transform, transform_and_finish, transform_image
 from .._vector import STREAMED, VECTOR_BYTES, copy
 
 OUTPUTS = 4  # m: rows and columns of a tile of outputs
@@ -25,7 +25,7 @@ def _by_size(matrices, transposed=False):
 
 
 # Each is called with r, the rows of the window.
-_pixels, _spread = transform(_by_size(_B)), transform(_by_size(_A, transposed=True))
+_pixels, _spread = transform_image(_by_size(_B)), transform_image(_by_size(_A, transposed=True))
 _outputs = transform_and_finish(_by_size(_A))
 transform_weights, gather_weights = transform(_by_size(_G)), transform(_by_size(_G, transposed=True))
 
@@ -53,27 +53,41 @@ def pixels_of(x, x_shape, y_shape, first, end, channel):
 
 
 @helper
-def transform_tile(x, x_shape, y_shape, t, r, padding, first, channels, to, step, chunk, edge):
-    """V of tile t, of `channels` channels from `first` on, at address `to`; from k to k + 1 are `step` elements."""
-    image, i, j = _place(t, y_shape)
-    n, c, size, kind = OUTPUTS + r - 1, x_shape[3], x.itemsize, x.dtype.type(0)
-    at, row = _block(x, x_shape, image, i - padding[0], j - padding[1], n, edge)
-    lanes = VECTOR_BYTES // size
+def transform_tile(x, x_shape, y_shape, t, r, padding, first, channels, to, step, chunk, zeros):
+    """V of tile t, of `channels` channels from `first` on, at address `to`; from k to k + 1 are `step` elements.
+
+    zeros: at least a vector of them.
+    """
+    (_, i, j), n, c = _place(t, y_shape), OUTPUTS + r - 1, x_shape[3]
+    i, j = i - padding[0], j - padding[1]
+    at, row, seen = _block(x, x_shape, t, y_shape, i, j, n)
+    kind, size, lanes = x.dtype.type(0), x.itemsize, VECTOR_BYTES // x.itemsize
     for channel in range(0, channels, lanes):
         source, target = at + size * (first + channel), to + size * (channel // chunk * n * n * step + channel % chunk)
-        _pixels(kind, r, min(lanes, channels - channel), source, row, c, target, n * step, step)
+        _pixels(kind, r, min(lanes, channels - channel), source, row, c, target, n * step, step, *seen,
+                zeros.ctypes.data)  # fmt: skip
 
 
 @helper
-def spread_tile(gy, gy_shape, t, r, first, channels, to, step, chunk, edge):
+def spread_tile(gy, gy_shape, t, r, first, channels, to, step, chunk, zeros):
     """dM of tile t at address `to`, likewise."""
-    image, i, j = _place(t, gy_shape)
-    n, o, size, kind = OUTPUTS + r - 1, gy_shape[3], gy.itemsize, gy.dtype.type(0)
-    at, row = _block(gy, gy_shape, image, i, j, OUTPUTS, edge)
-    lanes = VECTOR_BYTES // size
+    (_, i, j), n, o = _place(t, gy_shape), OUTPUTS + r - 1, gy_shape[3]
+    at, row, seen = _block(gy, gy_shape, t, gy_shape, i, j, OUTPUTS)
+    kind, size, lanes = gy.dtype.type(0), gy.itemsize, VECTOR_BYTES // gy.itemsize
     for channel in range(0, channels, lanes):
         source, target = at + size * (first + channel), to + size * (channel // chunk * n * n * step + channel % chunk)
-        _spread(kind, r, min(lanes, channels - channel), source, row, o, target, n * step, step)
+        _spread(kind, r, min(lanes, channels - channel), source, row, o, target, n * step, step, *seen,
+                zeros.ctypes.data)  # fmt: skip
+
+
+@helper
+def _block(x, x_shape, t, y_shape, i, j, n):
+    """Of n×n pixels from (i, j) on, of the image of tile t: the address, if there were pixels beyond the border;
+    elements to the next row; (first row, row after the last, first column, column after the last) in the image.
+    """
+    _, h, w, c = x_shape
+    at = x.ctypes.data + x.itemsize * ((_place(t, y_shape)[0] * h + i) * w + j) * c
+    return at, w * c, (min(max(-i, 0), n), max(min(h - i, n), 0), min(max(-j, 0), n), max(min(w - j, n), 0))
 
 
 @helper
@@ -109,30 +123,3 @@ def _copy_pixels(kind, size, high, wide, channels, x, x_row, x_column, y, y_row,
     for a in range(high):
         for b in range(wide):
             copy(kind, channels, x + size * (a * x_row + b * x_column), y + size * (a * y_row + b * y_column))
-
-
-@helper
-def _block(x, x_shape, image, i, j, n, edge):
-    """(address, elements to the next row) of n×n pixels from (i, j) on: in `edge` where some are beyond the image."""
-    _, h, w, c = x_shape
-    if i < 0 or j < 0 or i + n > h or j + n > w:
-        _copy_border(x, x_shape, image, i, j, n, edge)
-        return edge.ctypes.data, n * c
-    return x.ctypes.data + x.itemsize * ((image * h + i) * w + j) * c, w * c
-
-
-@helper
-def _copy_border(x, x_shape, image, i, j, n, edge):
-    """The n×n pixels from (i, j) on, zeros where there are none."""
-    _, h, w, c = x_shape
-    left, right = min(max(-j, 0), n), max(min(w - j, n), 0)
-    for a in range(n):
-        row = edge[a * n * c : (a + 1) * n * c]
-        if i + a < 0 or i + a >= h or right <= left:
-            row[:] = 0
-            continue
-        row[: left * c] = 0
-        row[right * c :] = 0
-        begin = ((image * h + i + a) * w + j) * c
-        copy(x.dtype.type(0), (right - left) * c, x.ctypes.data + x.itemsize * (begin + left * c),
-             row.ctypes.data + x.itemsize * left * c)  # fmt: skip
