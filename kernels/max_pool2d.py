@@ -21,7 +21,7 @@ from ._cuda import Source
 from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
-from ._vector import VECTOR_BYTES, Vectors
+from ._vector import VECTOR_BYTES, Vectors, prefetch
 
 _CUDA = Source("max_pool2d", *(f"{kernel}<T, {n}>" for kernel in ("forward", "backward") for n in (1, 4)))
 
@@ -72,8 +72,12 @@ def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilat
             v = max(0, -left + dw - 1) // dw
             columns = min(kw, (w - 1 - left) // dw + 1) - v
         first = (top + u * dh) * w + left + v * dw
+        below = x + size * ((top + (kh - 1) * dh + 1) * w + left) * channels  # what the next row of windows adds
         for c in range(0, channels, VECTOR_BYTES // size):
             at = j * channels + c
+            for r in range(stride[0]):
+                for q in range(stride[1]):
+                    prefetch(below + size * ((r * w + q) * channels + c))
             number = where + 4 * at if where else 0
             args = x + size * (first * channels + c), channels, dh * w, dw, first, y + size * at, number
             # With the usual sizes as constants LLVM unrolls the window: two thirds of the time.
