@@ -30,6 +30,10 @@ def _load_openmp():
 
 _load_openmp()
 
+# Rows of the scratch memory that kernels give each of their threads. How many run now numba alone knows, and to ask it
+# takes a microsecond or more, fifty times in a training step of LeNet.
+MOST_THREADS = numba.config.NUMBA_NUM_THREADS
+
 
 def set_num_threads(count):
     """Run kernels on `count` threads. Results do not depend on it, bit for bit.
@@ -54,8 +58,10 @@ _WORTH_WAKING = 60_000  # nanoseconds: to wake a sleeping thread takes 20 to 50 
 
 def run(function, nanoseconds, args):
     """function(*args) on all threads, or on this one alone where the estimated time is too short to share."""
+    if nanoseconds > _WORTH_WAKING:
+        return function(*args)
     threads = numba.get_num_threads()
-    if threads == 1 or nanoseconds > _WORTH_WAKING:
+    if threads == 1:
         return function(*args)
     numba.set_num_threads(1)
     try:

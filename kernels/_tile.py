@@ -27,6 +27,7 @@ from ._vector import LINE, REGISTERS, VECTOR_BYTES, Vectors
 VECTORS = 2  # a tile is this many vectors wide
 # The tallest tile that leaves registers for the row of w and a broadcast: one that spills runs at half the speed.
 TALLEST = (REGISTERS - 4) // VECTORS
+FETCHED = 256 * 1024  # bytes, at most, that a task fetches for the next: they share the L2 cache with its own
 
 
 def tile_width(dtype):

@@ -12,11 +12,12 @@ import numba
 import numpy as np
 
 from ._jit import helper, jit, prange
+from ._threads import MOST_THREADS
 
 
 def means(x, rows, columns, y):
     """y (N, OH, OW, C): the mean over each window of x (N, H, W, C)."""
-    _means(x, rows, columns, np.empty((numba.get_num_threads(), x.shape[2] * x.shape[3]), x.dtype), y)
+    _means(x, rows, columns, np.empty((MOST_THREADS, x.shape[2] * x.shape[3]), x.dtype), y)
 
 
 @jit
@@ -29,7 +30,7 @@ def _means(x, rows, columns, sums, y):
 
 def spread(gy, rows, columns, gx):
     """gx (N, H, W, C): to every pixel its shares of gy (N, OH, OW, C), of all the windows that it lies in."""
-    _spread(gy, rows, columns, np.empty((numba.get_num_threads(), gy.shape[2] * gy.shape[3]), gy.dtype), gx)
+    _spread(gy, rows, columns, np.empty((MOST_THREADS, gy.shape[2] * gy.shape[3]), gy.dtype), gx)
 
 
 @jit

@@ -26,13 +26,13 @@ from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div, span
 from ._pool import empty
-from ._tile import TALLEST, further, last_step, tile_last, tile_width
+from ._threads import MOST_THREADS
+from ._tile import FETCHED, TALLEST, further, last_step, tile_last, tile_width
 from ._vector import STREAMED, copy, fence
 from .copy_rows import contiguous
 
 _ROWS = 8 * TALLEST  # of a per task
 _SUMMED = 256  # of the summed axis at a time: a panel's part is 32 kB with 512-bit vectors
-_FETCHED = 256 * 1024  # bytes of a block of a that are fetched while the one before is multiplied
 _COPIED = _SUMMED + 16  # elements from a copied row to the next
 
 
@@ -124,7 +124,7 @@ def multiply(a, b, start, y, relu=False, residual=None):
     starts[:n] = start
     strides = tuple(s // a.itemsize for s in a.strides)
     copied = n >= 4 * width and strides[2] == 1 and strides[1] * a.itemsize % 2048 == 0 and min(strides) >= 0
-    scratch = np.empty((numba.get_num_threads(), _ROWS * _COPIED if copied else 0), y.dtype)
+    scratch = np.empty((MOST_THREADS, _ROWS * _COPIED if copied else 0), y.dtype)
     flat = span(a) if copied else a[0, 0, :1]
     _blocks(flat, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts,
             *last, scratch)  # fmt: skip
@@ -208,7 +208,7 @@ def _block(a, strides, panels, y, s, top, bottom, first, beyond, m, k, n, width,
     streamed = k <= _SUMMED and size * y.size >= STREAMED
     # The next block's rows, where they are a run of memory that the L2 cache holds beside this one's.
     ahead, end = 0, 0
-    if strides[1] == k and strides[2] == 1 and size * k * _ROWS <= _FETCHED and beyond - first == columns:
+    if strides[1] == k and strides[2] == 1 and size * k * _ROWS <= FETCHED and beyond - first == columns:
         ahead = a.ctypes.data + size * (s * strides[0] + bottom * k)
         end = ahead + size * k * _ROWS
     for start in range(0, k, _SUMMED):

@@ -16,11 +16,11 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
-from .._tile import further, last_step, tile, tile_last, tile_width
+from .._threads import MOST_THREADS
+from .._tile import FETCHED, further, last_step, tile, tile_last, tile_width
 from .._vector import STREAMED, VECTOR_BYTES, copy, fence
 
 _SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
-_FETCHED = 256 * 1024  # bytes of input, at most, that a task fetches for the next
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
 _PARTIAL_SUMS = 32  # weight gradient: independent sums over images, where the weights alone give too few tasks
 
@@ -30,27 +30,31 @@ _PARTIAL_SUMS = 32  # weight gradient: independent sums over images, where the w
 def forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y):
     """relu: what is negative becomes 0, after the residual, if it is not None, was added."""
     last = last_step(y, relu, residual)
-    side = _side_by_side(x, w, y, stride, dilation, groups)
-    if side > 1:
+    side = _side_by_side(w.shape, y, stride, dilation, groups)
+    if side > 1 and w.shape[2] <= 4 and _is_finite(x):
         w, bias = _shifted(w, stride[1], side), np.tile(bias, side)
         y, stride = y.reshape(*y.shape[:2], -1, side * y.shape[3]), (stride[0], side * stride[1])
     _correlate(x, w, bias, stride, padding, dilation, groups, *last, y, (0, 0), (1, 1), y.shape[1:3])
 
 
-def _side_by_side(x, w, y, stride, dilation, groups):
+def _side_by_side(w_shape, y, stride, dilation, groups):
     """How many neighbouring output pixels count as one pixel of more channels, so that few channels fill a vector.
 
-    Each reads the columns of all of them, with zeros for weights where they are not its own. LeNet's first layer has
-    six channels for sixteen lanes: with two pixels side by side a row of its windows costs 6 vectors in place of 10.
-    But 0 * inf is NaN, so it is done for finite pixels alone; that is quickly told where they have few channels.
+    Each meets the columns of all of them. LeNet's first layer has six channels for sixteen lanes: with two pixels side
+    by side a row of its windows costs 6 vectors in place of 10. Forward, weights are zero where a column is another
+    pixel's. But 0 * inf is NaN, so it is done for finite pixels alone; that is quickly told where they have few
+    channels. Of the weights' gradient, what a pixel gives for the columns of others is not used.
     """
-    (kw, c, o), lanes = w.shape[1:], VECTOR_BYTES // y.itemsize
-    if groups > 1 or dilation[1] > 1 or c > 4 or not y.size:
+    (kw, _, o), lanes = w_shape[1:], VECTOR_BYTES // y.itemsize
+    if groups > 1 or dilation[1] > 1 or not y.size:
         return 1
     fitting = [side for side in range(1, lanes // o + 1) if y.shape[2] % side == 0]
-    side = min(fitting, key=lambda side: (kw + (side - 1) * stride[1]) / side, default=1)
+    return min(fitting, key=lambda side: (kw + (side - 1) * stride[1]) / side, default=1)
+
+
+def _is_finite(x):
     with np.errstate(over="ignore", invalid="ignore"):
-        return side if side > 1 and np.isfinite(x.sum()) else 1
+        return np.isfinite(x.sum())
 
 
 def _shifted(w, stride, side):
@@ -95,11 +99,11 @@ def _rows_seen(count, kernel, stride, dilation):
 def _scratch(rows, seen_w, kh, stride, dilation, pixel, dtype, inside):
     """(rows, scratch): at most `rows` output rows at a time, so few that the input rows they read fit the scratch."""
     if inside:
-        return rows, np.empty((numba.get_num_threads(), 0), dtype)
+        return rows, np.empty((MOST_THREADS, 0), dtype)
     reach = (kh - 1) * dilation + 1
     fit = (_SCRATCH_BYTES // (seen_w * max(pixel, 1) * dtype.itemsize) - reach) // stride + 1
     rows = max(1, min(rows, fit))
-    return rows, np.empty((numba.get_num_threads(), ((rows - 1) * stride + reach) * seen_w * pixel), dtype)
+    return rows, np.empty((MOST_THREADS, ((rows - 1) * stride + reach) * seen_w * pixel), dtype)
 
 
 @jit
@@ -185,7 +189,7 @@ def _rows_after(x, x_shape, n, top, bottom, count, stride, padding, reach):
         begin = (n + 1) * h
     rows = (bottom - top) * stride
     begin = x.ctypes.data + x.itemsize * begin * w * c
-    return begin, begin + min(x.itemsize * rows * w * c, _FETCHED)
+    return begin, begin + min(x.itemsize * rows * w * c, FETCHED)
 
 
 @helper
@@ -269,6 +273,14 @@ _PIXELS = 128  # of gy at a time: their part of a panel is 16 kB, half of an L1 
 
 def weight_grad(x, gy, stride, padding, dilation, groups, gw):
     kh, kw, cg, o = gw.shape
+    side = _side_by_side(gw.shape, gy, stride, dilation, groups)
+    if side > 1:
+        wide = np.empty((kh, kw + (side - 1) * stride[1], cg, side * o), gw.dtype)
+        pixels = gy.reshape(*gy.shape[:2], -1, side * o)
+        weight_grad(x, pixels, (stride[0], side * stride[1]), padding, dilation, groups, wide)
+        own = [wide[:, p * stride[1] : p * stride[1] + kw, :, p * o : (p + 1) * o] for p in range(side)]
+        np.sum(own, axis=0, out=gw)
+        return
     og, width = o // groups, tile_width(x.dtype)
     _, seen_w = _rows_seen(gy.shape[1:3], (kh, kw), stride, dilation)
     # A copy of pixels pays where several of the kernel's taps read it.
@@ -280,7 +292,7 @@ def weight_grad(x, gy, stride, padding, dilation, groups, gw):
     blocks = groups * ceil_div(og, width)
     parts = max(1, min(len(x), _PARTIAL_SUMS // blocks))
     sums = empty((parts, blocks, kh * kw * cg, width), x.dtype)
-    panels = np.empty((numba.get_num_threads(), rows * gy.shape[2] * width), x.dtype)
+    panels = np.empty((MOST_THREADS, rows * gy.shape[2] * width), x.dtype)
     _weight_grad_parts(
         x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, (kh, kw, cg, og), groups, width,
         stride, padding, dilation, rows, seen_w, pixel, inside, scratch, panels, sums,

@@ -13,6 +13,7 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
+from .._threads import MOST_THREADS
 from .._tile import TALLEST, further, tile, tile_width
 from .._vector import copy
 from ..add import add_parts
@@ -39,7 +40,7 @@ def weight_grad(x, gy, stride, padding, dilation, groups, gw):
     tasks = groups * cuts[0] * cuts[1]
     parts = max(1, min(ceil_div(_FEWEST_TASKS, tasks), ceil_div(pixels, 4 * _PIXELS)))
     sums = empty((parts, gw.size), x.dtype)
-    threads, wide = numba.get_num_threads(), ceil_div(panels, cuts[1])
+    threads, wide = MOST_THREADS, ceil_div(panels, cuts[1])
     _parts(
         x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, gw.shape, groups, width, stride, padding, dilation, cuts,
         empty((threads, _PIXELS * high), x.dtype), empty((threads, _PIXELS * wide * width), x.dtype), sums,

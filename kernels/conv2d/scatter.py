@@ -11,6 +11,7 @@ import numpy as np
 
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
+from .._threads import MOST_THREADS
 from .._tile import tile, tile_width
 from .._vector import add
 from ..matmul import pack
@@ -24,7 +25,7 @@ def input_grad(start, gy, w, stride, padding, dilation, gx):
     panels = np.empty((1, ceil_div(columns, width), o, width), gx.dtype)
     pack(w.reshape(1, columns, o).transpose(0, 2, 1), panels)
     rows = max(1, min(gy.shape[1], _SCRATCH_BYTES // (gy.shape[2] * columns * gx.itemsize)))
-    scratch = np.empty((numba.get_num_threads(), rows * gy.shape[2] * columns), gx.dtype)
+    scratch = np.empty((MOST_THREADS, rows * gy.shape[2] * columns), gx.dtype)
     zeros = np.zeros(width, gx.dtype)
     _scatter(
         start,

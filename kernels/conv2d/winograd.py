@@ -22,6 +22,7 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
+from .._threads import MOST_THREADS
 from .._tile import TALLEST, last_step, tile, tile_width
 from .._vector import VECTOR_BYTES, fence, prefetch_part
 from ..add import add_parts
@@ -94,7 +95,7 @@ def _correlate(x, w, bias, padding, beside, least, y):
     blocks += blocks % 2 if blocks < 16 else 0  # two threads share an odd few badly
     per_block = ceil_div(tiles, max(blocks, 1))
     steps = apart(per_block * c), u_step, apart(per_block * o)  # from a k to the next of V, U and M
-    scratch = empty((numba.get_num_threads(), n * n * (steps[0] + steps[2]) + 2 * OUTPUTS * OUTPUTS * o), x.dtype)
+    scratch = empty((MOST_THREADS, n * n * (steps[0] + steps[2]) + 2 * OUTPUTS * OUTPUTS * o), x.dtype)
     _correlate_blocks(
         x.reshape(-1), x.shape, panels, bias, r, padding, beside, least, y.reshape(-1), y.shape, tiles, per_block,
         steps, scratch, width, np.zeros(width, x.dtype),
@@ -156,7 +157,7 @@ def weight_grad(x, gy, padding, gw):
         winograd_large.weight_grad(x, gy, padding, gw)
         return
     r, c, o = gw.shape[0], *gw.shape[2:]
-    nn, tiles, width, threads = (OUTPUTS + r - 1) ** 2, tiles_of(gy), tile_width(x.dtype), numba.get_num_threads()
+    nn, tiles, width, threads = (OUTPUTS + r - 1) ** 2, tiles_of(gy), tile_width(x.dtype), MOST_THREADS
     cuts = ceil_div(c, _BLOCK), ceil_div(o, _BLOCK)
     block = ceil_div(ceil_div(c, cuts[0]), 16) * 16, ceil_div(ceil_div(o, cuts[1]), width) * width
     parts = max(1, min(ceil_div(_FEWEST_TASKS, cuts[0] * cuts[1]), tiles // 64))

@@ -13,6 +13,7 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
+from .._threads import MOST_THREADS
 from .._tile import TALLEST, tile, tile_width
 from .._vector import VECTOR_BYTES, copy, fence, prefetch
 from .winograd_tiles import (
@@ -43,7 +44,7 @@ def correlate(x, w, turned, bias, padding, beside, least, y):
 
     Each pixel of y starts from the bias; beside, least: of last_step.
     """
-    r, c, threads = len(w), x.shape[3], numba.get_num_threads()
+    r, c, threads = len(w), x.shape[3], MOST_THREADS
     nn, width, tiles = (OUTPUTS + r - 1) ** 2, tile_width(x.dtype), tiles_of(y)
     chunks = ceil_div(c, _CHUNK)
     at_once = _at_once(tiles, nn * chunks * _CHUNK * x.itemsize, _CORRELATE_L3)
@@ -135,7 +136,7 @@ def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, s
 
 def weight_grad(x, gy, padding, gw):
     r, c, o = len(gw), *gw.shape[2:]
-    nn, width, tiles, threads = (OUTPUTS + r - 1) ** 2, tile_width(x.dtype), tiles_of(gy), numba.get_num_threads()
+    nn, width, tiles, threads = (OUTPUTS + r - 1) ** 2, tile_width(x.dtype), tiles_of(gy), MOST_THREADS
     chunks, panels = ceil_div(c, _CHUNK), ceil_div(o, width)
     at_once = _at_once(tiles, nn * (chunks * _CHUNK + panels * width) * x.itemsize, _GRADIENT_L3)
     steps = apart(at_once * _CHUNK), apart(at_once * width), apart(_CHUNK * width)  # from one k to the next
