@@ -267,6 +267,20 @@ def test_nan_and_infinity_reach_only_the_windows_that_see_them(form):
     assert np.isnan(y[0, 0]) and np.isinf(y[3, 3]) and np.isfinite(y).sum() == 14
 
 
+def test_infinity_reaches_only_the_weights_that_see_it():
+    """Of narrow weights the gradient takes neighbouring pixels together; a pixel's last column is no other's."""
+    x, gradient = normal(1, 1, 4, 8), normal(1, 6, 4, 6, seed=3)
+    x[0, 0, 2, 7] = np.inf
+    gw = {}
+    for form in ("reference", "cpu"):
+        w = dl.Tensor(normal(6, 1, 1, 3, seed=4), True)
+        with dl.use_kernels(form):
+            ops.conv2d(dl.Tensor(x), w).backward(gradient)
+        gw[form] = w.grad.numpy()
+    assert np.isfinite(gw["cpu"][..., :2]).all() and np.isinf(gw["cpu"][..., 2]).all()
+    close(gw["cpu"][..., :2], gw["reference"][..., :2], 1e-12)
+
+
 def test_the_reference_kernel_gives_the_same():
     for case in CASES:
         x, w, b = arrays(case)
