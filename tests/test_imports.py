@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "views": {"function", "tensor", "ops"},  # ops late: how a change in place is differentiated
     "serialization": {"tensor"},
     "gradcheck": {"autograd", "cuda", "function", "tensor", "ops", "random"},
-    "ops": {"autograd", "cuda", "views", "function", "tensor", "kernels", "random"},
+    "ops": {"autograd", "cuda", "function", "tensor", "kernels", "random"},
     "nn": {"cuda", "function", "tensor", "ops", "random"},
     "optim": {"kernels", "tensor"},
     "models": {"nn", "ops", "random", "serialization", "tensor"},

@@ -1,11 +1,15 @@
 """All functions of one element: values, derivatives, dtypes, layouts, special values."""
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from helpers import check_against_torch, check_second_gradient, layouts, normal, to_torch
 
 import minidl as dl
 from minidl import ops
+from minidl.ops._common import quietly
 
 # Where each function of one element is smooth; all files of such functions share these tests.
 ANYWHERE = [
@@ -215,3 +219,15 @@ def test_erf_runs_on_the_reference_too():
     for got, e in zip((ops.erf(x).data, ops.erfc(x).data), expected, strict=True):
         np.testing.assert_allclose(got, e, rtol=1e-14)
     np.testing.assert_allclose(expected[0] + expected[1], 1, rtol=1e-15)
+
+
+def test_numpy_is_silent_within_a_formula_within_a_formula_and_in_every_thread():
+    def nested(x):
+        return quietly(np.log, quietly(lambda x: 1 / quietly(np.exp, x), x))
+
+    before = np.geterr()
+    with warnings.catch_warnings(), ThreadPoolExecutor(4) as pool:
+        warnings.simplefilter("error")
+        found = list(pool.map(nested, [np.array([1e3, -1e3])] * 64))
+    assert all((y == [-np.inf, np.inf]).all() for y in found)
+    assert np.geterr() == before
