@@ -72,10 +72,14 @@ def tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside
 
 
 @helper
-def further(ahead, end, rows, steps):
-    """`ahead` of the call that follows one of so many rows and na * nb steps; 0 once it has reached the end."""
-    after = ahead + LINE * ((rows + TALLEST - 1) // TALLEST) * steps
-    return after if ahead and after < end else 0
+def further(ahead, rows, steps):
+    """What is still to be fetched after a call of so many rows and na * nb steps.
+
+    ahead: (address, end, address, end) of two runs of memory, one after the other; zeros where there is none.
+    """
+    address, end, then, last = ahead
+    address += LINE * ((rows + TALLEST - 1) // TALLEST) * steps
+    return (address, end, then, last) if address < end else (then, last, 0, 0)
 
 
 @intrinsic(prefer_literal=True)

@@ -207,10 +207,10 @@ def _block(a, strides, panels, y, s, top, bottom, first, beyond, m, k, n, width,
     kind, size = y.dtype.type(0), y.itemsize
     streamed = k <= _SUMMED and size * y.size >= STREAMED
     # The next block's rows, where they are a run of memory that the L2 cache holds beside this one's.
-    ahead, end = 0, 0
+    ahead = 0, 0, 0, 0
     if strides[1] == k and strides[2] == 1 and size * k * _ROWS <= FETCHED and beyond - first == columns:
-        ahead = a.ctypes.data + size * (s * strides[0] + bottom * k)
-        end = ahead + size * k * _ROWS
+        address = a.ctypes.data + size * (s * strides[0] + bottom * k)
+        ahead = address, address + size * k * _ROWS, 0, 0
     for start in range(0, k, _SUMMED):
         summed = min(_SUMMED, k - start)
         last = (beside, least) if start + summed == k else (0, y.dtype.type(-np.inf))
@@ -228,8 +228,8 @@ def _block(a, strides, panels, y, s, top, bottom, first, beyond, m, k, n, width,
             at_y = y.ctypes.data + size * ((s * m + top) * n + column * width)
             begin, begin_row = (begin_column, 0) if start == 0 else (at_y, n)
             tile_last(kind, bottom - top, wide, data, row, 0, step, panel, 0, width, 1, summed, begin, begin_row,
-                      *last, streamed, at_y, n, ahead)  # fmt: skip
-            ahead = further(ahead, end, bottom - top, summed)
+                      *last, streamed, at_y, n, ahead[0])  # fmt: skip
+            ahead = further(ahead, bottom - top, summed)
     fence()
 
 

@@ -147,7 +147,8 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
     source, origin, line = _image_rows(
         x, x_shape, n, top * stride[0] - padding[0], -padding[1], g * cg,
         (bottom - top - 1) * stride[0] + (kh - 1) * dilation[0] + 1, seen_w, cg, pixel, inside, scratch)  # fmt: skip
-    ahead, end = _rows_after(x, x_shape, n, top, bottom, count[0], stride[0], padding[0], (kh - 1) * dilation[0] + 1)
+    reach = (kh - 1) * dilation[0] + 1
+    ahead = _rows_after(x, x_shape, n, top, bottom, count[0], stride[0], padding[0], reach) + (0, 0)
     across, along, down = stride[1] * pixel, step[1] * o, dilation[0] * line
     kind, size = x.dtype.type(0), x.itemsize
     w_data, s_data, x_data, y_data = panels.ctypes.data, starts.ctypes.data, source.ctypes.data, y.ctypes.data
@@ -171,8 +172,8 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
                 last = (beside, least) if v == runs - 1 else (0, y.dtype.type(-np.inf))
                 tile_last(kind, columns, wide, xt + size * v * dilation[1] * pixel, across, down, 1,
                           w + size * (u * kw + v) * cg * width, kw * cg * width, width, rows, run,
-                          s, si, *last, streamed, yt, along, ahead)  # fmt: skip
-                ahead = further(ahead, end, columns, rows * run)
+                          s, si, *last, streamed, yt, along, ahead[0])  # fmt: skip
+                ahead = further(ahead, columns, rows * run)
     fence()
 
 
@@ -342,22 +343,17 @@ def _weight_grad_rows(n, g, top, bottom, column, wide, x, x_shape, gy, gy_shape,
         panel_data, step = panel.ctypes.data, width
     runs, run = (1, kw * cg) if pixel == cg and (dilation[1] == 1 or kw <= 1) else (kw, cg)
     kind, size = x.dtype.type(0), x.itemsize
-    ahead_x, end_x = _rows_after(x, x_shape, n, top, bottom, oh, stride[0], padding[0], (kh - 1) * dilation[0] + 1)
-    ahead_gy, end_gy = 0, 0
-    if wide == o:
-        ahead_gy, end_gy = _rows_after(gy, gy_shape, n, top, bottom, oh, 1, 0, 1)
+    ahead = _rows_after(x, x_shape, n, top, bottom, oh, stride[0], padding[0], (kh - 1) * dilation[0] + 1) + (0, 0)
+    if wide == o:  # then the rows of gy are a run, too
+        ahead = ahead[:2] + _rows_after(gy, gy_shape, n, top, bottom, oh, 1, 0, 1)
     x_data, sums_data = source.ctypes.data + size * origin, sums.ctypes.data
     for u in range(kh):
         for v in range(runs):
             at = sums_data + size * (u * kw + v) * cg * width
-            ahead = ahead_x if ahead_x else ahead_gy
             tile(kind, run, wide, x_data + size * (u * dilation[0] * line + v * dilation[1] * pixel), 1,
                  stride[0] * line, stride[1] * pixel, panel_data, ow * step, step, bottom - top, ow, at, width, at,
-                 width, ahead)  # fmt: skip
-            if ahead_x:
-                ahead_x = further(ahead_x, end_x, run, (bottom - top) * ow)
-            else:
-                ahead_gy = further(ahead_gy, end_gy, run, (bottom - top) * ow)
+                 width, ahead[0])  # fmt: skip
+            ahead = further(ahead, run, (bottom - top) * ow)
 
 
 @helper

@@ -69,22 +69,17 @@ def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, di
             _unfold(x, x_shape, gy_shape, w_shape, g, stride, padding, dilation, first, count, low, high, own)
             _pack(gy, o, first, count, g * og, left, right, og, width, packed)
             # What the next block reads, where it is a run of memory.
-            ahead_x, ahead_gy, after = 0, 0, min(_PIXELS, end - first - count)
-            if pointwise and high - low == x_shape[3]:
-                ahead_x = x.ctypes.data + size * (first + count) * x_shape[3]
-            if right - left == blocks and groups == 1:
-                ahead_gy = gy.ctypes.data + size * (first + count) * o
-            end_x, end_gy = ahead_x + size * after * x_shape[3], ahead_gy + size * after * o
+            from_x = size * x_shape[3] if pointwise and high - low == x_shape[3] else 0  # bytes of a pixel
+            from_gy = size * o if right - left == blocks and groups == 1 else 0
+            at_x, at_gy = x.ctypes.data + from_x * (first + count), gy.ctypes.data + from_gy * (first + count)
+            after = min(_PIXELS, end - first - count)
+            ahead = at_x, at_x + from_x * after, at_gy, at_gy + from_gy * after
             for block in range(left, right):
                 panel = packed.ctypes.data + size * (block - left) * count * width
                 to = out.ctypes.data + size * (low * o + g * og + block * width)
-                ahead = ahead_x if ahead_x else ahead_gy
                 tile(kind, high - low, min(width, og - block * width), own.ctypes.data, 1, 0, high - low, panel, 0,
-                     width, 1, count, to, o, to, o, ahead)  # fmt: skip
-                if ahead_x:
-                    ahead_x = further(ahead_x, end_x, high - low, count)
-                else:
-                    ahead_gy = further(ahead_gy, end_gy, high - low, count)
+                     width, 1, count, to, o, to, o, ahead[0])  # fmt: skip
+                ahead = further(ahead, high - low, count)
 
 
 @helper
