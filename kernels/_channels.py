@@ -54,22 +54,20 @@ def moments(x, mean, var):
     _combine(sums, n, height, channels, rows, blocks, mean, var)
 
 
-# about += x * share        (total, squares) += (d, d²), d = x - about
-_add_shares = over_rows(1, 0, 1, 0, lambda v, share, x, none, sums: ([v.fma(x[0], share, sums[0])], []))
-
-
 def _deviations(v, _, x, about, sums):
     d = v.builder.fsub(x[0], about[0])
     return [v.builder.fadd(sums[0], d), v.fma(d, d, sums[1])], []
 
 
-_add_deviations = over_rows(1, 1, 2, 0, _deviations)
+# Of (x, about, total, squares): about += x * share; total += d, squares += d², d = x - about.
+_add_shares = over_rows((0,), (), (1,), (), lambda v, share, x, _, sums: ([v.fma(x[0], share, sums[0])], []))
+_add_deviations = over_rows((0,), (1,), (2, 3), (), _deviations)
 
 
 @jit
 def _moments(x, n, height, channels, rows, blocks, sums):
     """Per block and channel: a mean that is right to a few digits, and the sums of x - it and of its square."""
-    wide, one, data = sums.shape[2], x.dtype.type(1), x.ctypes.data
+    wide, one = sums.shape[2], x.dtype.type(1)
     for task in prange(n * blocks):
         image, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (image * height + block * rows) * channels
@@ -77,14 +75,13 @@ def _moments(x, n, height, channels, rows, blocks, sums):
         about, total, squares = sums[task, 0], sums[task, 1], sums[task, 2]
         about[:], total[:], squares[:] = 0, 0, 0
         share = one / x.dtype.type((last - first) // channels)  # the sum of shares does not overflow
-        _add_shares(share, first, last, wide, 0, False, (data, about.ctypes.data))
+        arrays = x.ctypes.data, about.ctypes.data, total.ctypes.data, squares.ctypes.data
+        _add_shares(share, first, last, wide, 0, False, arrays)
         _fold(about, channels)
         for k in range(channels, wide):
             about[k] = about[k - channels]
         # The block is in the cache now: meanwhile the next one is fetched.
-        far = x.itemsize * (last - first)
-        _add_deviations(share, first, last, wide, far, False, (data, about.ctypes.data, total.ctypes.data,
-                                                               squares.ctypes.data))  # fmt: skip
+        _add_deviations(share, first, last, wide, x.itemsize * (last - first), False, arrays)
         _fold(total, channels)
         _fold(squares, channels)
 
@@ -146,21 +143,23 @@ def gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, sum_g, sum_gd):
 
 
 def _gradient(v, relu, inputs, numbers):
-    """(g, x - high) from the vectors (gy, x) or (gy, x, y) and (high, …, scale, shift)."""
+    """(g, x - high) from the vectors (gy, x) or (gy, x, y) and (high, scale, shift, …)."""
     d = v.builder.fsub(inputs[1], numbers[0])
     if relu == BY_OUTPUT:
         return v.where_positive(inputs[0], inputs[2]), d
     if relu == BY_INPUT:
-        return v.where_positive(inputs[0], v.fma(d, *numbers[-2:])), d
+        return v.where_positive(inputs[0], v.fma(d, numbers[1], numbers[2])), d
     return inputs[0], d
 
 
 def _gradient_terms(relu):
+    """Of (gy, x, y, high, scale, shift, sum of g, sum of g * d)."""
+
     def formula(v, _, inputs, numbers, sums):
         g, d = _gradient(v, relu, inputs, numbers)
         return [v.builder.fadd(sums[0], g), v.fma(g, d, sums[1])], []
 
-    return over_rows(3 if relu == BY_OUTPUT else 2, 3 if relu == BY_INPUT else 1, 2, 0, formula)
+    return over_rows((0, 1, 2) if relu == BY_OUTPUT else (0, 1), (3, 4, 5), (6, 7), (), formula)
 
 
 _add_gradients, _add_by_output, _add_by_input = map(_gradient_terms, (NO_RELU, BY_OUTPUT, BY_INPUT))
@@ -182,15 +181,16 @@ def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
         sums[task] = 0
-        arrays, own = (gy.ctypes.data, x.ctypes.data), (sums[task, 0].ctypes.data, sums[task, 1].ctypes.data)
-        about = (high[i].ctypes.data,)
+        arrays = (
+            gy.ctypes.data, x.ctypes.data, y.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data,
+            shift[i].ctypes.data, sums[task, 0].ctypes.data, sums[task, 1].ctypes.data,
+        )  # fmt: skip
         if relu == BY_INPUT:
-            about = about + (scale[i].ctypes.data, shift[i].ctypes.data)
-            _add_by_input(one, first, last, wide, 0, False, arrays + about + own)
+            _add_by_input(one, first, last, wide, 0, False, arrays)
         elif relu == BY_OUTPUT:
-            _add_by_output(one, first, last, wide, 0, False, arrays + (y.ctypes.data,) + about + own)
+            _add_by_output(one, first, last, wide, 0, False, arrays)
         else:
-            _add_gradients(one, first, last, wide, 0, False, arrays + about + own)
+            _add_gradients(one, first, last, wide, 0, False, arrays)
         _fold(sums[task, 0], channels)
         _fold(sums[task, 1], channels)
     for i in range(n):
@@ -229,13 +229,15 @@ def normalize(x, mean, rstd, weight, bias, residual, relu, y):
 
 
 def _normalized(add, relu):
+    """Of (x, residual, high, scale, shift, y)."""
+
     def formula(v, _, inputs, numbers, sums):
         high, scale, shift = numbers
         value = v.fma(v.builder.fsub(inputs[0], high), scale, shift)
         value = v.builder.fadd(value, inputs[1]) if add else value
         return [], [v.where_positive(value, value) if relu else value]
 
-    return over_rows(2 if add else 1, 3, 0, 1, formula)
+    return over_rows((0, 1) if add else (0,), (2, 3, 4), (), (5,), formula)
 
 
 _write_normalized, _write_relu = _normalized(False, False), _normalized(False, True)
@@ -253,16 +255,18 @@ def _normalize(x, mean, rstd, weight, bias, residual, add, relu, n, height, chan
         i, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
-        own = high[i].ctypes.data, scale[i].ctypes.data, shift[i].ctypes.data, y.ctypes.data
-        alone, both = (x.ctypes.data,), (x.ctypes.data, residual.ctypes.data)
+        arrays = (
+            x.ctypes.data, residual.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data, shift[i].ctypes.data,
+            y.ctypes.data,
+        )  # fmt: skip
         if add and relu:
-            _write_relu_of_sum(one, first, last, wide, 0, streamed, both + own)
+            _write_relu_of_sum(one, first, last, wide, 0, streamed, arrays)
         elif add:
-            _write_sum(one, first, last, wide, 0, streamed, both + own)
+            _write_sum(one, first, last, wide, 0, streamed, arrays)
         elif relu:
-            _write_relu(one, first, last, wide, 0, streamed, alone + own)
+            _write_relu(one, first, last, wide, 0, streamed, arrays)
         else:
-            _write_normalized(one, first, last, wide, 0, streamed, alone + own)
+            _write_normalized(one, first, last, wide, 0, streamed, arrays)
         fence()
 
 
@@ -288,33 +292,31 @@ def input_gradient(gy, x, y, relu, mean, scale, slope, offset, bias, gx, gresidu
     _input_gradient(*arrays, *numbers, *flags, *sizes, gx.reshape(-1), gresidual.reshape(-1))
 
 
-def _input_gradients(relu, keep):
-    def formula(v, _, inputs, numbers, sums):
-        high, slope, offset, scale = numbers[:4]
-        g, d = _gradient(v, relu, inputs, (high, scale, *numbers[4:]))
+def _input_gradients(relu, moves, keep):
+    """Of (gy, x, y, high, scale, shift, slope, offset, gx, gresidual)."""
+
+    def moved(v, _, inputs, numbers, sums):
+        g, d = _gradient(v, relu, inputs, numbers)
+        _, scale, _, slope, offset = numbers
         gx = v.builder.fsub(v.builder.fmul(scale, g), v.fma(d, slope, offset))
         return [], [gx, g] if keep else [gx]
 
-    return over_rows(3 if relu == BY_OUTPUT else 2, 5 if relu == BY_INPUT else 4, 0, 2 if keep else 1, formula)
-
-
-def _scaled_gradients(relu, keep):
-    """Of (gy,) or (gy, y)."""
-
-    def formula(v, _, inputs, numbers, sums):
+    def scaled(v, _, inputs, numbers, sums):
         g = v.where_positive(*inputs) if relu else inputs[0]
         gx = v.builder.fmul(numbers[0], g)
         return [], [gx, g] if keep else [gx]
 
-    return over_rows(2 if relu else 1, 1, 0, 2 if keep else 1, formula)
+    outputs = (8, 9) if keep else (8,)
+    if moves:
+        return over_rows((0, 1, 2) if relu == BY_OUTPUT else (0, 1), (3, 4, 5, 6, 7), (), outputs, moved)
+    return over_rows((0, 2) if relu else (0,), (4,), (), outputs, scaled)
 
 
-_write_by_input = _input_gradients(BY_INPUT, False)
-_write_by_output, _write_both_by_output = (_input_gradients(BY_OUTPUT, keep) for keep in (False, True))
-_write_gradient, _write_both = (_input_gradients(NO_RELU, keep) for keep in (False, True))
-_scale, _scale_both, _scale_by_output, _scale_both_by_output = (
-    _scaled_gradients(relu, keep) for relu in (False, True) for keep in (False, True)
-)
+_move_by_input = _input_gradients(BY_INPUT, True, False)
+_move_by_output, _move_both_by_output = (_input_gradients(BY_OUTPUT, True, keep) for keep in (False, True))
+_move, _move_both = (_input_gradients(NO_RELU, True, keep) for keep in (False, True))
+_scale_by_output, _scale_both_by_output = (_input_gradients(BY_OUTPUT, False, keep) for keep in (False, True))
+_scale, _scale_both = (_input_gradients(NO_RELU, False, keep) for keep in (False, True))
 
 
 @jit
@@ -335,41 +337,41 @@ def _input_gradient(
         i, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
-        to, both = (gx.ctypes.data,), (gx.ctypes.data, gresidual.ctypes.data)
+        arrays = (
+            gy.ctypes.data, x.ctypes.data, y.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data,
+            shift[i].ctypes.data, slope[i].ctypes.data, offset[i].ctypes.data, gx.ctypes.data, gresidual.ctypes.data,
+        )  # fmt: skip
         if moves:
-            _move(one, first, last, wide, streamed, relu, keep, (gy.ctypes.data, x.ctypes.data), (y.ctypes.data,),
-                  (high[i].ctypes.data, slope[i].ctypes.data, offset[i].ctypes.data, scale[i].ctypes.data),
-                  (shift[i].ctypes.data,), to, both)  # fmt: skip
+            _write_moved(one, first, last, wide, streamed, relu, keep, arrays)
         else:
-            _only_scale(one, first, last, wide, streamed, relu, keep, (gy.ctypes.data,), (y.ctypes.data,),
-                        (scale[i].ctypes.data,), to, both)  # fmt: skip
+            _write_scaled(one, first, last, wide, streamed, relu, keep, arrays)
         fence()
 
 
 @helper
-def _move(one, first, last, wide, streamed, relu, keep, arrays, y, numbers, shift, to, both):
+def _write_moved(one, first, last, wide, streamed, relu, keep, arrays):
     if relu == BY_INPUT:
-        _write_by_input(one, first, last, wide, 0, streamed, arrays + numbers + shift + to)
+        _move_by_input(one, first, last, wide, 0, streamed, arrays)
     elif relu == BY_OUTPUT and keep:
-        _write_both_by_output(one, first, last, wide, 0, streamed, arrays + y + numbers + both)
+        _move_both_by_output(one, first, last, wide, 0, streamed, arrays)
     elif relu == BY_OUTPUT:
-        _write_by_output(one, first, last, wide, 0, streamed, arrays + y + numbers + to)
+        _move_by_output(one, first, last, wide, 0, streamed, arrays)
     elif keep:
-        _write_both(one, first, last, wide, 0, streamed, arrays + numbers + both)
+        _move_both(one, first, last, wide, 0, streamed, arrays)
     else:
-        _write_gradient(one, first, last, wide, 0, streamed, arrays + numbers + to)
+        _move(one, first, last, wide, 0, streamed, arrays)
 
 
 @helper
-def _only_scale(one, first, last, wide, streamed, relu, keep, gy, y, scale, to, both):
+def _write_scaled(one, first, last, wide, streamed, relu, keep, arrays):
     if relu and keep:
-        _scale_both_by_output(one, first, last, wide, 0, streamed, gy + y + scale + both)
+        _scale_both_by_output(one, first, last, wide, 0, streamed, arrays)
     elif relu:
-        _scale_by_output(one, first, last, wide, 0, streamed, gy + y + scale + to)
+        _scale_by_output(one, first, last, wide, 0, streamed, arrays)
     elif keep:
-        _scale_both(one, first, last, wide, 0, streamed, gy + scale + both)
+        _scale_both(one, first, last, wide, 0, streamed, arrays)
     else:
-        _scale(one, first, last, wide, 0, streamed, gy + scale + to)
+        _scale(one, first, last, wide, 0, streamed, arrays)
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------

@@ -28,28 +28,27 @@ def over_rows(inputs, numbers, sums, outputs, formula):
     """A function for numba: apply(scalar, first, last, wide, far, streamed, addresses), a pass over elements.
 
     It goes over elements first to last of contiguous arrays, as rows of `wide` elements, of which the last may be
-    shorter. addresses: in bytes, of the input arrays, of `wide` numbers each (one per element of a row), of `wide` sums
-    each, which are added to, and of the output arrays. far: how many bytes ahead the inputs are fetched into the L2
-    cache; 0: so far that they come in time. streamed: outputs go past the caches, if they and rows begin at multiples
-    of a vector; then call fence().
+    shorter. addresses: in bytes, of arrays; of these,
 
-    inputs, numbers, sums, outputs: how many. formula: a function (vectors, scalar, inputs, numbers, sums) of vectors
-    of elements, which gives the new sums and the outputs.
+    inputs, outputs: the places of those that it reads and writes.
+    numbers, sums: the places of those of `wide` elements, one for each of a row; sums are added to.
+    formula: a function (vectors, scalar, inputs, numbers, sums) of vectors of elements, which gives the new sums and
+        the outputs.
+
+    far: how many bytes ahead the inputs are fetched into the L2 cache; 0: so far that they come in time. streamed:
+    outputs go past the caches, if they and rows begin at multiples of a vector; then call fence().
     """
-    count = inputs + numbers + sums + outputs
 
     @intrinsic
     def apply(context, scalar, first, last, wide, far, streamed, addresses):
         def emit(context, builder, signature, args):
-            pointers = cgutils.unpack_tuple(builder, args[-1], count)
             vectors = Vectors(builder, scalar.bitwidth)
-            pointers = [vectors.pointer(pointer) for pointer in pointers]
-            at = [0, inputs, inputs + numbers, inputs + numbers + sums, count]
-            arrays = [pointers[begin:end] for begin, end in zip(at, at[1:], strict=False)]
+            pointers = [vectors.pointer(address) for address in cgutils.unpack_tuple(builder, args[-1])]
+            arrays = [[pointers[place] for place in places] for places in (inputs, numbers, sums, outputs)]
             _emit(builder, vectors, formula, args[:-1], *arrays)
             return context.get_dummy_value()
 
-        return types.void(scalar, *[types.intp] * 5, types.UniTuple(types.intp, count)), emit
+        return types.void(scalar, *[types.intp] * 5, types.UniTuple(types.intp, len(addresses))), emit
 
     return apply
 
