@@ -28,6 +28,7 @@ gpu-check: .venv/gpu.stamp ## Run the tests on this machine's GPU
 	@MINIDL_TEST_DEVICE=cuda .venv/bin/python -m pytest
 
 gpu-emulate: .venv/gpu-emulate.stamp ## Run the CUDA kernels on the CPU, and compile them, without a GPU
+	@PYTHONPATH=tests/cuda .venv/bin/python -c 'import sys, emulator; sys.exit(emulator.unavailable())'
 	@.venv/bin/python -m pytest -n 2 tests/cuda
 
 gpu-coverage: .venv/gpu-emulate.stamp ## Say how much of the GPU backend's Python its tests run: 95 % at least
