@@ -31,7 +31,7 @@ def _load_openmp():
 _load_openmp()
 
 # Rows of the scratch memory that kernels give each of their threads. How many run now numba alone knows, and to ask it
-# takes a microsecond or more, fifty times in a training step of LeNet.
+# takes a microsecond, which it did fifty times in a training step of LeNet.
 MOST_THREADS = numba.config.NUMBA_NUM_THREADS
 
 

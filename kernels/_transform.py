@@ -79,7 +79,7 @@ def _emit_cases(builder, vectors, matrices, r, count, args, finish, border=None)
 def _emit(builder, vectors, matrix, count, args, finish, border=None):
     """Twice: masked stores, where they are not needed, take a quarter of a small layer's weight gradient.
 
-    With a border thrice: to choose between a pixel and zeros takes a tenth of a transform.
+    With a border thrice: of a tile that lies inside no pixel has to be asked whether it exists.
     """
     whole = builder.icmp_signed(">=", count, count.type(vectors.lanes))
     with builder.if_else(whole) as (then, otherwise):

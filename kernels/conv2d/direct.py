@@ -144,10 +144,10 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
                     beside, least, y, y_shape, first, step, count, seen_w, pixel, inside, scratch):  # fmt: skip
     kh, kw, cg, og = w_shape
     o, columns = y_shape[3], count[1]
-    source, origin, line = _image_rows(
-        x, x_shape, n, top * stride[0] - padding[0], -padding[1], g * cg,
-        (bottom - top - 1) * stride[0] + (kh - 1) * dilation[0] + 1, seen_w, cg, pixel, inside, scratch)  # fmt: skip
     reach = (kh - 1) * dilation[0] + 1
+    source, origin, line = _image_rows(
+        x, x_shape, n, top * stride[0] - padding[0], -padding[1], g * cg, (bottom - top - 1) * stride[0] + reach,
+        seen_w, cg, pixel, inside, scratch)  # fmt: skip
     ahead = _rows_after(x, x_shape, n, top, bottom, count[0], stride[0], padding[0], reach) + (0, 0)
     across, along, down = stride[1] * pixel, step[1] * o, dilation[0] * line
     kind, size = x.dtype.type(0), x.itemsize
@@ -333,9 +333,10 @@ def _weight_grad_rows(n, g, top, bottom, column, wide, x, x_shape, gy, gy_shape,
     kh, kw, cg, og = w_shape
     _, oh, ow, o = gy_shape
     width = sums.shape[1]
+    reach = (kh - 1) * dilation[0] + 1
     source, origin, line = _image_rows(
-        x, x_shape, n, top * stride[0] - padding[0], -padding[1], g * cg,
-        (bottom - top - 1) * stride[0] + (kh - 1) * dilation[0] + 1, seen_w, cg, pixel, inside, scratch)  # fmt: skip
+        x, x_shape, n, top * stride[0] - padding[0], -padding[1], g * cg, (bottom - top - 1) * stride[0] + reach,
+        seen_w, cg, pixel, inside, scratch)  # fmt: skip
     start = (n * oh + top) * ow * o + g * og + column
     panel_data, step = gy.ctypes.data + gy.itemsize * start, o
     if kh * kw > 1:
@@ -343,7 +344,7 @@ def _weight_grad_rows(n, g, top, bottom, column, wide, x, x_shape, gy, gy_shape,
         panel_data, step = panel.ctypes.data, width
     runs, run = (1, kw * cg) if pixel == cg and (dilation[1] == 1 or kw <= 1) else (kw, cg)
     kind, size = x.dtype.type(0), x.itemsize
-    ahead = _rows_after(x, x_shape, n, top, bottom, oh, stride[0], padding[0], (kh - 1) * dilation[0] + 1) + (0, 0)
+    ahead = _rows_after(x, x_shape, n, top, bottom, oh, stride[0], padding[0], reach) + (0, 0)
     if wide == o:  # then the rows of gy are a run, too
         ahead = ahead[:2] + _rows_after(gy, gy_shape, n, top, bottom, oh, 1, 0, 1)
     x_data, sums_data = source.ctypes.data + size * origin, sums.ctypes.data
