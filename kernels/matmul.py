@@ -28,7 +28,7 @@ from ._layout import ceil_div, span
 from ._pool import empty
 from ._threads import MOST_THREADS
 from ._tile import FETCHED, TALLEST, further, last_step, tile_last, tile_width
-from ._vector import STREAMED, copy, fence
+from ._vector import STREAMED, copy, fence, prefetch_part
 from .copy_rows import contiguous
 
 _ROWS = 8 * TALLEST  # of a per task
@@ -132,8 +132,8 @@ def multiply(a, b, start, y, relu=False, residual=None):
 
 _FEW_ROWS = 4 * TALLEST
 _LARGE = 1 << 18  # elements of b
-_RUN = 512  # columns of b at a time, and
-_DEEP = 32  # of the summed axis: 64 kB, which stay in the L2 cache for all rows
+_RUN = 256  # columns of b at a time, and
+_DEEP = 64  # of the summed axis: 64 kB, which stay in the L2 cache for all rows
 
 
 def _few_rows(a, b, start, last, y, width):
@@ -151,12 +151,18 @@ def _few_rows_blocks(a, b, strides, starts, beside, least, y, shape, n, width):
     runs, kind, size = (n + _RUN - 1) // _RUN, y.dtype.type(0), y.itemsize
     for task in prange(stacks * runs):
         s, first = np.int64(task) // runs, np.int64(task) % runs * _RUN
+        wide = min(_RUN, n - first)
         for deep in range(0, k, _DEEP):
             summed = min(_DEEP, k - deep)
             last = (beside, least) if deep + summed == k else (0, y.dtype.type(-np.inf))
             at_a = a.ctypes.data + size * (s * strides[0] + deep * strides[2])
-            for column in range(first, min(first + _RUN, n), width):
-                at_b = b.ctypes.data + size * (s * strides[3] + deep * strides[4] + column)
+            at_run = b.ctypes.data + size * (s * strides[3] + deep * strides[4] + first)
+            parts = (wide + width - 1) // width
+            for part in range(parts):
+                column = first + part * width
+                prefetch_part(at_run + size * _DEEP * strides[4], min(_DEEP, k - deep - summed), size * strides[4],
+                              size * wide, part, parts)  # fmt: skip
+                at_b = at_run + size * part * width
                 at_y = y.ctypes.data + size * (s * m * n + column)
                 begin, step = (starts.ctypes.data + size * column, 0) if deep == 0 else (at_y, n)
                 tile_last(kind, m, min(width, n - column), at_a, strides[1], 0, strides[2], at_b, 0, strides[4], 1,

@@ -3,7 +3,7 @@
 import math
 
 from .. import ops
-from ..ops._common import pair
+from ..ops._common import empty_weight, pair
 from . import init
 from ._common import check_sizes, zeros
 from .module import Module, Parameter
@@ -27,7 +27,7 @@ class Conv2d(Module):
         self.stride = pair("Conv2d", "stride", stride, 1)
         self.padding = padding if isinstance(padding, str) else pair("Conv2d", "padding", padding, 0)
         self.dilation = pair("Conv2d", "dilation", dilation, 1)
-        weight = init.empty_weight(out_channels, in_channels // groups, *self.kernel_size)
+        weight = empty_weight(out_channels, in_channels // groups, *self.kernel_size)
         self.weight = init.kaiming_normal_(Parameter(weight))
         self.register_parameter("bias", zeros(out_channels) if bias else None)
 
@@ -77,7 +77,7 @@ class ConvTranspose2d(Module):
         self.padding = pair("ConvTranspose2d", "padding", padding, 0)
         self.output_padding = pair("ConvTranspose2d", "output_padding", output_padding, 0)
         self.dilation = pair("ConvTranspose2d", "dilation", dilation, 1)
-        weight = Parameter(init.empty_weight(in_channels, out_channels // groups, *self.kernel_size))
+        weight = Parameter(empty_weight(in_channels, out_channels // groups, *self.kernel_size))
         # An output pixel is met by KH*KW elements of the kernel at stride 1, by one in stride² of them else.
         meeting = in_channels // groups * math.prod(self.kernel_size) / math.prod(self.stride)
         self.weight = init.normal_(weight, 0.0, math.sqrt(2 / meeting))

@@ -324,13 +324,3 @@ def initialize(module, scheme):
         elif parameter.ndim >= 2:
             SCHEMES[scheme](parameter)
     return module
-
-
-def empty_weight(*shape):
-    """An uninitialised float32 array of weights, laid out for the kernels: the output axis is the contiguous one.
-
-    (out, in) is a transpose of (in, out), (O, C, KH, KW) a transpose of (KH, KW, C, O).
-    """
-    out, incoming, *window = shape
-    memory = np.empty((*window, incoming, out), np.float32)
-    return memory.transpose(memory.ndim - 1, memory.ndim - 2, *range(len(window)))

@@ -1,6 +1,7 @@
 """Linear, and Identity, which changes nothing."""
 
 from .. import ops
+from ..ops._common import empty_weight
 from . import init
 from ._common import check_sizes, zeros
 from .module import Module, Parameter
@@ -31,7 +32,7 @@ class Linear(Module):
         super().__init__()
         check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
-        self.weight = init.kaiming_normal_(Parameter(init.empty_weight(out_features, in_features)))
+        self.weight = init.kaiming_normal_(Parameter(empty_weight(out_features, in_features)))
         self.register_parameter("bias", zeros(out_features) if bias else None)
 
     def forward(self, input):
