@@ -130,6 +130,12 @@ def _emit_tile(builder, emitted, args, height, vectors):
     place = cgutils.alloca_once_value(builder, builder.select(nothing, w, ahead))
     line = builder.select(nothing, i64(0), i64(LINE))
     w = emitted.pointer(w)
+    has_residual = builder.icmp_signed("!=", beside, i64(0))
+    with builder.if_then(has_residual):  # fetch it while the products are summed
+        for i in range(height):
+            row = emitted.beside(builder.gep(y, [builder.mul(yi, i64(i))]), beside)
+            for j in range(vectors):
+                emitted.prefetch(builder.ptrtoint(at(row, j), i64))
     sums = [[cgutils.alloca_once(builder, emitted.type) for _ in range(vectors)] for _ in range(height)]
     for i in range(height):
         for j in range(vectors):
@@ -147,7 +153,7 @@ def _emit_tile(builder, emitted, args, height, vectors):
                 value = emitted.splat(builder.load(builder.gep(xb_start, [builder.mul(xi, i64(i))])))
                 for j in range(vectors):
                     builder.store(emitted.fma(value, row[j], builder.load(sums[i][j])), sums[i][j])
-    with builder.if_then(builder.icmp_signed("!=", beside, i64(0))):
+    with builder.if_then(has_residual):
         for i in range(height):
             row = emitted.beside(builder.gep(y, [builder.mul(yi, i64(i))]), beside)
             for j in range(vectors):

@@ -1,4 +1,4 @@
-"""conv2d by Winograd's algorithm: 3×3 windows in a quarter of the multiplications, 5×5 in a sixth.
+"""conv2d by Winograd's algorithm: 3×3 windows in a quarter of the multiplications, 4×4 in a fifth, 5×5 in a sixth.
 
     y tile (m×m) = A^T [ sum over c of (G w G^T) * (B^T x tile B) ] A        * elementwise; _cook_toom.py has A, G, B
 
@@ -11,9 +11,9 @@ Three stages, over blocks of tiles so small that what lies between them stays in
 Each stage is linear, so the gradients are their adjoints: the input's is the same convolution with the windows turned
 around; the weights' is dM = A gy A^T, dU[k] = V[k]^T dM[k], gw = G^T dU G.
 
-The points are not the usual 0, ±1, ±2: of 0, ±2/3, ±3/2 the rounding error is less than half (float32, 64 channels of
-unit variance: 7.5e-7 in place of 1.6e-6; the direct sum's is 5.0e-7). Sources: Lavin and Gray 2016; Barabasz, Anderson,
-Soodhalter, Gregg 2020, "Error analysis and improving the accuracy of Winograd convolution".
+The points of 3×3 windows are not the usual 0, ±1, ±2: of 0, ±2/3, ±3/2 the rounding error is less than half (float32,
+64 channels of unit variance: 7.5e-7 in place of 1.6e-6; the direct sum's is 5.0e-7). Sources: Lavin and Gray 2016;
+Barabasz, Anderson, Soodhalter, Gregg 2020, "Error analysis and improving the accuracy of Winograd convolution".
 """
 
 import numba
@@ -29,6 +29,7 @@ from ..add import add_parts
 from . import winograd_large
 from .winograd_tiles import (
     OUTPUTS,
+    WINDOWS,
     finish_tile,
     gather_weights,
     pixels_of,
@@ -45,18 +46,18 @@ _BLOCK = 64  # weights' gradient: input and output channels of a task, whose dU 
 _FEWEST_TASKS = 16
 
 
-def fits(w, y, stride, dilation, groups):
-    """Whether weights w and an output shaped as y are a case for it, and one that it wins.
+def fits(w_shape, y, stride, dilation, groups):
+    """Whether weights (r, r, C, O) and an output shaped as y are a case for it, and one that it wins.
 
-    Below 16 channels the vectors are not full; with few tiles the transformed weights, four times as many, cost more
-    than they save; where most of a tile lies beyond the image, so do the tiles.
+    Below 12 channels the vectors are far from full; with few tiles the transformed weights, four times as many, cost
+    more than they save; where most of a tile lies beyond the image, so do the tiles.
     """
-    r, channels = w.shape[0], w.shape[2:]
-    if w.shape[:2] not in ((3, 3), (5, 5)) or stride != (1, 1) or dilation != (1, 1) or groups != 1:
+    r, columns, *channels = w_shape
+    if r not in WINDOWS or columns != r or stride != (1, 1) or dilation != (1, 1) or groups != 1:
         return False
     tiles, n = tiles_of(y), OUTPUTS + r - 1
     pixels = y.shape[0] * y.shape[1] * y.shape[2]
-    return min(channels) >= 16 and tiles >= 24 and 3 * n * n * tiles <= 2 * r * r * pixels
+    return min(channels) >= 12 and tiles >= 24 and 3 * n * n * tiles <= 2 * r * r * pixels
 
 
 def _large(w):
@@ -130,8 +131,10 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, beside, least, y, y_
             transform_tile(x, x_shape, y_shape, first + t, r, padding, 0, c, v + size * t * c, steps[0], c, zeros)
         end = first + count
         ahead, pixels = pixels_of(x, x_shape, y_shape, end, min(end + per_block, tiles), 0)
+        written, outputs = pixels_of(y, y_shape, y_shape, first, end if beside else first, 0)  # a residual's
         for k in range(nn):
             prefetch_part(ahead, pixels, size * c, size * c, k, nn)
+            prefetch_part(written + beside, outputs, size * o, size * o, k, nn)
             _multiply(v + size * k * steps[0], panels.ctypes.data + size * k * steps[1], m + size * k * steps[2], count,
                       c, o, width, zeros)  # fmt: skip
         for t in range(count):
