@@ -7,11 +7,11 @@
     gx, gw, gy                      gradients, shaped as x, w, y
 
 stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous and of one dtype. The last argument is
-written. reference.py has the formula; direct.py is the numba form, winograd.py one of fewer multiplications for 3×3 and
-5×5 kernels (winograd_large.py where they have many channels; both use winograd_tiles.py), pointwise.py one for 1×1
-kernels, im2col.py one of weight_grad where there are many channels, scatter.py one of input_grad where there are few.
-gpu.py is the CUDA form: it launches conv2d.cu, the formula, and winograd.cu, the same for 3×3 kernels in fewer
-multiplications.
+written. reference.py has the formula; direct.py is the numba form, winograd.py one of fewer multiplications for 3×3 to
+5×5 kernels (winograd_large.py where they have many channels; both use winograd_tiles.py), phases.py brings larger
+kernels with a stride there, pointwise.py is one for 1×1 kernels, im2col.py one of weight_grad where there are many
+channels, scatter.py one of input_grad where there are few. gpu.py is the CUDA form: it launches conv2d.cu, the formula,
+and winograd.cu, the same for 3×3 kernels in fewer multiplications.
 """
 
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ import numpy as np
 from .. import relu
 from .._kernel import Kernel
 from .._tile import tile_width
-from . import direct, gpu, im2col, pointwise, reference, scatter, winograd
+from . import direct, gpu, im2col, phases, pointwise, reference, scatter, winograd
 
 # (N, H, W, C, O, KH, KW, stride, padding, dilation, groups): pairwise distinct sizes, so that no transpose hides.
 _CASES = [
@@ -139,7 +139,11 @@ def exact_convolution():
 
 
 def _winograd(w, y, stride, dilation, groups):
-    return not _exact and winograd.fits(w, y, stride, dilation, groups)
+    return not _exact and winograd.fits(w.shape, y, stride, dilation, groups)
+
+
+def _phases(w, y, stride, dilation, groups):
+    return not _exact and phases.fits(w.shape, y, stride, dilation, groups)
 
 
 def _forward(x, w, bias, stride, padding, dilation, groups, y):
@@ -160,6 +164,8 @@ def _forward_finished(x, w, bias, stride, padding, dilation, groups, relu, resid
         pointwise.forward(x, w, bias, relu, residual, y)
     elif _winograd(w, y, stride, dilation, groups):
         winograd.forward(x, w, bias, padding, relu, residual, y)
+    elif _phases(w, y, stride, dilation, groups):  # 1.2 to 1.9
+        phases.forward(x, w, bias, stride, padding, relu, residual, y)
     else:
         direct.forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y)
 
@@ -176,8 +182,10 @@ def _forward_add_relu_reference(x, w, bias, residual, stride, padding, dilation,
 
 def input_grad_onto(start, gy, w, stride, padding, dilation, groups, gx):
     """gx = start (C,) at every pixel, plus the input's gradient."""
+    if _phases(w, gy, stride, dilation, groups):  # 1.5 to 3.3
+        phases.input_grad(start, gy, w, stride, padding, gx)
     # With so few channels the direct form would leave most of each vector empty.
-    if groups == 1 and 0 < gx.shape[3] <= tile_width(gx.dtype) // 4:
+    elif groups == 1 and 0 < gx.shape[3] <= tile_width(gx.dtype) // 4:
         scatter.input_grad(start, gy, w, stride, padding, dilation, gx)
     elif pointwise.fits(w, stride, padding, groups):  # 1.05 to 1.6; 1.1 to 4.9 for one image
         pointwise.input_grad(start, gy, w, gx)
@@ -194,6 +202,8 @@ def _input_grad(gy, w, stride, padding, dilation, groups, gx):
 def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
     if _winograd(gw, gy, stride, dilation, groups):
         winograd.weight_grad(x, gy, padding, gw)
+    elif _phases(gw, gy, stride, dilation, groups):  # 1.3 to 2.0
+        phases.weight_grad(x, gy, stride, padding, gw)
     elif im2col.fits(gw):  # 0.95 to 2.4
         im2col.weight_grad(x, gy, stride, padding, dilation, groups, gw)
     else:

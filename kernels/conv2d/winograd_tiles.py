@@ -13,7 +13,12 @@ from .._transform import transform, transform_and_finish, transform_image
 from .._vector import STREAMED, VECTOR_BYTES, copy
 
 OUTPUTS = 4  # m: rows and columns of a tile of outputs
-_POINTS = {3: ("0", "2/3", "-2/3", "3/2", "-3/2"), 5: ("0", "1/2", "-1/2", "1", "-1", "2", "-2")}
+_POINTS = {
+    3: ("0", "2/3", "-2/3", "3/2", "-3/2"),
+    4: ("1/3", "-1/3", "1", "-1", "2", "-2"),
+    5: ("0", "1/2", "-1/2", "1", "-1", "2", "-2"),
+}
+WINDOWS = tuple(_POINTS)
 _A, _G, _B = zip(*(cook_toom(OUTPUTS, r, map(Fraction, points)) for r, points in _POINTS.items()), strict=True)
 
 

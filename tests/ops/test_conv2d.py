@@ -340,7 +340,7 @@ def test_errors(args, options, error, match):
 
 WINOGRAD = [  # (N, C, H, W, O, K, padding): tiles that the image cuts, few and many channels, weights beyond the cache
     (3, 16, 17, 19, 16, 3, 1), (2, 19, 24, 13, 37, 3, 0), (4, 16, 21, 12, 40, 3, 2), (2, 16, 30, 29, 21, 5, 2),
-    (3, 33, 15, 22, 16, 5, 0), (8, 200, 14, 13, 160, 3, 1),
+    (3, 33, 15, 22, 16, 5, 0), (8, 200, 14, 13, 160, 3, 1), (2, 12, 19, 26, 35, 4, 1),
 ]  # fmt: skip
 
 
@@ -353,7 +353,7 @@ def test_winograd_is_the_formula(case, dtype):
     n, c, h, w, o, k, padding = case
     arrays = [normal(n, c, h, w, dtype=dtype), normal(o, c, k, k, dtype=dtype, seed=1), normal(o, dtype=dtype, seed=2)]
     y = np.empty((n, h + 2 * padding - k + 1, w + 2 * padding - k + 1, o))
-    assert winograd.fits(np.empty((k, k, c, o)), y, (1, 1), (1, 1), 1)
+    assert winograd.fits((k, k, c, o), y, (1, 1), (1, 1), 1)
 
     def f(x, w, b):
         return ops.conv2d(x, w, b, padding=padding)
@@ -364,6 +364,62 @@ def test_winograd_is_the_formula(case, dtype):
     assert any(not np.array_equal(a, b) for a, b in zip(fast, exact, strict=True))
     for a, b in zip(fast, exact, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=(2e-5 if dtype == np.float32 else 1e-13) * np.abs(b).max())
+
+
+PHASES = [  # (N, H, W, C, O, KH, KW, stride, padding): windows that are no multiple of the stride, pixels none sees
+    (2, 64, 61, 3, 14, 7, 7, (2, 2), (3, 3)), (1, 63, 60, 3, 16, 11, 11, (4, 4), (2, 2)),
+    (2, 31, 40, 5, 17, 5, 5, (2, 2), (0, 1)), (1, 60, 60, 4, 13, 5, 7, (2, 3), (2, 2)),
+    (1, 33, 30, 16, 20, 6, 3, (2, 1), (1, 1)), (1, 40, 42, 7, 12, 5, 5, (2, 2), (4, 4)),
+    (1, 31, 29, 12, 12, 5, 5, (2, 2), (9, 7)), (1, 67, 66, 2, 12, 13, 10, (4, 3), (0, 0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PHASES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_phases_of_a_stride_are_the_formula(case, dtype):
+    from minidl.kernels.conv2d import phases, reference
+
+    n, h, w, c, o, kh, kw, stride, padding = case
+    x, weights, bias = normal(n, h, w, c), normal(kh, kw, c, o, seed=1), normal(o, seed=2)
+    size = [(e + 2 * p - k) // s + 1 for e, p, k, s in zip((h, w), padding, (kh, kw), stride, strict=True)]
+    gy, residual, start = normal(n, *size, o, seed=3), normal(n, *size, o, seed=4), normal(c, seed=5)
+    y, gx, gw = np.empty_like(gy), np.empty_like(x), np.empty_like(weights)
+    geometry = stride, padding, (1, 1), 1
+    reference.forward(x, weights, bias, *geometry, y)
+    reference.input_grad(gy, weights, *geometry, gx)
+    reference.weight_grad(x, gy, *geometry, gw)
+    expected = np.maximum(y + residual, 0), gx + start, gw
+
+    x, weights, bias, gy, residual, start = (a.astype(dtype) for a in (x, weights, bias, gy, residual, start))
+    results = [np.full_like(a, np.nan, dtype) for a in (y, gx, gw)]
+    phases.forward(x, weights, bias, stride, padding, True, residual, results[0])
+    phases.input_grad(start, gy, weights, stride, padding, results[1])
+    phases.weight_grad(x, gy, stride, padding, results[2])
+    for result, truth in zip(results, expected, strict=True):
+        np.testing.assert_allclose(
+            result, truth, rtol=0, atol=(2e-5 if dtype == np.float32 else 1e-13) * np.abs(truth).max()
+        )
+
+
+def test_first_layers_are_phases_but_not_in_exact_convolution():
+    """ResNet's and AlexNet's, against the plain sums."""
+    from minidl.kernels.conv2d import phases
+
+    for k, stride, padding in ((7, 2, 3), (11, 4, 2)):
+        arrays = [normal(2, 3, 224, 224), normal(64, 3, k, k, seed=1), normal(64, seed=2)]
+        arrays = [a.astype(np.float32) for a in arrays]
+        size = (224 + 2 * padding - k) // stride + 1
+        assert phases.fits((k, k, 3, 64), np.empty((2, size, size, 64)), (stride, stride), (1, 1), 1)
+
+        def f(x, w, b, stride=stride, padding=padding):
+            return ops.conv2d(x, w, b, stride=stride, padding=padding)
+
+        fast = value_and_gradients(f, *arrays)
+        with dl.exact_convolution():
+            exact = value_and_gradients(f, *arrays)
+        for a, b in zip(fast, exact, strict=True):
+            assert a.ndim == 1 or not np.array_equal(a, b)  # the bias's gradient is the same sum
+            np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
 
 
 def test_cook_toom_is_exact_for_other_sizes_and_points():
