@@ -231,18 +231,40 @@ def input_grad(start, gy, w, stride, padding, dilation, groups, gx):
     With s the stride, p the padding, d the dilation: gx[i] sums gy[j] * w[u] over i + p = s*j + d*u. For i = first +
     s*k let first + p = s*q + phase; u then takes the values where d*u = phase + s*m for a whole m, and j = k + q - m.
     """
-    kh, kw, cg, o = w.shape
-    og = o // groups
-    # The kernel with the two channel axes of each group swapped: (KH, KW, O/groups, C).
-    swapped = w.reshape(kh, kw, cg, groups, og).transpose(0, 1, 4, 3, 2).reshape(kh, kw, og, groups * cg)
+    kh, kw = w.shape[:2]
     for rows in _phases(gx.shape[1], kh, stride[0], padding[0], dilation[0]):
         for columns in _phases(gx.shape[2], kw, stride[1], padding[1], dilation[1]):
-            taps = np.ascontiguousarray(swapped[rows[0]][:, columns[0]])
             pads, gaps, first, count = zip(rows[1], columns[1], strict=True)
-            if taps.size == 0:  # a stride greater than the kernel: no output sees these pixels
+            if not rows[0] or not columns[0]:  # a stride greater than the kernel: no output sees these pixels
                 _fill(gx.reshape(-1), gx.shape, start, first, stride)
                 continue
+            taps = swapped(w, rows[0], columns[0], groups)
             _correlate(gy, taps, start, (1, 1), pads, gaps, groups, 0, gx.dtype.type(-np.inf), gx, first, stride, count)
+
+
+def swapped(w, rows, columns, groups=1):
+    """(R, S, O/groups, C): these rows and columns of weights (KH, KW, C/groups, O), each group's channels exchanged."""
+    _, _, cg, o = w.shape
+    taps = empty((len(rows), len(columns), o // groups, groups * cg), w.dtype)
+    _swap(w, np.array(rows), np.array(columns), groups, taps)
+    return taps
+
+
+_BLOCK = 16  # channels: a line of float32
+
+
+@jit
+def _swap(w, rows, columns, groups, taps):
+    """A task is a block of output channels of one tap and group. NumPy's copy took 60 ms for 1024 to 2048 channels."""
+    cg, og = w.shape[2], w.shape[3] // groups
+    blocks = (og + _BLOCK - 1) // _BLOCK
+    for task in prange(len(rows) * len(columns) * groups * blocks):
+        first, g = np.int64(task) % blocks * _BLOCK, np.int64(task) // blocks % groups
+        v, u = np.int64(task) // (blocks * groups) % len(columns), np.int64(task) // (blocks * groups * len(columns))
+        for top in range(0, cg, _BLOCK):
+            for j in range(first, min(first + _BLOCK, og)):
+                for c in range(top, min(top + _BLOCK, cg)):
+                    taps[u, v, j, g * cg + c] = w[rows[u], columns[v], c, g * og + j]
 
 
 @jit

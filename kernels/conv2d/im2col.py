@@ -20,7 +20,7 @@ from ..add import add_parts
 
 _ROWS = 37 * TALLEST  # of gw in a task, and
 _SUMS = 560 * 1024  # bytes of it
-_PIXELS = 192  # at a time
+_PIXELS = 208  # at a time
 _FEWEST_TASKS = 16  # so that cores share the work evenly
 
 
@@ -63,16 +63,18 @@ def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, di
         own, packed, out = unfolded[numba.get_thread_id()], panels[numba.get_thread_id()], sums[part]
         for r in range(low, high):
             out[r * o + g * og + left * width : r * o + g * og + min(og, right * width)] = 0
-        end = pixels * (part + 1) // parts
-        for first in range(pixels * part // parts, end, _PIXELS):
-            count = min(_PIXELS, end - first)
+        begin, end = pixels * part // parts, pixels * (part + 1) // parts
+        steps = (end - begin + _PIXELS - 1) // _PIXELS
+        for step in range(steps):  # of nearly equal length: a short one reads and writes all sums for few products
+            first, beyond = begin + (end - begin) * step // steps, begin + (end - begin) * (step + 1) // steps
+            count = beyond - first
             _unfold(x, x_shape, gy_shape, w_shape, g, stride, padding, dilation, first, count, low, high, own)
             _pack(gy, o, first, count, g * og, left, right, og, width, packed)
             # What the next block reads, where it is a run of memory.
             from_x = size * x_shape[3] if pointwise and high - low == x_shape[3] else 0  # bytes of a pixel
             from_gy = size * o if right - left == blocks and groups == 1 else 0
-            at_x, at_gy = x.ctypes.data + from_x * (first + count), gy.ctypes.data + from_gy * (first + count)
-            after = min(_PIXELS, end - first - count)
+            at_x, at_gy = x.ctypes.data + from_x * beyond, gy.ctypes.data + from_gy * beyond
+            after = min(count, end - beyond)
             ahead = at_x, at_x + from_x * after, at_gy, at_gy + from_gy * after
             for block in range(left, right):
                 panel = packed.ctypes.data + size * (block - left) * count * width

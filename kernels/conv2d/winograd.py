@@ -27,6 +27,7 @@ from .._tile import TALLEST, last_step, tile, tile_width
 from .._vector import VECTOR_BYTES, fence, prefetch_part
 from ..add import add_parts
 from . import winograd_large
+from .direct import swapped
 from .winograd_tiles import (
     OUTPUTS,
     WINDOWS,
@@ -82,8 +83,8 @@ def input_grad(start, gy, w, padding, gx):
     if _large(w):
         winograd_large.correlate(gy, w, True, start, padding, *last, gx)
     else:
-        turned = np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))
-        _correlate(gy, turned, start, padding, *last, gx)
+        backwards = range(r - 1, -1, -1)
+        _correlate(gy, swapped(w, backwards, backwards), start, padding, *last, gx)
 
 
 def _correlate(x, w, bias, padding, beside, least, y):

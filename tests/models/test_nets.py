@@ -7,6 +7,7 @@ import pytest
 
 import minidl as dl
 from minidl import models, nn
+from minidl.ops._common import empty_weight
 
 TINY = {"width": 0.03, "num_classes": 3}
 SMALL = {**TINY, "stem": "small"}
@@ -274,7 +275,7 @@ def test_functions_take_positions_as_their_docstrings_say():
 def test_same_seed_same_weights_in_whatever_pieces_they_are_drawn():
     """A layer of more than a million weights is drawn a few rows at a time: the generator's numbers, in order."""
     dl.manual_seed(4)
-    weight = nn.init.normal_(nn.Parameter(nn.init.empty_weight(1500, 1001)), 0.0, 2.0)
+    weight = nn.init.normal_(nn.Parameter(empty_weight(1500, 1001)), 0.0, 2.0)
     dl.manual_seed(4)
     expected = dl.random.generator().normal(0.0, 2.0, (1500, 1001)).astype(np.float32)
     np.testing.assert_array_equal(weight.data, expected)

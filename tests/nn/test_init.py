@@ -9,13 +9,14 @@ from scipy import stats
 import minidl as dl
 from minidl import nn
 from minidl.nn import init
+from minidl.ops._common import empty_weight
 
 SHAPE = (64, 48, 3, 5)  # fan_in 720, fan_out 960
 FAN_IN, FAN_OUT = 48 * 15, 64 * 15
 
 
 def weights():
-    return nn.Parameter(init.empty_weight(*SHAPE))
+    return nn.Parameter(empty_weight(*SHAPE))
 
 
 @pytest.mark.parametrize(
