@@ -21,7 +21,7 @@ from ._cuda import Source
 from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
-from ._vector import VECTOR_BYTES, Vectors, prefetch
+from ._vector import STREAMED, VECTOR_BYTES, Vectors, fence, prefetch
 
 _CUDA = Source("max_pool2d", *(f"{kernel}<T, {n}>" for kernel in ("forward", "backward") for n in (1, 4)))
 
@@ -53,16 +53,19 @@ def _forward_cpu(x, kernel_size, stride, padding, dilation, y, where):
     """A task is a row of windows. It gets addresses: to make views of shared arrays, threads wait for each other."""
     n, oh, ow, c = y.shape
     h, w = x.shape[1:3]
+    streamed = y.itemsize * y.size >= STREAMED and (y.ctypes.data | c * y.itemsize) % VECTOR_BYTES == 0
     for task in prange(n * oh):
         image, i = np.int64(task) // oh, np.int64(task) % oh
         at = np.int64(task) * ow * c
         numbers = where.ctypes.data + where.itemsize * at if where.size else 0
         _forward_row(x.dtype.type(0), x.ctypes.data + x.itemsize * image * h * w * c, h, w, c, i, kernel_size, stride,
-                     padding, dilation, y.ctypes.data + y.itemsize * at, numbers, ow, x.itemsize)  # fmt: skip
+                     padding, dilation, y.ctypes.data + y.itemsize * at, numbers, ow, x.itemsize, streamed)  # fmt: skip
+        fence()
 
 
 @helper
-def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilation, y, where, count, size):
+def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilation, y, where, count, size,
+                 streamed):  # fmt: skip
     (kh, kw), (dh, dw), top = kernel_size, dilation, i * stride[0] - padding[0]
     u = max(0, -top + dh - 1) // dh  # the rows of the window that lie in the image; v: the columns
     rows = min(kh, (h - 1 - top) // dh + 1) - u
@@ -79,7 +82,7 @@ def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilat
                 for q in range(stride[1]):
                     prefetch(below + size * ((r * w + q) * channels + c))
             number = where + 4 * at if where else 0
-            args = x + size * (first * channels + c), channels, dh * w, dw, first, y + size * at, number
+            args = x + size * (first * channels + c), channels, dh * w, dw, first, y + size * at, number, streamed
             # With the usual sizes as constants LLVM unrolls the window: two thirds of the time.
             if rows == 2 and columns == 2:
                 _greatest(kind, channels - c, 2, 2, *args)
@@ -90,7 +93,7 @@ def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilat
 
 
 @intrinsic
-def _greatest(context, kind, count, rows, columns, x, step, down, across, first, y, where):
+def _greatest(context, kind, count, rows, columns, x, step, down, across, first, y, where, streamed):
     """Of a vector of channels, `count` of which exist, the greatest in a window and the number of its pixel.
 
     x, y, where: addresses; where is 0 if the number is not wanted. Pixels are `step` elements apart; the window's first
@@ -98,7 +101,7 @@ def _greatest(context, kind, count, rows, columns, x, step, down, across, first,
     """
 
     def emit(context, builder, signature, args):
-        vectors, count, where = Vectors(builder, kind.bitwidth), args[1], args[-1]
+        vectors, count, where = Vectors(builder, kind.bitwidth), args[1], args[-2]
         whole = builder.icmp_signed(">=", count, count.type(vectors.lanes))
         with builder.if_else(builder.icmp_signed("!=", where, where.type(0))) as branches:
             for branch, numbered in zip(branches, (True, False), strict=True):
@@ -109,11 +112,11 @@ def _greatest(context, kind, count, rows, columns, x, step, down, across, first,
                         _emit_greatest(builder, vectors, vectors.mask(count), numbered, args[2:])
         return context.get_dummy_value()
 
-    return types.void(kind, *[types.intp] * 10), emit
+    return types.void(kind, *[types.intp] * 10, types.boolean), emit
 
 
 def _emit_greatest(builder, vectors, inside, numbered, args):
-    rows, columns, x, step, down, across, first, y, where = args
+    rows, columns, x, step, down, across, first, y, where, streamed = args
     x = vectors.pointer(x)
     best = cgutils.alloca_once_value(builder, vectors.load(x, inside))
     number = cgutils.alloca_once_value(builder, vectors.splat(builder.trunc(first, ir.IntType(32))))
@@ -127,7 +130,14 @@ def _emit_greatest(builder, vectors, inside, numbered, args):
         if numbered:
             here = vectors.splat(builder.trunc(builder.add(first, further), ir.IntType(32)))
             builder.store(builder.select(wins, here, builder.load(number)), number)
-    vectors.store(builder.load(best), vectors.pointer(y), inside)
+    if inside is None:
+        with builder.if_else(streamed) as (then, otherwise):
+            with then:
+                vectors.stream(builder.load(best), vectors.pointer(y))
+            with otherwise:
+                vectors.store(builder.load(best), vectors.pointer(y))
+    else:
+        vectors.store(builder.load(best), vectors.pointer(y), inside)
     if numbered:
         vectors.store(builder.load(number), builder.inttoptr(where, ir.IntType(32).as_pointer()), inside)
 

@@ -22,6 +22,7 @@ from .._vector import STREAMED, VECTOR_BYTES, copy, fence
 
 _SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
+_FEW_CHANNELS, _MANY_PRODUCTS = 4, 100  # of a pixel, of each of its elements: then it pays to ask if all are finite
 _PARTIAL_SUMS = 32  # weight gradient: independent sums over images, where the weights alone give too few tasks
 
 # ---- forward -------------------------------------------------------------------------------------------------------
@@ -30,8 +31,8 @@ _PARTIAL_SUMS = 32  # weight gradient: independent sums over images, where the w
 def forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y):
     """relu: what is negative becomes 0, after the residual, if it is not None, was added."""
     last = last_step(y, relu, residual)
-    side = _side_by_side(w.shape, y, stride, dilation, groups)
-    if side > 1 and w.shape[2] <= 4 and _is_finite(x):
+    side, (kh, kw, c, o) = _side_by_side(w.shape, y, stride, dilation, groups), w.shape
+    if side > 1 and (c <= _FEW_CHANNELS or kh * kw * o >= _MANY_PRODUCTS) and _is_finite(x):
         w, bias = _shifted(w, stride[1], side), np.tile(bias, side)
         y, stride = y.reshape(*y.shape[:2], -1, side * y.shape[3]), (stride[0], side * stride[1])
     _correlate(x, w, bias, stride, padding, dilation, groups, *last, y, (0, 0), (1, 1), y.shape[1:3])
@@ -43,7 +44,7 @@ def _side_by_side(w_shape, y, stride, dilation, groups):
     Each meets the columns of all of them. LeNet's first layer has six channels for sixteen lanes: with two pixels side
     by side a row of its windows costs 6 vectors in place of 10. Forward, weights are zero where a column is another
     pixel's. But 0 * inf is NaN, so it is done for finite pixels alone; that is quickly told where they have few
-    channels. Of the weights' gradient, what a pixel gives for the columns of others is not used.
+    channels, or each many products. Of the weights' gradient, what a pixel gives for the columns of others is not used.
     """
     (kw, _, o), lanes = w_shape[1:], VECTOR_BYTES // y.itemsize
     if groups > 1 or dilation[1] > 1 or not y.size:
@@ -232,6 +233,10 @@ def input_grad(start, gy, w, stride, padding, dilation, groups, gx):
     s*k let first + p = s*q + phase; u then takes the values where d*u = phase + s*m for a whole m, and j = k + q - m.
     """
     kh, kw = w.shape[:2]
+    if stride == dilation == (1, 1) and groups == 1:
+        taps = swapped(w, range(kh - 1, -1, -1), range(kw - 1, -1, -1))
+        forward(gy, taps, start, stride, (kh - 1 - padding[0], kw - 1 - padding[1]), dilation, 1, False, None, gx)
+        return
     for rows in _phases(gx.shape[1], kh, stride[0], padding[0], dilation[0]):
         for columns in _phases(gx.shape[2], kw, stride[1], padding[1], dilation[1]):
             pads, gaps, first, count = zip(rows[1], columns[1], strict=True)

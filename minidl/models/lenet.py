@@ -60,8 +60,8 @@ class LeNet(_LeNet):
 
     def forward(self, x):
         self._check(x)
-        x = self.s2(self.relu(self.c1(x)))
-        x = self.s4(self.relu(self.c3(x)))
+        x = self.s2(self.c1(x, relu=True))
+        x = self.s4(self.c3(x, relu=True))
         x = self.flatten(x)
         x = self.relu(self.c5(x))
         x = self.relu(self.f6(x))

@@ -205,6 +205,10 @@ def check_integer(name, argument, value):
 
 def pair(name, argument, value, least):
     """A size for rows and columns: an int for both, or two ints, each at least `least`."""
+    if type(value) is tuple and len(value) == 2:  # what layers keep: a convolution asks three times
+        rows, columns = value
+        if type(rows) is int and type(columns) is int and rows >= least and columns >= least:
+            return value
     values = (
         (value, value) if isinstance(value, int | np.integer) else tuple(value) if hasattr(value, "__len__") else ()
     )

@@ -157,10 +157,9 @@ def check_dtypes(name, input, weight, bias):
 
 
 def _output_size(size, kernel_size, stride, padding, dilation):
-    return tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(size, kernel_size, stride, padding, dilation, strict=True)
-    )
+    (h, w), (kh, kw), (top, left), (down, across) = size, kernel_size, padding, dilation
+    rows, columns = h + 2 * top - down * (kh - 1) - 1, w + 2 * left - across * (kw - 1) - 1
+    return rows // stride[0] + 1, columns // stride[1] + 1
 
 
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -199,43 +198,45 @@ def _convolve(function, input, weight, bias, stride, padding, dilation, groups, 
         return _convolve(
             function, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, *residual
         ).squeeze(0)
-    if input.ndim != 4 or weight.ndim != 4:
+    shape, (o, channels, *kernel_size) = input.shape, weight.shape if weight.ndim == 4 else (0, 0)
+    if len(shape) != 4 or not kernel_size:
         raise ValueError(
-            f"conv2d: input must be (N, C, H, W) and weight (O, C/groups, KH, KW), got {input.shape} and {weight.shape}"
+            f"conv2d: input must be (N, C, H, W) and weight (O, C/groups, KH, KW), got {shape} and {weight.shape}"
         )
     stride, dilation = pair("conv2d", "stride", stride, 1), pair("conv2d", "dilation", dilation, 1)
     check_groups("conv2d", groups)
-    if weight.shape[1] * groups != input.shape[1]:
+    if channels * groups != shape[1]:
         raise ValueError(
-            f"conv2d: in_channels of weight (={weight.shape[1]}) × groups (={groups}) must equal the input's channels "
-            f"(={input.shape[1]})"
+            f"conv2d: in_channels of weight (={channels}) × groups (={groups}) must equal the input's channels "
+            f"(={shape[1]})"
         )
-    if weight.shape[0] % groups:
-        raise ValueError(f"conv2d: out_channels of weight (={weight.shape[0]}) must be divisible by groups (={groups})")
-    if 0 in weight.shape[2:] or not len(weight):
+    if o % groups:
+        raise ValueError(f"conv2d: out_channels of weight (={o}) must be divisible by groups (={groups})")
+    if 0 in kernel_size or not o:
         raise ValueError(
             f"conv2d: weight must have an output channel and a kernel of a pixel, its shape is {weight.shape}"
         )
     check_dtypes("conv2d", input, weight, bias)
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"conv2d: bias must have shape {weight.shape[:1]}, got {bias.shape}")
+    if bias is not None and bias.shape != (o,):
+        raise ValueError(f"conv2d: bias must have shape {(o,)}, got {bias.shape}")
     if isinstance(padding, str):
-        input, padding = _named_padding(input, weight.shape[2:], padding, stride, dilation)
+        input, padding = _named_padding(input, kernel_size, padding, stride, dilation)
+        shape = input.shape
     padding = pair("conv2d", "padding", padding, 0)
-    seen = [d * (k - 1) + 1 for k, d in zip(weight.shape[2:], dilation, strict=True)]
-    padded = [n + 2 * p for n, p in zip(input.shape[2:], padding, strict=True)]
-    if any(k > n for k, n in zip(seen, padded, strict=True)):
+    size = _output_size(shape[2:], kernel_size, stride, padding, dilation)
+    if min(size) < 1:
+        seen = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
+        padded = [n + 2 * p for n, p in zip(shape[2:], padding, strict=True)]
         raise ValueError(
             f"conv2d: the kernel covers {seen[0]}×{seen[1]} pixels (with dilation), more than the padded input's "
             f"{padded[0]}×{padded[1]}"
         )
     if residual and residual[0] is not None:
         residual = [as_tensor("conv2d", residual[0])]
-        shape = (len(input), len(weight), *_output_size(input.shape[2:], weight.shape[2:], stride, padding, dilation))
-        if residual[0].shape != shape or residual[0].dtype != input.dtype:
+        if residual[0].shape != (shape[0], o, *size) or residual[0].dtype != input.dtype:
             raise ValueError(
-                f"conv2d: residual must be {input.dtype} of the output's shape {shape}, got {residual[0].dtype} "
-                f"{residual[0].shape}"
+                f"conv2d: residual must be {input.dtype} of the output's shape {(shape[0], o, *size)}, got "
+                f"{residual[0].dtype} {residual[0].shape}"
             )
     return function.apply(input, weight, bias, (stride, padding, dilation, groups), *residual)
 
