@@ -354,16 +354,21 @@ def _own(result, ctx, grads, results):
 
     A leaf keeps its gradient and changes it in place when the next term, or the next pass, adds to it.
     """
-    others = [*grads, *(r for r in results if r is not result)]
-    others += [*ctx.saved_values(), *vars(ctx).values()]  # the latter: constants kept as attributes of ctx
-    arrays = [o._data if isinstance(o, _tensor.Tensor) else o for o in others]
     array = result._data if isinstance(result, _tensor.Tensor) else result
     kind = type(array)
     share = np.may_share_memory if kind is np.ndarray else cuda.may_share_memory
-    shared = sum(r is result for r in results) > 1 or not cuda.writable(array)
-    if not shared and not any(isinstance(a, kind) and share(a, array) for a in arrays):
-        return result
-    return _copy(result)
+    alone = cuda.writable(array) and sum([r is result for r in results]) == 1
+    if alone:
+        # The last: constants kept as attributes of ctx. A plain loop, as each weight's gradient comes here.
+        for other in (*grads, *results, *ctx.saved_values(), *vars(ctx).values()):
+            if other is result:
+                continue
+            if isinstance(other, _tensor.Tensor):
+                other = other._data
+            if isinstance(other, kind) and share(other, array):
+                alone = False
+                break
+    return result if alone else _copy(result)
 
 
 def _copy(gradient):

@@ -24,6 +24,7 @@ class MaxPool2d(Function):
         y = empty((len(x), *size, x.shape[1]), x.dtype, x)
         where = empty(y.shape if indices or ctx.needs_input_grad[0] else (0, *y.shape[1:]), np.int32, x)
         ctx.geometry, ctx.shape, ctx.where = geometry, x.shape, where
+        ctx.set_materialize_grads(False)  # whole numbers have none
         kernel.forward(nhwc(x), *geometry, y, where)
         return nchw(y), nchw(where)
 
