@@ -360,9 +360,8 @@ def _own(result, ctx, grads, results):
     alone = cuda.writable(array) and sum([r is result for r in results]) == 1
     if alone:
         # The last: constants kept as attributes of ctx. A plain loop, as each weight's gradient comes here.
-        for other in (*grads, *results, *ctx.saved_values(), *vars(ctx).values()):
-            if other is result:
-                continue
+        others = [r for r in results if r is not result]
+        for other in (*grads, *others, *ctx.saved_values(), *vars(ctx).values()):
             if isinstance(other, _tensor.Tensor):
                 other = other._data
             if isinstance(other, kind) and share(other, array):
