@@ -12,7 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._vector import REGISTERS, VECTOR_BYTES, Vectors
+from ._jit import helper
+from ._vector import REGISTERS, STREAMED, VECTOR_BYTES, Vectors, fence
 
 ABREAST = 4 if REGISTERS >= 32 else 2  # vectors of a row that are at hand together
 _PART = 16 * 1024  # bytes of an array that are passed over before the next vectors of the same rows
@@ -49,6 +50,27 @@ def over_rows(inputs, numbers, sums, outputs, formula):
             return context.get_dummy_value()
 
         return types.void(scalar, *[types.intp] * 5, types.UniTuple(types.intp, len(addresses))), emit
+
+    return apply
+
+
+TASK = 16384  # elements of flat arrays: more than one for what two threads should share
+
+
+def over_elements(inputs, formula):
+    """A function for numba: apply(y, task, addresses), the elements of task number `task` of flat arrays, TASK to each.
+
+    addresses: in bytes, of so many inputs and of y, which the formula, a function (vectors, *inputs), gives.
+    """
+    places = tuple(range(inputs))
+    one = over_rows(places, (), (), (inputs,), lambda vectors, _, values, *none: ([], [formula(vectors, *values)]))
+
+    @helper
+    def apply(y, task, addresses):
+        first = task * TASK
+        wide, streamed = ABREAST * VECTOR_BYTES // y.itemsize, y.itemsize * y.size >= STREAMED
+        one(y.dtype.type(0), first, min(first + TASK, y.size), wide, 0, streamed, addresses)
+        fence()
 
     return apply
 

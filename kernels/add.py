@@ -13,6 +13,7 @@ import numpy as np
 from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._passes import TASK, over_elements
 from ._workload import LARGE
 
 _CUDA = Source("add", "forward")
@@ -22,10 +23,13 @@ def _reference(a, b, y):
     y[...] = a + b
 
 
+_total = over_elements(2, lambda vectors, a, b: vectors.builder.fadd(a, b))
+
+
 @jit
 def _cpu(a, b, y):
-    for i in prange(a.size):
-        y[i] = a[i] + b[i]
+    for task in prange((y.size + TASK - 1) // TASK):
+        _total(y, np.int64(task), (a.ctypes.data, b.ctypes.data, y.ctypes.data))
 
 
 def _gpu(a, b, y):

@@ -12,6 +12,7 @@ import numpy as np
 from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._passes import TASK, over_elements
 from ._workload import LARGE
 
 _CUDA = Source("relu", "forward", "add_forward", "backward")
@@ -21,10 +22,13 @@ def _forward_reference(x, y):
     y[...] = np.where(x <= 0, 0, x)
 
 
+_positive = over_elements(1, lambda vectors, x: vectors.where_positive(x, x))
+
+
 @jit
 def _forward_cpu(x, y):
-    for i in prange(x.size):
-        y[i] = x.dtype.type(0) if x[i] <= 0 else x[i]
+    for task in prange((y.size + TASK - 1) // TASK):
+        _positive(y, np.int64(task), (x.ctypes.data, y.ctypes.data))
 
 
 def _forward_gpu(x, y):
@@ -36,11 +40,18 @@ def _add_forward_reference(a, b, y):
     y[...] = np.where(total <= 0, 0, total)
 
 
+def _positive_sum(vectors, a, b):
+    total = vectors.builder.fadd(a, b)
+    return vectors.where_positive(total, total)
+
+
+_positive_total = over_elements(2, _positive_sum)
+
+
 @jit
 def _add_forward_cpu(a, b, y):
-    for i in prange(a.size):
-        total = a[i] + b[i]
-        y[i] = a.dtype.type(0) if total <= 0 else total
+    for task in prange((y.size + TASK - 1) // TASK):
+        _positive_total(y, np.int64(task), (a.ctypes.data, b.ctypes.data, y.ctypes.data))
 
 
 def _add_forward_gpu(a, b, y):
@@ -51,10 +62,13 @@ def _backward_reference(gy, y, gx):
     gx[...] = np.where(y <= 0, 0, gy)
 
 
+_passed_on = over_elements(2, lambda vectors, gy, y: vectors.where_positive(gy, y))
+
+
 @jit
 def _backward_cpu(gy, y, gx):
-    for i in prange(gy.size):
-        gx[i] = gy.dtype.type(0) if y[i] <= 0 else gy[i]
+    for task in prange((gx.size + TASK - 1) // TASK):
+        _passed_on(gx, np.int64(task), (gy.ctypes.data, y.ctypes.data, gx.ctypes.data))
 
 
 def _backward_gpu(gy, y, gx):
