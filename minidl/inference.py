@@ -44,7 +44,7 @@ class ReLUAfter(nn.Module):
         self.layer = layer
 
     def forward(self, input):
-        return self.layer(input, relu=True) if isinstance(self.layer, nn.Conv2d) else ops.relu(self.layer(input))
+        return self.layer(input, relu=True)
 
 
 def optimize_for_inference(net, input_shape=None):

@@ -177,7 +177,7 @@ def test_tensors_on_the_cpu_stay_as_they_are():
 
 # Operations that in PyTorch are made of listed ones, or that it does not have.
 OURS = {
-    "conv2d_relu",  # conv2d, and a relu that takes what it is given
+    "conv2d_relu", "linear_relu",  # with a relu that takes what it is given
     "cross_entropy",  # log_softmax, nll_loss
     "local_response_norm",  # pow
     "normalize", "vector_norm",  # linalg_vector_norm

@@ -186,7 +186,7 @@ def _macs(call):
         return output.numel() * math.prod(args[1].shape[1:])
     if call.name == "ConvTranspose2d":
         return args[0].numel() * math.prod(args[1].shape[1:])
-    if call.name in ("Linear", "MatMul"):
+    if call.name in ("Linear", "LinearReLU", "MatMul"):
         return output.numel() * args[0].shape[-1]
     if call.name == "Contract":
         a, a_labels, b, b_labels, _ = args
@@ -199,7 +199,7 @@ def _macs(call):
 def _additions(call):
     """What connections are more than multiply-adds: added biases, and elements that average pooling reads."""
     args, elements = call.args, call.outputs[0].numel()
-    if call.name in ("Conv2d", "Conv2dReLU", "ConvTranspose2d", "Linear"):
+    if call.name in ("Conv2d", "Conv2dReLU", "ConvTranspose2d", "Linear", "LinearReLU"):
         return elements if args[2] is not None else 0
     if call.name == "AvgPool2d":
         return elements * math.prod(args[1][0])
@@ -235,7 +235,7 @@ def _field(call, before):
             return _ALL
     elif call.name == "GetItem":
         return _sliced(call, before)
-    elif call.name in ("GlobalAvgPool2d", "Linear", "MatMul", "Contract", "Sum"):
+    elif call.name in ("GlobalAvgPool2d", "Linear", "LinearReLU", "MatMul", "Contract", "Sum"):
         return _ALL
     if window is None:
         return before

@@ -243,6 +243,8 @@ _sample("matmul", normal(2, 1, 3, 4), normal(5, 4, 6), label="broadcast stacks")
 _sample("matmul", normal(3), normal(2, 3, 4), label="vector")
 _sample("matmul", complex_(2, 3), complex_(3, 4), label="complex")
 _sample("linear", normal(2, 5, 3), normal(4, 3), normal(4))
+_sample("linear_relu", normal(2, 5, 3), normal(4, 3), normal(4))
+_sample("linear_relu", normal(5, 3), normal(4, 3), label="no bias")
 for _name, _shapes in {
     "dot": ((3,), (3,)), "vdot": ((3,), (3,)), "outer": ((2,), (3,)), "inner": ((2, 3), (4, 3)),
     "mv": ((2, 3), (3,)), "mm": ((2, 3), (3, 4)), "bmm": ((5, 2, 3), (5, 3, 4)), "kron": ((2, 3), (4, 1)),

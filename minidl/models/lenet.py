@@ -10,6 +10,7 @@ Both give logits to a softmax, the greatest for the class that is meant.
 import numpy as np
 
 from .. import nn, ops
+from ..nn.containers import in_turn
 from ..random import generator
 from ..tensor import Tensor
 from ._common import build, check_choice, scaled
@@ -60,12 +61,9 @@ class LeNet(_LeNet):
 
     def forward(self, x):
         self._check(x)
-        x = self.s2(self.c1(x, relu=True))
-        x = self.s4(self.c3(x, relu=True))
-        x = self.flatten(x)
-        x = self.relu(self.c5(x))
-        x = self.relu(self.f6(x))
-        return self.output(x)
+        x = in_turn(x, self.c1, self.relu, self.s2)
+        x = in_turn(x, self.c3, self.relu, self.s4, self.flatten)
+        return in_turn(x, self.c5, self.relu, self.f6, self.relu, self.output)
 
 
 class PaperLeNet(_LeNet):

@@ -124,8 +124,8 @@ class _Numbered(Module):
 class Sequential(_Numbered):
     """Modules one after another: given in order (named "0", "1", …), or as one dictionary of names.
 
-    A ReLU right after a convolution or a batch norm is computed in the same pass over memory, unless either has hooks,
-    which are to see what lies between.
+    A ReLU right after a convolution, a linear layer or a batch norm is computed in the same pass over memory, unless
+    either has hooks, which are to see what lies between.
     """
 
     def __init__(self, *modules):
@@ -138,15 +138,19 @@ class Sequential(_Numbered):
         return Sequential(named)
 
     def forward(self, input):
-        modules = [*self, None]
-        fused = False
-        for module, after in zip(modules, modules[1:], strict=False):
-            if fused:  # this is the ReLU that went along with the module before
-                fused = False
-                continue
-            fused = _fuses(module, after)
-            input = module(input, relu=True) if fused else module(input)
-        return input
+        return in_turn(input, *self)
+
+
+def in_turn(input, *modules):
+    """What the modules give, one after another, each ReLU along with the module before it as in Sequential."""
+    fused, modules = False, (*modules, None)
+    for module, after in zip(modules, modules[1:], strict=False):
+        if fused:  # this is the ReLU that went along with the module before
+            fused = False
+            continue
+        fused = _fuses(module, after)
+        input = module(input, relu=True) if fused else module(input)
+    return input
 
 
 def _fuses(module, after):

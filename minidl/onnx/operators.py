@@ -150,6 +150,11 @@ def _linear(graph, call):
     return y if bias is None else graph.add("Add", y, graph.value(bias))
 
 
+@_handles("LinearReLU")
+def _linear_relu(graph, call):
+    return graph.add("Relu", _linear(graph, call))
+
+
 @_handles("Contract")
 def _contract(graph, call):
     a, a_labels, b, b_labels, out = call.args

@@ -94,7 +94,7 @@ from .losses import (
     nll_loss,
     smooth_l1_loss,
 )
-from .matmul import linear, matmul
+from .matmul import linear, linear_relu, matmul
 from .max_pool2d import max_pool2d
 from .norm import norm, normalize, vector_norm
 from .pad import pad
@@ -159,14 +159,14 @@ __all__ = [
     "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "gather", "ge", "gelu", "global_avg_pool2d",
     "group_norm", "gt", "hardtanh", "hstack", "huber_loss", "hypot", "index_add", "index_put", "index_select", "inner",
     "instance_norm", "isclose", "isfinite", "isinf", "isnan", "kl_div", "kron", "l1_loss", "layer_norm", "le",
-    "leaky_relu", "lerp", "linear", "local_response_norm", "log", "log10", "log1p", "log2", "log_softmax",
-    "logical_and", "logical_not", "logical_or", "logsigmoid", "logsumexp", "lt", "masked_fill", "masked_select",
-    "matmul", "max", "max_pool2d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mm", "moveaxis",
-    "movedim", "mse_loss", "mul", "mv", "nansum", "narrow", "ne", "neg", "nll_loss", "nonzero", "norm", "normalize",
-    "outer", "pad", "permute", "pow", "prod", "ravel", "reciprocal", "relu", "relu6", "remainder", "repeat",
-    "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "round", "rsqrt", "scatter", "scatter_add", "select",
-    "sigmoid", "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softmin", "softplus", "sort", "split",
-    "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "sum", "swapaxes", "swapdims", "t", "take",
+    "leaky_relu", "lerp", "linear", "linear_relu", "local_response_norm", "log", "log10", "log1p", "log2",
+    "log_softmax", "logical_and", "logical_not", "logical_or", "logsigmoid", "logsumexp", "lt", "masked_fill",
+    "masked_select", "matmul", "max", "max_pool2d", "maximum", "mean", "median", "meshgrid", "min", "minimum", "mm",
+    "moveaxis", "movedim", "mse_loss", "mul", "mv", "nansum", "narrow", "ne", "neg", "nll_loss", "nonzero", "norm",
+    "normalize", "outer", "pad", "permute", "pow", "prod", "ravel", "reciprocal", "relu", "relu6", "remainder",
+    "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "round", "rsqrt", "scatter", "scatter_add",
+    "select", "sigmoid", "sign", "silu", "sin", "sinh", "smooth_l1_loss", "softmax", "softmin", "softplus", "sort",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "sub", "sum", "swapaxes", "swapdims", "t", "take",
     "take_along_dim", "tan", "tanh", "tensor_split", "tensordot", "tile", "topk", "trace", "transpose", "tril", "triu",
     "trunc", "unbind", "unflatten", "unsqueeze", "var", "var_mean", "vdot", "vector_norm", "view_as", "vstack", "where",
 ]  # fmt: skip

@@ -20,8 +20,8 @@ from ..tensor import Tensor
 from .shape import astype
 
 HALF = {
-    "addmm", "addmv", "baddbmm", "bmm", "conv2d", "conv2d_relu", "conv_transpose2d", "einsum", "linear", "matmul", "mm",
-    "mv",
+    "addmm", "addmv", "baddbmm", "bmm", "conv2d", "conv2d_relu", "conv_transpose2d", "einsum", "linear", "linear_relu",
+    "matmul", "mm", "mv",
 }  # fmt: skip
 FLOAT32 = {
     "acos", "asin", "binary_cross_entropy_with_logits", "cosh", "cross_entropy", "cumprod", "cumsum", "exp", "expm1",

@@ -8,10 +8,12 @@ import math
 import numpy as np
 
 from ..function import Function
-from ..kernels import COMPILED, empty
+from ..kernels import COMPILED, contiguous, empty
 from ..kernels import matmul as kernel
 from ..kernels._cuda import note
+from ..tensor import wrap
 from ._common import as_tensor, astype, has_kernel, result_dtype, unbroadcast
+from .relu import ReLUBackward
 from .shape import reshape, transpose, unsqueeze
 
 _SMALL = 4096  # multiplications: below, NumPy's call is over before the kernel's threads have started
@@ -37,15 +39,17 @@ class MatMul(Function):
         )
 
 
+def _by_kernel(a, b):
+    if isinstance(a, np.ndarray):
+        return a.dtype in COMPILED and a.size * b.shape[-1] >= _SMALL
+    return has_kernel(a) and not kernel.by_cublas()
+
+
 def product(a, b):
     """The product of stacks of matrices, as arrays."""
-    if isinstance(a, np.ndarray):
-        by_kernel = a.dtype in COMPILED and a.size * b.shape[-1] >= _SMALL
-    else:
-        by_kernel = has_kernel(a) and not kernel.by_cublas()
-        if not by_kernel:
+    if not _by_kernel(a, b):
+        if not isinstance(a, np.ndarray):
             note("matmul.forward by cuBLAS")
-    if not by_kernel:
         return np.matmul(a, b)  # on a GPU cuBLAS, by CuPy
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     shape = *stack, a.shape[-2], b.shape[-1]
@@ -97,22 +101,53 @@ class Linear(Function):
     def forward(ctx, x, w, bias):
         need_x, need_w, _ = ctx.needs_input_grad
         ctx.save_for_backward(x if need_w else None, w if need_x else None)
-        y = product(x.reshape(-1, x.shape[-1]), w.T)
-        if bias is not None:
-            y += bias
-        return y.reshape(*x.shape[:-1], len(w))
+        return _affine(x, w, bias, False)
 
     @staticmethod
     def backward(ctx, grad):
-        x, w = ctx.saved_tensors
-        need_x, need_w, need_bias = ctx.needs_input_grad
-        rows = reshape(grad, -1, grad.shape[-1]) if grad.ndim != 2 else grad
-        grad_w = None
-        if need_w:
-            x = reshape(x, -1, x.shape[-1]) if x.ndim != 2 else x
-            # In the memory order of the weights, (in, out).
-            grad_w = transpose(matmul(transpose(x, 0, 1).conj(), rows), 0, 1)
-        return matmul(grad, w.conj()) if need_x else None, grad_w, rows.sum(0) if need_bias else None
+        return _gradients(ctx, grad, *ctx.saved_tensors)
+
+
+class LinearReLU(Function):
+    """max(Linear, 0): what is below zero is never stored."""
+
+    @staticmethod
+    def forward(ctx, x, w, bias):
+        need_x, need_w, _ = ctx.needs_input_grad
+        y = _affine(x, w, bias, True)
+        ctx.save_for_backward(x if need_w else None, w if need_x else None, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, w, y = ctx.saved_tensors
+        return _gradients(ctx, ReLUBackward.apply(grad, wrap(y._data, None, 0)), x, w)
+
+
+def _affine(x, w, bias, relu):
+    """x (..., K) times w (N, K) transposed, plus bias (N,) where it is not None; with relu not below 0. Arrays."""
+    rows, columns = x.reshape(-1, x.shape[-1]), w.T
+    if bias is not None and _by_kernel(rows, columns):
+        y = empty((1, len(rows), len(w)), x.dtype, x)
+        kernel.affine(rows[None], columns[None], contiguous(bias), relu, y)
+    else:
+        y = product(rows, columns)
+        if bias is not None:
+            y += bias
+        if relu:
+            y = np.maximum(y, 0) + 0  # the sum makes a zero's sign positive
+    return y.reshape(*x.shape[:-1], len(w))
+
+
+def _gradients(ctx, grad, x, w):
+    need_x, need_w, need_bias = ctx.needs_input_grad
+    rows = reshape(grad, -1, grad.shape[-1]) if grad.ndim != 2 else grad
+    grad_w = None
+    if need_w:
+        x = reshape(x, -1, x.shape[-1]) if x.ndim != 2 else x
+        # In the memory order of the weights, (in, out).
+        grad_w = transpose(matmul(transpose(x, 0, 1).conj(), rows), 0, 1)
+    return matmul(grad, w.conj()) if need_x else None, grad_w, rows.sum(0) if need_bias else None
 
 
 def linear(input, weight, bias=None):
@@ -127,6 +162,19 @@ def linear(input, weight, bias=None):
     Raises:
         ValueError: shapes that do not fit.
     """
+    return _linear(Linear, input, weight, bias)
+
+
+def linear_relu(input, weight, bias=None):
+    """relu(linear(…)) in one pass over memory. Arguments and errors are linear's.
+
+    Raises:
+        TypeError: complex numbers.
+    """
+    return _linear(LinearReLU, input, weight, bias)
+
+
+def _linear(function, input, weight, bias):
     input, weight = as_tensor("linear", input), as_tensor("linear", weight)
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
         raise ValueError(
@@ -138,4 +186,6 @@ def linear(input, weight, bias=None):
         raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, got {bias.shape}")
     given = [t for t in (input, weight, bias) if t is not None]
     dtype = result_dtype(*given)
-    return Linear.apply(*(t if t is None else astype(t, dtype) for t in (input, weight, bias)))
+    if function is LinearReLU and dtype.kind == "c":
+        raise TypeError(f"linear_relu: input, weight and bias must be real numbers, got {dtype}")
+    return function.apply(*(t if t is None else astype(t, dtype) for t in (input, weight, bias)))

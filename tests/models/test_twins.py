@@ -156,7 +156,7 @@ def test_float32_is_as_near_to_float64_as_pytorch_is(name, variant, options, mak
 
 
 def _has_relu(node):
-    return node.name in ("ReLU", "AddReLU", "Conv2dReLU") or node.name == "BatchNorm" and node.relu
+    return node.name in ("ReLU", "AddReLU", "Conv2dReLU", "LinearReLU") or node.name == "BatchNorm" and node.relu
 
 
 @contextmanager

@@ -76,6 +76,47 @@ def test_conv2d_relu(case):
         arrays.append(normal(n, o, *out, seed=6))
 
 
+@pytest.mark.parametrize("shape, o", [((3, 5), 4), ((2, 3, 40), 50), ((130, 70), 90)])
+def test_linear_relu(shape, o):
+    """Value, gradients and second gradients are those of the two operations, for NumPy's product and the kernel's."""
+    arrays = [normal(*shape), normal(o, shape[-1], seed=1), normal(o, seed=2)]
+
+    def derivatives(f):
+        leaves = [dl.Tensor(a, True) for a in arrays]
+        y = f(*leaves)
+        firsts = dl.grad(y, leaves, normal(*y.shape, seed=3), create_graph=True)
+        seconds = dl.grad(sum((g * normal(*g.shape, seed=4)).sum() for g in firsts), leaves[:2])
+        return [y, *firsts, *seconds]
+
+    for fused, apart in (
+        (ops.linear_relu, lambda x, w, b: ops.relu(ops.linear(x, w, b))),
+        (lambda x, w, b: ops.linear_relu(x, w) * b, lambda x, w, b: ops.relu(ops.linear(x, w)) * b),
+    ):
+        for a, b in zip(derivatives(fused), derivatives(apart), strict=True):
+            np.testing.assert_allclose(a.data, b.data, rtol=0, atol=1e-11 * np.abs(b.data).max())
+
+
+def test_linear_relu_of_nan_and_of_complex_numbers():
+    x, w, b = np.ones((2, 3)), np.ones((4, 3)), np.array([-4.0, -3.0, np.nan, 1.0])
+    for repeat in (1, 500):  # NumPy's product and the kernel's
+        y = ops.linear_relu(dl.Tensor(np.tile(x, (repeat, 1))), dl.Tensor(w), dl.Tensor(b)).data
+        np.testing.assert_array_equal(y, np.tile([0, 0, np.nan, 4], (2 * repeat, 1)))
+        assert not np.signbit(y[:, :2]).any()
+    with pytest.raises(TypeError, match="linear_relu: input, weight and bias must be real numbers, got complex128"):
+        ops.linear_relu(dl.Tensor(x + 0j), dl.Tensor(w))
+
+
+def test_a_relu_goes_along_with_a_linear_layer():
+    dl.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 4), nn.ReLU())
+    x = dl.Tensor(normal(2, 5, dtype=np.float32))
+    y = net(x)
+    assert y.grad_fn.name == "LinearReLU"
+    net[1].register_forward_hook(lambda module, args, output: None)
+    assert net(x).grad_fn.name == "ReLU"  # a hook is to see what lies between
+    np.testing.assert_array_equal(y.data, net(x).data)
+
+
 def test_a_forward_of_ones_own_is_called_as_it_is():
     class Doubled(nn.Conv2d):
         def forward(self, input):
