@@ -187,8 +187,8 @@ def input_grad_onto(start, gy, w, stride, padding, dilation, groups, gx):
     # With so few channels the direct form would leave most of each vector empty.
     elif groups == 1 and 0 < gx.shape[3] <= tile_width(gx.dtype) // 4:
         scatter.input_grad(start, gy, w, stride, padding, dilation, gx)
-    elif pointwise.fits(w, stride, padding, groups):  # 1.05 to 1.6; 1.1 to 4.9 for one image
-        pointwise.input_grad(start, gy, w, gx)
+    elif pointwise.fits_strided(w, padding, groups):  # 1.05 to 1.6; 1.1 to 4.9 for one image
+        pointwise.input_grad(start, gy, w, stride, gx)
     elif _winograd(w, gx, stride, dilation, groups) and max(padding) < len(w):
         winograd.input_grad(start, gy, w, padding, gx)
     else:

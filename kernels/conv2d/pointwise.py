@@ -1,22 +1,62 @@
-"""conv2d by 1×1 kernels of stride 1: a matrix product of pixels and weights, as no pixel meets another.
+"""conv2d by 1×1 kernels: a matrix product of pixels and weights, as no pixel meets another.
 
 The direct form works through rows of an image, and tiles of 14 pixels leave half of a row of 7 empty.
 """
 
+import numpy as np
+
+from .._jit import helper, jit, prange
+from .._pool import empty
+from .._vector import STREAMED, copy, fence, stream
 from ..matmul import multiply
 
 
 def fits(w, stride, padding, groups):
-    return w.shape[:2] == (1, 1) and stride == (1, 1) and padding == (0, 0) and groups == 1
+    return stride == (1, 1) and fits_strided(w, padding, groups)
+
+
+def fits_strided(w, padding, groups):
+    return w.shape[:2] == (1, 1) and padding == (0, 0) and groups == 1
 
 
 def forward(x, w, bias, relu, residual, y):
     multiply(_pixels(x), w[0], bias, _pixels(y), relu, None if residual is None else _pixels(residual))
 
 
-def input_grad(start, gy, w, gx):
-    multiply(_pixels(gy), w[0].transpose(0, 2, 1), start, _pixels(gx))
+def input_grad(start, gy, w, stride, gx):
+    if stride == (1, 1):
+        multiply(_pixels(gy), w[0].transpose(0, 2, 1), start, _pixels(gx))
+    else:
+        seen = empty((*gy.shape[:3], gx.shape[3]), gx.dtype)
+        input_grad(start, gy, w, (1, 1), seen)
+        _spread(seen, stride, start, gx)
 
 
 def _pixels(image):
     return image.reshape(1, -1, image.shape[3])
+
+
+@jit
+def _spread(seen, stride, start, gx):
+    """gx = start (C,), but `seen` at the pixels that the stride meets. A task is a row of gx."""
+    n, h, w, c = gx.shape
+    _, oh, ow, _ = seen.shape
+    for task in prange(n * h):
+        image, row = np.int64(task) // h, np.int64(task) % h
+        i = row // stride[0] if row % stride[0] == 0 else oh
+        source = seen.ctypes.data + gx.itemsize * (image * oh + i) * ow * c
+        at = gx.ctypes.data + gx.itemsize * np.int64(task) * w * c
+        _spread_row(gx.dtype.type(0), gx.itemsize, source, ow if i < oh else 0, stride[1], start.ctypes.data, c, at, w,
+                    gx.itemsize * gx.size >= STREAMED)  # fmt: skip
+
+
+@helper
+def _spread_row(kind, size, seen, count, stride, start, c, gx, w, streamed):
+    """A row of gx, from `count` pixels of seen; addresses."""
+    for j in range(w):
+        source = seen + size * (j // stride) * c if j % stride == 0 and j // stride < count else start
+        if streamed:
+            stream(kind, c, source, gx + size * j * c)
+        else:
+            copy(kind, c, source, gx + size * j * c)
+    fence()
