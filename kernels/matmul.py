@@ -8,8 +8,8 @@ affine: y[s] = a[s] @ b[s] + bias (N,), and not below 0 with relu; NaN stays. It
 
 The numba form packs b into panels as wide as a register tile and cuts the rows of a into blocks; the summed axis is cut
 so that a panel's part stays in the L1 cache. A few rows times a large matrix (a small batch through VGG's linear
-layers) read the matrix once, where it lies: packed first, 8 rows times 25088 × 4096 took 200 to 380 ms, and now 30 to
-60. Why not BLAS: it brings threads of its own, which numba's must wait for,
+layers) read the matrix once, where it lies: packed first, 8 rows times 25088 × 4096 took 200 to 380 ms, and now 18 to
+25. Why not BLAS: it brings threads of its own, which numba's must wait for,
 and its sums depend on their number.
 
 On a GPU it is cuBLAS, by CuPy: cuBLAS has a kernel for each shape and each generation of GPUs, for half on tensor
@@ -291,6 +291,11 @@ def _workload(rng, dtype, part=1):
     return a, b, np.empty((1, len(a[0]), 1024), dtype)
 
 
+def _affine_workload(rng, dtype, part=1):
+    a, b, y = _workload(rng, dtype, part)
+    return a, b, rng.standard_normal(y.shape[2], dtype), True, y
+
+
 forward = Kernel(
     "matmul.forward",
     reference=_reference,
@@ -308,5 +313,6 @@ affine = Kernel(
     gpu=_affine_gpu,
     samples=_affine_samples,
     nanoseconds=lambda a, b, bias, relu, y: a.size * y.shape[2] // 20,
+    workload=_affine_workload,
     flops=lambda a, b, bias, relu, y: 2 * y.size * a.shape[2],
 )
