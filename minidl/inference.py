@@ -99,14 +99,14 @@ def _with_sources(calls, runs):
 
 
 def _put_relus_into_layers(net, steps):
-    """Each ReLU module that only ever follows convolutions and linear layers, if a convolution is among them."""
+    """Each ReLU module that only ever follows convolutions and linear layers."""
     sources = {}  # ReLU -> what it follows, a layer's name or None, each time it runs
     for name, call, source in steps:
         if call.name == "ReLU" and type(net.get_submodule(name)) is nn.ReLU:
             sources.setdefault(name, []).append(source)
     for name, before in sources.items():
         kinds = {None if source is None else type(net.get_submodule(source)) for source in before}
-        if nn.Conv2d in kinds and kinds <= {nn.Conv2d, nn.Linear}:
+        if kinds <= {nn.Conv2d, nn.Linear}:
             for source in before:
                 _replace(net, source, ReLUAfter(net.get_submodule(source)).eval())
             _replace(net, name, nn.Identity().eval())
