@@ -136,3 +136,21 @@ def test_mistakes():
         dl.optimize_for_inference(nn.Sequential(nn.Flatten(), nn.Linear(7, 3)))
     with pytest.raises(ValueError, match="H and W at least 32"):
         dl.optimize_for_inference(dl.models.create("vgg11", width=0.1), (3, 16, 16))
+
+
+def test_linear_layers_alone_take_their_relu_along():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.relu = nn.Linear(48, 9), nn.Linear(9, 4), nn.ReLU()
+
+        def forward(self, x):
+            return self.relu(self.second(self.relu(self.first(x.flatten(1)))))
+
+    dl.manual_seed(0)
+    net = Net()
+    fast = dl.optimize_for_inference(net, (3, 4, 4))
+    x = dl.Tensor(np.random.default_rng(0).standard_normal((5, 3, 4, 4)).astype(np.float32))
+    assert type(fast.relu) is nn.Identity and type(net.relu) is nn.ReLU
+    assert fast(x).grad_fn is None and (net(x).data > 0).any()
+    np.testing.assert_allclose(fast(x).data, net(x).data, rtol=1e-5, atol=1e-6)
