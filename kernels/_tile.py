@@ -55,20 +55,18 @@ def tile(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi, ahea
     tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, 0, -np.inf, False, y, yi, ahead)
 
 
-@helper
-def tile_last(kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi, ahead):
+@intrinsic(prefer_literal=True)
+def tile_last(
+    context, kind, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi, ahead
+):
     """tile for the last sum of an output: adds a residual; what is less than `least` becomes it; NaN stays.
 
     beside, least: of last_step. streamed: past the caches, if y and its rows begin at multiples of a vector; then call
     fence().
     """
-    tiles = (rows + TALLEST - 1) // TALLEST
-    for t in range(tiles):
-        top, bottom = rows * t // tiles, rows * (t + 1) // tiles
-        _one_tile(kind, top, bottom - top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y,
-                  yi, ahead)  # fmt: skip
-        if ahead:
-            ahead += LINE * na * nb
+    side_by_side = isinstance(xi, types.Literal) and xi.literal_value == 1
+    emit = _emit_tiles_side_by_side if side_by_side else _emit_tiles
+    return shared(types.void(kind, *[types.intp] * 14, kind, *[types.intp] * 4), emit)
 
 
 @helper
@@ -82,41 +80,56 @@ def further(ahead, rows, steps):
     return (address, end, then, last) if address < end else (then, last, 0, 0)
 
 
-@intrinsic(prefer_literal=True)
-def _one_tile(
-    context, kind, top, height, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi, ahead
-):
-    side_by_side = isinstance(xi, types.Literal) and xi.literal_value == 1
-    emit = _emit_tiles_side_by_side if side_by_side else _emit_tiles
-    return shared(types.void(kind, *[types.intp] * 15, kind, *[types.intp] * 4), emit)
-
-
 def _emit_tiles_side_by_side(builder, signature, args):
     """Where xi is the constant 1, as in the gradients of weights: a small layer's took 2 % longer else."""
-    _emit_tiles(builder, signature, (*args[:5], args[5].type(1), *args[6:]))
+    _emit_tiles(builder, signature, (*args[:4], args[4].type(1), *args[5:]))
 
 
 def _emit_tiles(builder, signature, args):
-    """One case per height and number of vectors, each with its own registers."""
-    (_, top, height, width, *others), bits = args, signature.args[0].bitwidth
-    vectors = Vectors(builder, bits)
-    several = builder.icmp_signed(">", width, width.type(vectors.lanes))
-    done = builder.append_basic_block("tile.done")
-    shape = builder.add(builder.mul(height, height.type(VECTORS)), builder.zext(several, height.type))
-    cases = builder.switch(shape, done)
-    for rows in range(1, TALLEST + 1):
+    """From tile to tile down the rows. One case per height and number of vectors, each with its own registers."""
+    (_, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi, ahead) = args
+    vectors, number = Vectors(builder, signature.args[0].bitwidth), rows.type
+    nothing = builder.icmp_signed("==", ahead, number(0))  # then the same line of w, again and again
+    place = cgutils.alloca_once_value(builder, builder.select(nothing, w, ahead))
+    line = builder.select(nothing, number(0), number(LINE))
+    wide = builder.zext(builder.icmp_signed(">", width, number(vectors.lanes)), number)
+    streamed = vectors.can_stream(streamed, y, yi, width)
+    steps, places = (xi, si, yi), [cgutils.alloca_once_value(builder, vectors.pointer(start)) for start in (x, s, y)]
+    left = cgutils.alloca_once_value(builder, rows)
+    following, one, done = (builder.append_basic_block(f"tile.{name}") for name in ("following", "one", "done"))
+    builder.branch(following)
+    builder.position_at_end(following)
+    height = _height(builder, builder.load(left))
+    builder.cbranch(builder.icmp_signed(">", height, number(0)), one, done)
+    builder.position_at_end(one)
+    x, s, y = map(builder.load, places)
+    cases = builder.switch(builder.add(builder.mul(height, number(VECTORS)), wide), done)
+    for high in range(1, TALLEST + 1):
         for count in range(1, VECTORS + 1):
-            block = builder.append_basic_block(f"tile.{rows}x{count}")
-            cases.add_case(height.type(VECTORS * rows + count - 1), block)
+            block = builder.append_basic_block(f"tile.{high}x{count}")
+            cases.add_case(number(VECTORS * high + count - 1), block)
             with builder.goto_block(block):
-                _emit_tile(builder, vectors, (top, width, *others), rows, count)
-                builder.branch(done)
+                args = width, x, xi, xa, xb, vectors.pointer(w), wa, wb, na, nb, s, si, beside, least, streamed, y, yi
+                _emit_tile(builder, vectors, args, place, line, high, count)
+                for at, start, step in zip(places, (x, s, y), steps, strict=True):
+                    builder.store(builder.gep(start, [builder.mul(step, number(high))]), at)
+                builder.store(builder.sub(builder.load(left), number(high)), left)
+                builder.branch(following)
     builder.position_at_end(done)
 
 
-def _emit_tile(builder, emitted, args, height, vectors):
-    """The instructions of a tile of fixed height and number of vectors, which begins at row `top`."""
-    top, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi, ahead = args
+def _height(builder, left):
+    """Of the next tile of so many rows: the tallest, but half of the last two."""
+    count = left.type
+    half = builder.ashr(builder.add(left, count(1)), count(1))
+    last = builder.icmp_signed("<=", left, count(TALLEST))
+    several = builder.icmp_signed(">", left, count(2 * TALLEST))
+    return builder.select(last, left, builder.select(several, count(TALLEST), half))
+
+
+def _emit_tile(builder, emitted, args, place, line, height, vectors):
+    """The instructions of a tile of fixed height and number of vectors. Each step fetches what `place` points to."""
+    width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi = args
     i64, lanes = ir.IntType(64), emitted.lanes
     inside = emitted.mask(builder.sub(width, i64((vectors - 1) * lanes)))  # of the last vector; those before are whole
     masks = [None] * (vectors - 1) + [inside]
@@ -124,12 +137,6 @@ def _emit_tile(builder, emitted, args, height, vectors):
     def at(row, j):
         return builder.gep(row, [i64(j * lanes)])
 
-    streamed = emitted.can_stream(streamed, y, yi, width)
-    x, s, y = (builder.gep(emitted.pointer(a), [builder.mul(top, step)]) for a, step in ((x, xi), (s, si), (y, yi)))
-    nothing = builder.icmp_signed("==", ahead, i64(0))  # then the same line of w, again and again
-    place = cgutils.alloca_once_value(builder, builder.select(nothing, w, ahead))
-    line = builder.select(nothing, i64(0), i64(LINE))
-    w = emitted.pointer(w)
     has_residual = builder.icmp_signed("!=", beside, i64(0))
     with builder.if_then(has_residual):  # fetch it while the products are summed
         for i in range(height):

@@ -7,96 +7,62 @@ only in the sign of some columns (points p and -p) share their two partial sums.
 """
 
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ._vector import Vectors
 
 
-def transform(matrices):
-    """A function for numba: transform(kind, r, lanes, x, x_row, x_column, y, y_row, y_column) of a vector of channels.
+def emit_transform(builder, bits, matrices, args, finish=None, border=None):
+    """Emit the transform of a block by matrices[r], for all its channels. All are integers of 64 bits but `least`.
 
-    matrices: number r -> matrix. kind is any scalar of the dtype, lanes how many channels of the vector exist; x and y
-    are addresses in bytes of their first elements, strides count elements.
+    matrices: number r -> matrix.
+    args: (r, channels, x, x_row, x_column, y, y_row, y_column). x and y are addresses in bytes of their first elements,
+        strides count elements.
+    finish: (start, beside, least, streamed) or None. The run at address `start` and a residual are added to each
+        result; the last three are as for tile_last.
+    border: (top, bottom, left, right, zeros) or None. Of a block that may reach over an image's border, rows top to
+        bottom and columns left to right are in the image; the others count as zero and are not read. zeros is the
+        address of a vector of zeros.
     """
-
-    @intrinsic
-    def apply(context, kind, r, lanes, x, x_row, x_column, y, y_row, y_column):
-        def emit(context, builder, signature, args):
-            _emit_cases(builder, Vectors(builder, kind.bitwidth), matrices, args[1], args[2], args[3:], None)
-            return context.get_dummy_value()
-
-        return types.void(kind, *[types.intp] * 8), emit
-
-    return apply
-
-
-def transform_image(matrices):
-    """As transform, of a block that may reach over an image's border: there its pixels are zero.
-
-    transform(kind, r, lanes, x, x_row, x_column, y, y_row, y_column, top, bottom, left, right, zeros): rows top to
-    bottom and columns left to right of the block are in the image, the others are not read; zeros is the address of a
-    vector of zeros.
-    """
-
-    @intrinsic
-    def apply(context, kind, r, lanes, x, x_row, x_column, y, y_row, y_column, top, bottom, left, right, zeros):
-        def emit(context, builder, signature, args):
-            vectors = Vectors(builder, kind.bitwidth)
-            _emit_cases(builder, vectors, matrices, args[1], args[2], args[3:9], None, args[9:])
-            return context.get_dummy_value()
-
-        return types.void(kind, *[types.intp] * 13), emit
-
-    return apply
-
-
-def transform_and_finish(matrices):
-    """As transform; the vector at address `start` and a residual are added to each result.
-
-    transform(kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, beside, least, streamed): the last three
-    are as for tile_last.
-    """
-
-    @intrinsic
-    def apply(context, kind, r, lanes, x, x_row, x_column, y, y_row, y_column, start, beside, least, streamed):
-        def emit(context, builder, signature, args):
-            _emit_cases(builder, Vectors(builder, kind.bitwidth), matrices, args[1], args[2], args[3:9], args[9:])
-            return context.get_dummy_value()
-
-        return types.void(kind, *[types.intp] * 10, kind, types.intp), emit
-
-    return apply
-
-
-def _emit_cases(builder, vectors, matrices, r, count, args, finish, border=None):
+    vectors, (r, channels, *args) = Vectors(builder, bits), args
     for number, matrix in matrices.items():
         with builder.if_then(builder.icmp_signed("==", r, r.type(number))):
-            _emit(builder, vectors, matrix, count, args, finish, border)
+            _emit_channels(builder, vectors, matrix, channels, args, finish, border)
 
 
-def _emit(builder, vectors, matrix, count, args, finish, border=None):
-    """Twice: masked stores, where they are not needed, take a quarter of a small layer's weight gradient.
+def _emit_channels(builder, vectors, matrix, channels, args, finish, border):
+    """Vectors of channels, one after the other, and one with a mask for what is left.
 
-    With a border thrice: of a tile that lies inside no pixel has to be asked whether it exists.
+    (Masked stores, where they are not needed, take a quarter of a small layer's weight gradient.)
     """
-    whole = builder.icmp_signed(">=", count, count.type(vectors.lanes))
-    with builder.if_else(whole) as (then, otherwise):
-        with then:
-            if border is None:
-                _emit_vector(builder, vectors, matrix, None, args, finish, None)
-            else:
-                top, bottom, left, right = border[:4]
-                size = top.type(len(matrix[0]))
-                seen = builder.mul(builder.sub(bottom, top), builder.sub(right, left))
-                with builder.if_else(builder.icmp_signed("==", seen, builder.mul(size, size))) as (covered, cut):
-                    with covered:
-                        _emit_vector(builder, vectors, matrix, None, args, finish, None)
-                    with cut:
-                        _emit_vector(builder, vectors, matrix, None, args, finish, border)
-        with otherwise:
-            _emit_vector(builder, vectors, matrix, vectors.mask(count), args, finish, border)
+    lanes = channels.type(vectors.lanes)
+
+    def emit(first, inside, border):
+        """The vector from the channel `first` on."""
+        x, x_row, x_column, y, y_row, y_column = args
+        bytes_before = builder.mul(first, first.type(vectors.size))
+        x, y = builder.add(x, bytes_before), builder.add(y, bytes_before)
+        own = finish and (builder.add(finish[0], bytes_before), *finish[1:])
+        _emit_vector(builder, vectors, matrix, inside, (x, x_row, x_column, y, y_row, y_column), own, border)
+
+    def emit_whole(border):
+        with cgutils.for_range(builder, builder.sdiv(channels, lanes)) as loop:
+            emit(builder.mul(loop.index, lanes), None, border)
+
+    if border is None:
+        emit_whole(None)
+    else:  # of a block that lies inside no pixel has to be asked whether it exists
+        top, bottom, left, right = border[:4]
+        size = top.type(len(matrix[0]))
+        seen = builder.mul(builder.sub(bottom, top), builder.sub(right, left))
+        with builder.if_else(builder.icmp_signed("==", seen, builder.mul(size, size))) as (covered, cut):
+            with covered:
+                emit_whole(None)
+            with cut:
+                emit_whole(border)
+    some = builder.srem(channels, lanes)
+    with builder.if_then(builder.icmp_signed(">", some, some.type(0))):
+        emit(builder.sub(channels, some), vectors.mask(some), border)
 
 
 def _emit_vector(builder, vectors, matrix, inside, args, finish, border):

@@ -69,9 +69,15 @@ class Vectors:
         )
 
     def mask(self, count):
-        """The lanes below `count`."""
-        lane = ir.Constant(ir.VectorType(_I64, self.lanes), list(range(self.lanes)))
-        return self.builder.icmp_signed("<", lane, self.splat(count))
+        """The lanes below `count`, which is positive.
+
+        From the bits of an integer: a comparison LLVM moves to where its result is used, into the loops.
+        """
+        builder, word = self.builder, ir.IntType(self.lanes)
+        most = count.type(self.lanes)
+        missing = builder.sub(most, builder.select(builder.icmp_signed("<", count, most), count, most))
+        bits = builder.lshr(word(2**self.lanes - 1), builder.trunc(missing, word))
+        return builder.bitcast(bits, ir.VectorType(_I1, self.lanes))
 
     def load(self, pointer, mask=None):
         """The vector at a pointer to its first element; zeros where the mask is not set."""

@@ -24,7 +24,7 @@ from .._layout import apart, ceil_div
 from .._pool import empty
 from .._threads import MOST_THREADS
 from .._tile import TALLEST, last_step, tile, tile_width
-from .._vector import VECTOR_BYTES, fence, prefetch_part
+from .._vector import fence, prefetch_part
 from ..add import add_parts
 from . import winograd_large
 from .direct import swapped
@@ -33,7 +33,9 @@ from .winograd_tiles import (
     WINDOWS,
     finish_tile,
     gather_weights,
+    next_place,
     pixels_of,
+    place_of,
     spread_tile,
     tiles_of,
     transform_tile,
@@ -108,13 +110,11 @@ def _correlate(x, w, bias, padding, beside, least, y):
 def _transform_weights(w, r, c, o, panels, step, width):
     """Weights (r, r, C, O) to U as panels (n², O / width rounded up, C, width)."""
     n, kind, size = OUTPUTS + r - 1, w.dtype.type(0), w.itemsize
-    lanes = VECTOR_BYTES // size
     for task in prange(c):
         i = np.int64(task)
-        for j in range(0, o, lanes):
-            to = panels.ctypes.data + size * ((j // width * c + i) * width + j % width)
-            transform_weights(kind, r, min(lanes, o - j), w.ctypes.data + size * (i * o + j), r * c * o, c * o, to,
-                              n * step, step)  # fmt: skip
+        for j in range(0, o, width):
+            transform_weights(kind, r, min(width, o - j), w.ctypes.data + size * (i * o + j), r * c * o, c * o,
+                              panels.ctypes.data + size * (j * c + i * width), n * step, step)  # fmt: skip
 
 
 @jit
@@ -128,8 +128,11 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, beside, least, y, y_
         count = min(per_block, tiles - first)
         own = scratch[numba.get_thread_id()]
         v, m, edge = own.ctypes.data, own.ctypes.data + size * nn * steps[0], own[nn * (steps[0] + steps[2]) :]
+        start = place_of(first, y_shape)
+        place = start
         for t in range(count):
-            transform_tile(x, x_shape, y_shape, first + t, r, padding, 0, c, v + size * t * c, steps[0], c, zeros)
+            transform_tile(x.ctypes.data, x_shape, place, r, padding, 0, c, v + size * t * c, steps[0], c, zeros)
+            place = next_place(place, y_shape)
         end = first + count
         ahead, pixels = pixels_of(x, x_shape, y_shape, end, min(end + per_block, tiles), 0)
         written, outputs = pixels_of(y, y_shape, y_shape, first, end if beside else first, 0)  # a residual's
@@ -138,8 +141,10 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, beside, least, y, y_
             prefetch_part(written + beside, outputs, size * o, size * o, k, nn)
             _multiply(v + size * k * steps[0], panels.ctypes.data + size * k * steps[1], m + size * k * steps[2], count,
                       c, o, width, zeros)  # fmt: skip
+        place = start
         for t in range(count):
-            finish_tile(m + size * t * o, steps[2], bias, r, beside, least, y, y_shape, first + t, 0, o, edge)
+            finish_tile(m + size * t * o, steps[2], bias.ctypes.data, r, beside, least, y, y_shape, place, 0, o, edge)
+            place = next_place(place, y_shape)
         fence()
 
 
@@ -180,7 +185,7 @@ def weight_grad(x, gy, padding, gw):
 def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, block, steps, scratch, sums, width,
                  zeros):  # fmt: skip
     """A task is a block of input and output channels and a part of the tiles, with a dU of its own."""
-    n, c, o, size, lanes = OUTPUTS + r - 1, x_shape[3], gy_shape[3], x.itemsize, VECTOR_BYTES // x.itemsize
+    n, c, o, size = OUTPUTS + r - 1, x_shape[3], gy_shape[3], x.itemsize
     nn, parts = n * n, len(sums)
     for task in prange(parts * cuts[0] * cuts[1]):
         part, row = np.int64(task) // (cuts[0] * cuts[1]), np.int64(task) // cuts[1] % cuts[0] * block[0]
@@ -192,12 +197,13 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, blo
         begin, end = tiles * part // parts, tiles * (part + 1) // parts
         for first in range(begin, end, at_once):
             count = min(at_once, end - first)
+            place = place_of(first, gy_shape)
             for t in range(count):
-                transform_tile(x, x_shape, gy_shape, first + t, r, padding, row, high, v + size * t * block[0],
-                               steps[0], block[0], zeros)  # fmt: skip
-                spread_tile(
-                    gy, gy_shape, first + t, r, column, wide, d + size * t * block[1], steps[1], block[1], zeros
-                )
+                transform_tile(x.ctypes.data, x_shape, place, r, padding, row, high, v + size * t * block[0], steps[0],
+                               block[0], zeros)  # fmt: skip
+                spread_tile(gy.ctypes.data, gy_shape, place, r, column, wide, d + size * t * block[1], steps[1],
+                            block[1], zeros)  # fmt: skip
+                place = next_place(place, gy_shape)
             after = min(first + count + at_once, end)
             ahead_x, pixels_x = pixels_of(x, x_shape, gy_shape, first + count, after, row)
             ahead_gy, pixels_gy = pixels_of(gy, gy_shape, gy_shape, first + count, after, column)
@@ -207,10 +213,9 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, blo
                 _add_products(v + size * k * steps[0], d + size * k * steps[1], u + size * k * steps[2], count, high,
                               wide, block, width, first == begin, zeros)  # fmt: skip
         for i in range(high):
-            for j in range(0, wide, lanes):
-                to = part * r * r * c * o + (row + i) * o + column + j
-                gather_weights(zeros.dtype.type(0), r, min(lanes, wide - j), u + size * (i * block[1] + j),
-                               n * steps[2], steps[2], sums.ctypes.data + size * to, r * c * o, c * o)  # fmt: skip
+            to = part * r * r * c * o + (row + i) * o + column
+            gather_weights(zeros.dtype.type(0), r, wide, u + size * i * block[1], n * steps[2], steps[2],
+                           sums.ctypes.data + size * to, r * c * o, c * o)  # fmt: skip
 
 
 @helper

@@ -15,11 +15,13 @@ from .._layout import apart, ceil_div
 from .._pool import empty
 from .._threads import MOST_THREADS
 from .._tile import TALLEST, tile, tile_width
-from .._vector import VECTOR_BYTES, copy, fence, prefetch
+from .._vector import copy, fence, prefetch
 from .winograd_tiles import (
     OUTPUTS,
     finish_tile,
     gather_weights,
+    next_place,
+    place_of,
     spread_tile,
     tiles_of,
     transform_tile,
@@ -76,9 +78,11 @@ def _correlate(x, x_shape, w, turned, bias, r, padding, beside, least, y, y_shap
         count = min(at_once, tiles - first)
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
             begin = np.int64(task) * _TILES_PER_TASK
+            place = place_of(first + begin, y_shape)
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                transform_tile(x, x_shape, y_shape, first + t, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
+                transform_tile(x.ctypes.data, x_shape, place, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
                                steps[0], _CHUNK, zeros)  # fmt: skip
+                place = next_place(place, y_shape)
         parts = (count + per_task - 1) // per_task
         for task in prange(panels * parts):
             part, column = np.int64(task) // panels, np.int64(task) % panels * width
@@ -93,9 +97,11 @@ def _correlate(x, x_shape, w, turned, bias, r, padding, beside, least, y, y_shap
                 pixels = v.ctypes.data + size * (chunk // _CHUNK * nn * steps[0] + low * _CHUNK)
                 _multiply_chunk(pixels, nn, high - low, u.ctypes.data, channels, wide, width, steps, chunk == 0,
                                 m.ctypes.data, zeros)  # fmt: skip
-            for t in range(low, high):
-                finish_tile(m.ctypes.data + size * (t - low) * width, steps[2], bias, r, beside, least, y, y_shape,
-                            first + t, column, wide, edge)  # fmt: skip
+            place = place_of(first + low, y_shape)
+            for t in range(high - low):
+                finish_tile(m.ctypes.data + size * t * width, steps[2], bias.ctypes.data, r, beside, least, y, y_shape,
+                            place, column, wide, edge)  # fmt: skip
+                place = next_place(place, y_shape)
             fence()
 
 
@@ -113,7 +119,7 @@ def _multiply_chunk(v, nn, count, u, channels, wide, width, steps, begins, m, ze
 @helper
 def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, step, taps, to):
     """U (n², chunk, width) of a chunk of input channels and a panel of output channels."""
-    n, kind, size, lanes = OUTPUTS + r - 1, w.dtype.type(0), w.itemsize, VECTOR_BYTES // w.itemsize
+    n, kind, size = OUTPUTS + r - 1, w.dtype.type(0), w.itemsize
     source, row, tap = w.ctypes.data + size * (chunk * o + column), o, c * o
     # Short runs of rows far apart, which no hardware foresees.
     for k in range(r * r):
@@ -129,9 +135,8 @@ def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, s
                     taps[k * step + i * width + j] = run[i]
         source, row, tap = taps.ctypes.data, width, step
     for i in range(channels):
-        for j in range(0, wide, lanes):
-            transform_weights(kind, r, min(lanes, wide - j), source + size * (i * row + j), r * tap, tap,
-                              to.ctypes.data + size * (i * width + j), n * step, step)  # fmt: skip
+        transform_weights(kind, r, wide, source + size * i * row, r * tap, tap, to.ctypes.data + size * i * width,
+                          n * step, step)  # fmt: skip
 
 
 def weight_grad(x, gy, padding, gw):
@@ -156,10 +161,13 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v,
         count = min(at_once, tiles - first)
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
             begin = np.int64(task) * _TILES_PER_TASK
+            place = place_of(first + begin, gy_shape)
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                transform_tile(x, x_shape, gy_shape, first + t, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
+                transform_tile(x.ctypes.data, x_shape, place, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
                                steps[0], _CHUNK, zeros)  # fmt: skip
-                spread_tile(gy, gy_shape, first + t, r, 0, o, d.ctypes.data + size * t * width, steps[1], width, zeros)
+                spread_tile(gy.ctypes.data, gy_shape, place, r, 0, o, d.ctypes.data + size * t * width, steps[1], width,
+                            zeros)  # fmt: skip
+                place = next_place(place, gy_shape)
         for task in prange(chunks * panels):
             chunk, panel, own = np.int64(task) // panels, np.int64(task) % panels, sums[numba.get_thread_id()]
             channels, wide = min(_CHUNK, c - chunk * _CHUNK), min(width, o - panel * width)
@@ -174,12 +182,10 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v,
 @helper
 def _gather_chunk(sums, r, c, o, first, channels, column, wide, width, step, more, taps, gw):
     """gw (+)= the weights' gradient from dU (n², chunk, width)."""
-    n, kind, size, lanes = OUTPUTS + r - 1, gw.dtype.type(0), gw.itemsize, VECTOR_BYTES // gw.itemsize
+    n, kind, size = OUTPUTS + r - 1, gw.dtype.type(0), gw.itemsize
     for i in range(channels):
-        for j in range(0, wide, lanes):
-            at = size * (i * width + j)
-            gather_weights(kind, r, min(lanes, wide - j), sums.ctypes.data + at, n * step, step, taps.ctypes.data + at,
-                           r * step, step)  # fmt: skip
+        at = size * i * width
+        gather_weights(kind, r, wide, sums.ctypes.data + at, n * step, step, taps.ctypes.data + at, r * step, step)
     for k in range(r * r):
         for i in range(channels):
             to = gw[(k * c + first + i) * o + column :][:wide]

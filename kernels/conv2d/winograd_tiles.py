@@ -6,11 +6,14 @@ the small path (winograd.py) has all channels in one chunk, the large one (winog
 
 from fractions import Fraction
 
+from numba import types
+from numba.extending import intrinsic
+
 from .._cook_toom import cook_toom
-from .._jit import helper
+from .._jit import helper, shared
 from .._layout import ceil_div
-from .._transform import transform, transform_and_finish, transform_image
-from .._vector import STREAMED, VECTOR_BYTES, copy
+from .._transform import emit_transform
+from .._vector import STREAMED, copy
 
 OUTPUTS = 4  # m: rows and columns of a tile of outputs
 _POINTS = {
@@ -19,20 +22,57 @@ _POINTS = {
     5: ("0", "1/2", "-1/2", "1", "-1", "2", "-2"),
 }
 WINDOWS = tuple(_POINTS)
-_A, _G, _B = zip(*(cook_toom(OUTPUTS, r, map(Fraction, points)) for r, points in _POINTS.items()), strict=True)
+_MATRICES = {r: cook_toom(OUTPUTS, r, map(Fraction, points)) for r, points in _POINTS.items()}
+_A, _G, _B = ({r: matrices[i] for r, matrices in _MATRICES.items()} for i in range(3))
+_A_TURNED, _G_TURNED = ({r: list(zip(*matrix, strict=True)) for r, matrix in by_r.items()} for by_r in (_A, _G))
 
 
-def _by_size(matrices, transposed=False):
-    """r -> its matrix."""
-    if transposed:
-        matrices = [[list(column) for column in zip(*matrix, strict=True)] for matrix in matrices]
-    return dict(zip(_POINTS, matrices, strict=True))
+# Transforms, see _transform.py. kind is any scalar of the dtype, r the rows of the window.
 
 
-# Each is called with r, the rows of the window.
-_pixels, _spread = transform_image(_by_size(_B)), transform_image(_by_size(_A, transposed=True))
-_outputs = transform_and_finish(_by_size(_A))
-transform_weights, gather_weights = transform(_by_size(_G)), transform(_by_size(_G, transposed=True))
+@intrinsic
+def transform_weights(context, kind, r, channels, x, x_row, x_column, y, y_row, y_column):
+    return shared(types.void(kind, *[types.intp] * 8), _emit_weights)
+
+
+@intrinsic
+def gather_weights(context, kind, r, channels, x, x_row, x_column, y, y_row, y_column):
+    return shared(types.void(kind, *[types.intp] * 8), _emit_gathered_weights)
+
+
+@intrinsic
+def _pixels(context, kind, r, channels, x, x_row, x_column, y, y_row, y_column, top, bottom, left, right, zeros):
+    return shared(types.void(kind, *[types.intp] * 13), _emit_pixels)
+
+
+@intrinsic
+def _spread(context, kind, r, channels, x, x_row, x_column, y, y_row, y_column, top, bottom, left, right, zeros):
+    return shared(types.void(kind, *[types.intp] * 13), _emit_spread)
+
+
+@intrinsic
+def _outputs(context, kind, r, channels, x, x_row, x_column, y, y_row, y_column, start, beside, least, streamed):
+    return shared(types.void(kind, *[types.intp] * 10, kind, types.intp), _emit_outputs)
+
+
+def _emit_weights(builder, signature, args):
+    emit_transform(builder, signature.args[0].bitwidth, _G, args[1:])
+
+
+def _emit_gathered_weights(builder, signature, args):
+    emit_transform(builder, signature.args[0].bitwidth, _G_TURNED, args[1:])
+
+
+def _emit_pixels(builder, signature, args):
+    emit_transform(builder, signature.args[0].bitwidth, _B, args[1:9], border=args[9:])
+
+
+def _emit_spread(builder, signature, args):
+    emit_transform(builder, signature.args[0].bitwidth, _A_TURNED, args[1:9], border=args[9:])
+
+
+def _emit_outputs(builder, signature, args):
+    emit_transform(builder, signature.args[0].bitwidth, _A, args[1:9], finish=args[9:])
 
 
 def tiles_of(y):
@@ -41,10 +81,22 @@ def tiles_of(y):
 
 
 @helper
-def _place(t, y_shape):
+def place_of(t, y_shape):
     """(image, row, column) of the first output of tile t."""
     down, across = (y_shape[1] + OUTPUTS - 1) // OUTPUTS, (y_shape[2] + OUTPUTS - 1) // OUTPUTS
     return t // (down * across), t // across % down * OUTPUTS, t % across * OUTPUTS
+
+
+@helper
+def next_place(place, y_shape):
+    """Of the tile after the one there. (A division takes 26 cycles, and place_of has four of them.)"""
+    image, i, j = place
+    j += OUTPUTS
+    if j >= y_shape[2]:
+        i, j = i + OUTPUTS, 0
+    if i >= y_shape[1]:
+        image, i = image + 1, 0
+    return image, i, j
 
 
 @helper
@@ -58,51 +110,49 @@ def pixels_of(x, x_shape, y_shape, first, end, channel):
 
 
 @helper
-def transform_tile(x, x_shape, y_shape, t, r, padding, first, channels, to, step, chunk, zeros):
-    """V of tile t, of `channels` channels from `first` on, at address `to`; from k to k + 1 are `step` elements.
+def transform_tile(x, x_shape, place, r, padding, first, channels, to, step, chunk, zeros):
+    """V of a tile, of `channels` channels from `first` on, at address `to`; from k to k + 1 are `step` elements.
 
-    zeros: at least a vector of them.
+    x: its address. place: of the tile. zeros: at least a vector of them.
     """
-    (_, i, j), n, c = _place(t, y_shape), OUTPUTS + r - 1, x_shape[3]
-    i, j = i - padding[0], j - padding[1]
-    at, row, seen = _block(x, x_shape, t, y_shape, i, j, n)
-    kind, size, lanes = x.dtype.type(0), x.itemsize, VECTOR_BYTES // x.itemsize
-    for channel in range(0, channels, lanes):
-        source, target = at + size * (first + channel), to + size * (channel // chunk * n * n * step + channel % chunk)
-        _pixels(kind, r, min(lanes, channels - channel), source, row, c, target, n * step, step, *seen,
+    (image, i, j), n, kind, size = place, OUTPUTS + r - 1, zeros.dtype.type(0), zeros.itemsize
+    at, row, seen = _block(x, x_shape, size, image, i - padding[0], j - padding[1], n)
+    end = first + channels
+    while first < end:  # (numba's range divides)
+        _pixels(kind, r, min(chunk, end - first), at + size * first, row, x_shape[3], to, n * step, step, *seen,
                 zeros.ctypes.data)  # fmt: skip
+        first, to = first + chunk, to + size * n * n * step
 
 
 @helper
-def spread_tile(gy, gy_shape, t, r, first, channels, to, step, chunk, zeros):
-    """dM of tile t at address `to`, likewise."""
-    (_, i, j), n, o = _place(t, gy_shape), OUTPUTS + r - 1, gy_shape[3]
-    at, row, seen = _block(gy, gy_shape, t, gy_shape, i, j, OUTPUTS)
-    kind, size, lanes = gy.dtype.type(0), gy.itemsize, VECTOR_BYTES // gy.itemsize
-    for channel in range(0, channels, lanes):
-        source, target = at + size * (first + channel), to + size * (channel // chunk * n * n * step + channel % chunk)
-        _spread(kind, r, min(lanes, channels - channel), source, row, o, target, n * step, step, *seen,
+def spread_tile(gy, gy_shape, place, r, first, channels, to, step, chunk, zeros):
+    """dM of a tile at address `to`, likewise."""
+    (image, i, j), n, kind, size = place, OUTPUTS + r - 1, zeros.dtype.type(0), zeros.itemsize
+    at, row, seen = _block(gy, gy_shape, size, image, i, j, OUTPUTS)
+    end = first + channels
+    while first < end:  # (numba's range divides)
+        _spread(kind, r, min(chunk, end - first), at + size * first, row, gy_shape[3], to, n * step, step, *seen,
                 zeros.ctypes.data)  # fmt: skip
+        first, to = first + chunk, to + size * n * n * step
 
 
 @helper
-def _block(x, x_shape, t, y_shape, i, j, n):
-    """Of n×n pixels from (i, j) on, of the image of tile t: the address, if there were pixels beyond the border;
-    elements to the next row; (first row, row after the last, first column, column after the last) in the image.
+def _block(x, x_shape, size, image, i, j, n):
+    """Of n×n pixels from (i, j) on: the address, if there were pixels beyond the border; elements to the next row;
+    (first row, row after the last, first column, column after the last) in the image.
     """
     _, h, w, c = x_shape
-    at = x.ctypes.data + x.itemsize * ((_place(t, y_shape)[0] * h + i) * w + j) * c
+    at = x + size * ((image * h + i) * w + j) * c
     return at, w * c, (min(max(-i, 0), n), max(min(h - i, n), 0), min(max(-j, 0), n), max(min(w - j, n), 0))
 
 
 @helper
-def finish_tile(m, step, bias, r, beside, least, y, y_shape, t, first, channels, edge):
-    """The outputs of tile t in `channels` channels from `first` on, from their M at address m; then call fence().
+def finish_tile(m, step, bias, r, beside, least, y, y_shape, place, first, channels, edge):
+    """The outputs of a tile in `channels` channels from `first` on, from their M at address m; then call fence().
 
-    beside, least: of last_step.
+    bias: its address. place: of the tile. beside, least: of last_step.
     """
-    n, o, size, kind = OUTPUTS + r - 1, y_shape[3], y.itemsize, y.dtype.type(0)
-    image, i, j = _place(t, y_shape)
+    (image, i, j), n, o, size, kind = place, OUTPUTS + r - 1, y_shape[3], edge.itemsize, edge.dtype.type(0)
     start = ((image * y_shape[1] + i) * y_shape[2] + j) * o + first
     high, wide = min(OUTPUTS, y_shape[1] - i), min(OUTPUTS, y_shape[2] - j)
     image_rows = y.ctypes.data + size * start, y_shape[2] * o, o  # the address, elements to the next row and pixel
@@ -113,11 +163,8 @@ def finish_tile(m, step, bias, r, beside, least, y, y_shape, t, first, channels,
         behind = edge.ctypes.data + size * OUTPUTS * OUTPUTS * channels
         _copy_pixels(kind, size, high, wide, channels, image_rows[0] + beside, *image_rows[1:], behind, *edge_rows[1:])
         beside = behind - edge.ctypes.data
-    lanes, streamed = VECTOR_BYTES // size, whole and size * y.size >= STREAMED
-    for channel in range(0, channels, lanes):
-        at, to, begin = m + size * channel, rows[0] + size * channel, bias.ctypes.data + size * (first + channel)
-        _outputs(kind, r, min(lanes, channels - channel), at, n * step, step, to, rows[1], rows[2], begin, beside,
-                 least, streamed)  # fmt: skip
+    streamed = whole and size * y.size >= STREAMED
+    _outputs(kind, r, channels, m, n * step, step, *rows, bias + size * first, beside, least, streamed)
     if not whole:
         _copy_pixels(kind, size, high, wide, channels, *edge_rows, *image_rows)
 
