@@ -23,8 +23,8 @@ from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
 from .._threads import MOST_THREADS
-from .._tile import TALLEST, last_step, tile, tile_width
-from .._vector import fence, prefetch_part
+from .._tile import TALLEST, further, last_step, tile, tile_width
+from .._vector import fence
 from ..add import add_parts
 from . import winograd_large
 from .direct import swapped
@@ -47,6 +47,7 @@ _L2 = 640 * 1024  # bytes of what a task has between its stages
 _MOST_WEIGHTS = 4 * 1024 * 1024  # bytes of U that are read anew for each block of tiles
 _BLOCK = 64  # weights' gradient: input and output channels of a task, whose dU is 590 kB then
 _FEWEST_TASKS = 16
+_FEWEST_TILES = 32  # that a task adds to dU at once: with 16, loading and storing it takes as long as the products
 
 
 def fits(w_shape, y, stride, dilation, groups):
@@ -134,13 +135,12 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, beside, least, y, y_
             transform_tile(x.ctypes.data, x_shape, place, r, padding, 0, c, v + size * t * c, steps[0], c, zeros)
             place = next_place(place, y_shape)
         end = first + count
-        ahead, pixels = pixels_of(x, x_shape, y_shape, end, min(end + per_block, tiles), 0)
-        written, outputs = pixels_of(y, y_shape, y_shape, first, end if beside else first, 0)  # a residual's
+        written = pixels_of(y, y_shape, y_shape, first, end if beside else first)
+        residual = written[0] + beside, written[1] + beside
+        ahead = pixels_of(x, x_shape, y_shape, end, min(end + per_block, tiles)) + residual
         for k in range(nn):
-            prefetch_part(ahead, pixels, size * c, size * c, k, nn)
-            prefetch_part(written + beside, outputs, size * o, size * o, k, nn)
-            _multiply(v + size * k * steps[0], panels.ctypes.data + size * k * steps[1], m + size * k * steps[2], count,
-                      c, o, width, zeros)  # fmt: skip
+            ahead = _multiply(v + size * k * steps[0], panels.ctypes.data + size * k * steps[1],
+                              m + size * k * steps[2], count, c, o, width, zeros, ahead)  # fmt: skip
         place = start
         for t in range(count):
             finish_tile(m + size * t * o, steps[2], bias.ctypes.data, r, beside, least, y, y_shape, place, 0, o, edge)
@@ -149,16 +149,19 @@ def _correlate_blocks(x, x_shape, panels, bias, r, padding, beside, least, y, y_
 
 
 @helper
-def _multiply(a, panels, y, rows, c, o, width, zeros):
-    """y (rows, O) = a (rows, C) @ panels (O / width, C, width), addresses."""
+def _multiply(a, panels, y, rows, c, o, width, zeros, ahead):
+    """y (rows, O) = a (rows, C) @ panels (O / width, C, width), addresses. Returns what is still to be fetched."""
     size, kind = zeros.itemsize, zeros.dtype.type(0)
     for start in range(0, c, _SUMMED):
         for column in range(0, o, width):
             to = y + size * column
             begin, step = (zeros.ctypes.data, 0) if start == 0 else (to, o)
+            summed = min(_SUMMED, c - start)
             tile(kind, rows, min(width, o - column), a + size * start, c, 0, 1,
-                 panels + size * (column * c + start * width), 0, width, 1, min(_SUMMED, c - start), begin, step, to,
-                 o, 0)  # fmt: skip
+                 panels + size * (column * c + start * width), 0, width, 1, summed, begin, step, to, o,
+                 ahead[0])  # fmt: skip
+            ahead = further(ahead, rows, summed)
+    return ahead
 
 
 def weight_grad(x, gy, padding, gw):
@@ -171,7 +174,7 @@ def weight_grad(x, gy, padding, gw):
     block = ceil_div(ceil_div(c, cuts[0]), 16) * 16, ceil_div(ceil_div(o, cuts[1]), width) * width
     parts = max(1, min(ceil_div(_FEWEST_TASKS, cuts[0] * cuts[1]), tiles // 64))
     free = _L2 // (nn * x.itemsize) - block[0] * block[1]
-    at_once = max(16, free // sum(block))
+    at_once = max(_FEWEST_TILES, free // sum(block))
     steps = apart(at_once * block[0]), apart(at_once * block[1]), apart(block[0] * block[1])  # of V, dM and dU
     sums = empty((parts, gw.size), x.dtype)
     _weight_grad(
@@ -205,13 +208,13 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, blo
                             block[1], zeros)  # fmt: skip
                 place = next_place(place, gy_shape)
             after = min(first + count + at_once, end)
-            ahead_x, pixels_x = pixels_of(x, x_shape, gy_shape, first + count, after, row)
-            ahead_gy, pixels_gy = pixels_of(gy, gy_shape, gy_shape, first + count, after, column)
+            # Of a part of the channels the pixels are no run.
+            next_x = pixels_of(x, x_shape, gy_shape, first + count, after if high == c else first + count)
+            next_gy = pixels_of(gy, gy_shape, gy_shape, first + count, after if wide == o else first + count)
+            ahead = next_x + next_gy
             for k in range(nn):
-                prefetch_part(ahead_x, pixels_x, size * c, size * high, k, nn)
-                prefetch_part(ahead_gy, pixels_gy, size * o, size * wide, k, nn)
-                _add_products(v + size * k * steps[0], d + size * k * steps[1], u + size * k * steps[2], count, high,
-                              wide, block, width, first == begin, zeros)  # fmt: skip
+                ahead = _add_products(v + size * k * steps[0], d + size * k * steps[1], u + size * k * steps[2], count,
+                                      high, wide, block, width, first == begin, zeros, ahead)  # fmt: skip
         for i in range(high):
             to = part * r * r * c * o + (row + i) * o + column
             gather_weights(zeros.dtype.type(0), r, wide, u + size * i * block[1], n * steps[2], steps[2],
@@ -219,11 +222,16 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, blo
 
 
 @helper
-def _add_products(v, d, u, count, high, wide, block, width, begins, zeros):
-    """dU (block) += V (tiles, block[0])^T @ dM (tiles, block[1]), addresses; of it high rows and wide columns."""
+def _add_products(v, d, u, count, high, wide, block, width, begins, zeros, ahead):
+    """dU (block) += V (tiles, block[0])^T @ dM (tiles, block[1]), addresses; of it high rows and wide columns.
+
+    Returns what is still to be fetched.
+    """
     size = zeros.itemsize
     for column in range(0, wide, width):
         to = u + size * column
         begin, step = (zeros.ctypes.data, 0) if begins else (to, block[1])
         tile(zeros.dtype.type(0), high, min(width, wide - column), v, 1, 0, block[0], d + size * column, 0, block[1], 1,
-             count, begin, step, to, block[1], 0)  # fmt: skip
+             count, begin, step, to, block[1], ahead[0])  # fmt: skip
+        ahead = further(ahead, high, count)
+    return ahead

@@ -100,13 +100,14 @@ def next_place(place, y_shape):
 
 
 @helper
-def pixels_of(x, x_shape, y_shape, first, end, channel):
-    """(address of a channel of the first, how many): about the pixels of x that tiles from `first` up to `end` read."""
+def pixels_of(x, x_shape, y_shape, first, end):
+    """(begin, end): addresses of about the pixels of x that tiles from `first` up to `end` read."""
     down, across = (y_shape[1] + OUTPUTS - 1) // OUTPUTS, (y_shape[2] + OUTPUTS - 1) // OUTPUTS
     (images, h, w, c), last = x_shape, end - 1
     begin = first // (down * across) * h + first // across % down * OUTPUTS
     stop = min(last // (down * across) * h + (last // across % down + 1) * OUTPUTS, images * h)
-    return x.ctypes.data + x.itemsize * (begin * w * c + channel), max(0, stop - begin) * w if last >= first else 0
+    stop = max(begin, stop) if last >= first else begin
+    return x.ctypes.data + x.itemsize * begin * w * c, x.ctypes.data + x.itemsize * stop * w * c
 
 
 @helper
