@@ -45,24 +45,25 @@ def _emit_channels(builder, vectors, matrix, channels, args, finish, border):
         own = finish and (builder.add(finish[0], bytes_before), *finish[1:])
         _emit_vector(builder, vectors, matrix, inside, (x, x_row, x_column, y, y_row, y_column), own, border)
 
-    def emit_whole(border):
+    def emit_all(border):
         with cgutils.for_range(builder, builder.sdiv(channels, lanes)) as loop:
             emit(builder.mul(loop.index, lanes), None, border)
+        some = builder.srem(channels, lanes)
+        with builder.if_then(builder.icmp_signed(">", some, some.type(0))):
+            emit(builder.sub(channels, some), vectors.mask(some), border)
 
     if border is None:
-        emit_whole(None)
-    else:  # of a block that lies inside no pixel has to be asked whether it exists
-        top, bottom, left, right = border[:4]
-        size = top.type(len(matrix[0]))
-        seen = builder.mul(builder.sub(bottom, top), builder.sub(right, left))
-        with builder.if_else(builder.icmp_signed("==", seen, builder.mul(size, size))) as (covered, cut):
-            with covered:
-                emit_whole(None)
-            with cut:
-                emit_whole(border)
-    some = builder.srem(channels, lanes)
-    with builder.if_then(builder.icmp_signed(">", some, some.type(0))):
-        emit(builder.sub(channels, some), vectors.mask(some), border)
+        emit_all(None)
+        return
+    # Of a block that lies inside no pixel has to be asked whether it exists.
+    top, bottom, left, right = border[:4]
+    size = top.type(len(matrix[0]))
+    seen = builder.mul(builder.sub(bottom, top), builder.sub(right, left))
+    with builder.if_else(builder.icmp_signed("==", seen, builder.mul(size, size))) as (covered, cut):
+        with covered:
+            emit_all(None)
+        with cut:
+            emit_all(border)
 
 
 def _emit_vector(builder, vectors, matrix, inside, args, finish, border):
