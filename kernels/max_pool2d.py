@@ -21,7 +21,7 @@ from ._cuda import Source
 from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
-from ._vector import STREAMED, VECTOR_BYTES, Vectors, fence, prefetch
+from ._vector import STREAMED, VECTOR_BYTES, Vectors, fence
 
 _CUDA = Source("max_pool2d", *(f"{kernel}<T, {n}>" for kernel in ("forward", "backward") for n in (1, 4)))
 
@@ -76,48 +76,65 @@ def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilat
             columns = min(kw, (w - 1 - left) // dw + 1) - v
         first = (top + u * dh) * w + left + v * dw
         below = x + size * ((top + (kh - 1) * dh + 1) * w + left) * channels  # what the next row of windows adds
-        for c in range(0, channels, VECTOR_BYTES // size):
-            at = j * channels + c
-            for r in range(stride[0]):
-                for q in range(stride[1]):
-                    prefetch(below + size * ((r * w + q) * channels + c))
-            number = where + 4 * at if where else 0
-            args = x + size * (first * channels + c), channels, dh * w, dw, first, y + size * at, number, streamed
-            # With the usual sizes as constants LLVM unrolls the window: two thirds of the time.
-            if rows == 2 and columns == 2:
-                _greatest(kind, channels - c, 2, 2, *args)
-            elif rows == 3 and columns == 3:
-                _greatest(kind, channels - c, 3, 3, *args)
-            else:
-                _greatest(kind, channels - c, rows, columns, *args)
+        number = where + 4 * j * channels if where else 0
+        args = (x + size * first * channels, channels, dh * w, dw, first, y + size * j * channels, number, streamed,
+                below, stride[0], w, stride[1])  # fmt: skip
+        # With the usual sizes as constants LLVM unrolls the window: two thirds of the time.
+        if rows == 2 and columns == 2:
+            _greatest(kind, 2, 2, *args)
+        elif rows == 3 and columns == 3:
+            _greatest(kind, 3, 3, *args)
+        else:
+            _greatest(kind, rows, columns, *args)
 
 
 @intrinsic
-def _greatest(context, kind, count, rows, columns, x, step, down, across, first, y, where, streamed):
-    """Of a vector of channels, `count` of which exist, the greatest in a window and the number of its pixel.
+def _greatest(context, kind, rows, columns, x, channels, down, across, first, y, where, streamed, below, high, w, wide):
+    """Of each channel the greatest in a window and the number of its pixel.
 
-    x, y, where: addresses; where is 0 if the number is not wanted. Pixels are `step` elements apart; the window's first
-    is number `first`, and `down` or `across` pixels on are its next row and column.
+    x, y, where, below: addresses; where is 0 if the number is not wanted. Pixels are `channels` elements apart; the
+    window's first is number `first`, and `down` or `across` pixels on are its next row and column. From `below` on,
+    `high` rows of `wide` pixels are fetched, the rows `w` pixels apart.
     """
 
     def emit(context, builder, signature, args):
-        vectors, count, where = Vectors(builder, kind.bitwidth), args[1], args[-2]
-        whole = builder.icmp_signed(">=", count, count.type(vectors.lanes))
-        with builder.if_else(builder.icmp_signed("!=", where, where.type(0))) as branches:
-            for branch, numbered in zip(branches, (True, False), strict=True):
-                with branch, builder.if_else(whole) as (then, otherwise):
-                    with then:
-                        _emit_greatest(builder, vectors, None, numbered, args[2:])
-                    with otherwise:
-                        _emit_greatest(builder, vectors, vectors.mask(count), numbered, args[2:])
+        vectors, (rows, columns, x, channels, down, across, first, y, where, streamed, *next_row) = (
+            Vectors(builder, kind.bitwidth),
+            args[1:],
+        )
+        lanes, pixels = channels.type(vectors.lanes), (rows, columns, channels, down, across, first)
+
+        def one(channel, inside):
+            before = builder.mul(channel, channel.type(vectors.size))
+            at_x, at_y = builder.add(x, before), builder.add(y, before)
+            _emit_prefetch(builder, vectors, before, channels, *next_row)
+            with builder.if_else(builder.icmp_signed("!=", where, where.type(0))) as branches:
+                for branch, numbered in zip(branches, (True, False), strict=True):
+                    with branch:
+                        at = builder.add(where, builder.mul(channel, channel.type(4))) if numbered else None
+                        _emit_greatest(builder, vectors, inside, pixels, at_x, at_y, at, streamed)
+
+        with cgutils.for_range(builder, builder.sdiv(channels, lanes)) as loop:
+            one(builder.mul(loop.index, lanes), None)
+        some = builder.srem(channels, lanes)
+        with builder.if_then(builder.icmp_signed(">", some, some.type(0))):
+            one(builder.sub(channels, some), vectors.mask(some))
         return context.get_dummy_value()
 
-    return types.void(kind, *[types.intp] * 10, types.boolean), emit
+    return types.void(kind, *[types.intp] * 9, types.boolean, *[types.intp] * 4), emit
 
 
-def _emit_greatest(builder, vectors, inside, numbered, args):
-    rows, columns, x, step, down, across, first, y, where, streamed = args
-    x = vectors.pointer(x)
+def _emit_prefetch(builder, vectors, before, channels, below, high, w, wide):
+    """Fetch a vector of channels, `before` bytes from a pixel's first, of the pixels that the next row adds."""
+    pixel = builder.mul(channels, channels.type(vectors.size))
+    with cgutils.for_range(builder, high) as row, cgutils.for_range(builder, wide) as column:
+        number = builder.add(builder.mul(row.index, w), column.index)
+        vectors.prefetch(builder.add(builder.add(below, before), builder.mul(number, pixel)))
+
+
+def _emit_greatest(builder, vectors, inside, pixels, x, y, where, streamed):
+    """A vector of channels; where is None if the number is not wanted."""
+    (rows, columns, step, down, across, first), x = pixels, vectors.pointer(x)
     best = cgutils.alloca_once_value(builder, vectors.load(x, inside))
     number = cgutils.alloca_once_value(builder, vectors.splat(builder.trunc(first, ir.IntType(32))))
     with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
@@ -127,7 +144,7 @@ def _emit_greatest(builder, vectors, inside, numbered, args):
         greater = builder.fcmp_ordered(">", value, builder.load(best))
         wins = builder.or_(greater, builder.fcmp_unordered("uno", value, value))
         builder.store(builder.select(wins, value, builder.load(best)), best)
-        if numbered:
+        if where is not None:
             here = vectors.splat(builder.trunc(builder.add(first, further), ir.IntType(32)))
             builder.store(builder.select(wins, here, builder.load(number)), number)
     if inside is None:
@@ -138,7 +155,7 @@ def _emit_greatest(builder, vectors, inside, numbered, args):
                 vectors.store(builder.load(best), vectors.pointer(y))
     else:
         vectors.store(builder.load(best), vectors.pointer(y), inside)
-    if numbered:
+    if where is not None:
         vectors.store(builder.load(number), builder.inttoptr(where, ir.IntType(32).as_pointer()), inside)
 
 
