@@ -143,6 +143,9 @@ def _emit_tile(builder, emitted, args, place, line, height, vectors):
             row = emitted.beside(builder.gep(y, [builder.mul(yi, i64(i))]), beside)
             for j in range(vectors):
                 emitted.prefetch(builder.ptrtoint(at(row, j), i64))
+    # A pointer for every third row, as an address may add a stride and twice a stride. With one for each row, or one
+    # that goes from row to row, a step has more instructions than a core takes in while it does the products.
+    apart = height if isinstance(xi, ir.Constant) else 3
     sums = [[cgutils.alloca_once(builder, emitted.type) for _ in range(vectors)] for _ in range(height)]
     for i in range(height):
         for j in range(vectors):
@@ -150,16 +153,23 @@ def _emit_tile(builder, emitted, args, place, line, height, vectors):
     with cgutils.for_range(builder, na) as outer:
         xa_start = builder.gep(x, [builder.mul(outer.index, xa)])
         wa_start = builder.gep(w, [builder.mul(outer.index, wa)])
+        pointers = [cgutils.alloca_once(builder, x.type) for _ in range(0, height, apart)]
+        for k, pointer in enumerate(pointers):
+            builder.store(builder.gep(xa_start, [builder.mul(xi, i64(apart * k))]), pointer)
         with cgutils.for_range(builder, nb) as inner:
-            xb_start = builder.gep(xa_start, [builder.mul(inner.index, xb)])
             wb_start = builder.gep(wa_start, [builder.mul(inner.index, wb)])
+            starts = [builder.load(pointer) for pointer in pointers]
+            starts[1:] = [_opaque(builder, start) for start in starts[1:]]
             emitted.prefetch(builder.load(place))
             builder.store(builder.add(builder.load(place), line), place)
             row = [emitted.load(at(wb_start, j), masks[j]) for j in range(vectors)]
             for i in range(height):
-                value = emitted.splat(builder.load(builder.gep(xb_start, [builder.mul(xi, i64(i))])))
+                at_x = builder.gep(starts[i // apart], [builder.mul(xi, i64(i % apart))])
+                value = emitted.splat(builder.load(at_x))
                 for j in range(vectors):
                     builder.store(emitted.fma(value, row[j], builder.load(sums[i][j])), sums[i][j])
+            for start, pointer in zip(starts, pointers, strict=True):
+                builder.store(builder.gep(start, [xb]), pointer)
     with builder.if_then(has_residual):
         for i in range(height):
             row = emitted.beside(builder.gep(y, [builder.mul(yi, i64(i))]), beside)
@@ -179,3 +189,9 @@ def _emit_tile(builder, emitted, args, place, line, height, vectors):
                             emitted.stream(value, at(row, j))
                         else:
                             emitted.store(value, at(row, j), masks[j])
+
+
+def _opaque(builder, pointer):
+    """The pointer, of which LLVM does not know whence it came: it cannot compute it from another."""
+    same = ir.InlineAsm(ir.FunctionType(pointer.type, [pointer.type]), "", "=r,0")
+    return builder.call(same, [pointer])
