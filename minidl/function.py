@@ -100,6 +100,11 @@ def observe_nodes(observer):
     return _Mode("observers", observer)
 
 
+def is_observed():
+    """Whether observe_nodes or detect_anomaly is at work on this thread."""
+    return bool(_modes.observers)
+
+
 # ---- a node of the graph -------------------------------------------------------------------------------------------
 
 _NUMBERS = {type(None), bool, int, float, complex}  # what is saved as it is

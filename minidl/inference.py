@@ -12,6 +12,7 @@ import numpy as np
 from . import nn, ops
 from .cuda import send
 from .kernels import use_kernels
+from .plan import PlannedForward
 from .tensor import Tensor
 from .trace import place, trace
 
@@ -56,6 +57,9 @@ def optimize_for_inference(net, input_shape=None):
     into them. All else, dropout included, is as in net.eval(). The copy is not to be trained: its running statistics
     are gone.
 
+    Within no_grad() the copy runs its operations one after the other, without the Python between them (plan.py). The
+    first call with inputs of another shape takes three times as long, as it looks which operations there are.
+
     Args:
         input_shape: (C, H, W) of images that the net takes; by default net.in_channels and a usual size.
 
@@ -78,6 +82,7 @@ def optimize_for_inference(net, input_shape=None):
         if foldable and isinstance(net.get_submodule(source), nn.Conv2d):
             _fold(net, source, name)
     _put_relus_into_layers(net, steps)
+    net.forward = PlannedForward(net)
     return net
 
 

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "models": {"nn", "ops", "random", "serialization", "tensor"},
     "amp": {"cuda", "function", "kernels", "tensor"},
     "trace": {"function", "tensor"},
-    "inference": {"cuda", "kernels", "nn", "ops", "tensor", "trace"},
+    "plan": {"function", "nn", "tensor", "trace"},
+    "inference": {"cuda", "kernels", "nn", "ops", "plan", "tensor", "trace"},
     "onnx": {"serialization", "tensor", "trace"},
 }
 KERNELS_MAY_IMPORT = {"cupy", "llvmlite", "numba", "numpy", *sys.stdlib_module_names}

@@ -4,14 +4,31 @@ The gradients pass through two operations that change nothing, one on the inputs
 their backward calls the hooks.
 """
 
+import itertools
+
 from ..function import Function, Handle, is_grad_enabled
 from ..tensor import Tensor
+
+_changes = itertools.count(1)
+_latest = 0
+
+
+def changes():
+    """A number that is another one after a module was given a hook, an attribute or another mode."""
+    return _latest
+
+
+def note_change():
+    """Say that a module was changed, to whoever relies on what it was (plan.py)."""
+    global _latest
+    _latest = next(_changes)
 
 
 def register(module, kind, hook, prepend, with_kwargs=False):
     """Add a hook of a kind: forward_pre, forward, backward_pre or backward."""
     if not callable(hook):
         raise TypeError(f"{type(module).__name__}: a hook must be callable, got {hook!r}")
+    note_change()
     return Handle(module._hooks.setdefault(kind, {}), (hook, with_kwargs), prepend)
 
 

@@ -93,6 +93,7 @@ class Module:
     def __setattr__(self, name, value):
         if "_parameters" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
+        hooks.note_change()
         kind = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else None
         for members in ("_parameters", "_buffers", "_modules"):
             present = self.__dict__[members]
@@ -116,6 +117,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name):
+        hooks.note_change()
         for members in ("_parameters", "_buffers", "_modules"):
             if name in self.__dict__[members]:
                 del self.__dict__[members][name]
@@ -169,6 +171,7 @@ class Module:
             raise ValueError(f"{what}: a name must be non-empty and without dots, got {name!r}")
         if name not in self.__dict__[members] and hasattr(self, name):
             raise KeyError(f"{what}: {type(self).__name__} has another attribute {name!r}")
+        hooks.note_change()
 
     def children(self):
         """The modules held directly, each once."""
@@ -271,6 +274,7 @@ class Module:
 
     def train(self, mode=True):
         """Set `training` here and below; returns the module."""
+        hooks.note_change()
         for module in self.modules():
             module.__dict__["training"] = bool(mode)
         return self

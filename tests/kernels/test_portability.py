@@ -11,6 +11,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
+from numba.core import cgutils
 
 from minidl.kernels import _tile, _transform, _vector
 
@@ -32,7 +33,7 @@ for name in "relu.forward", "channel_sum.forward", "softmax.forward", "matmul.fo
         kernel.cpu(*got)
         scale = np.abs(expected[-1][np.isfinite(expected[-1])]).max(initial=1)
         np.testing.assert_allclose(got[-1], expected[-1], rtol=1e-5, atol=1e-5 * scale, err_msg=name)
-signature = types.void(types.float32, *[types.intp] * 15, types.float32, *[types.intp] * 4)
+signature = types.void(types.float32, *[types.intp] * 14, types.float32, *[types.intp] * 4)
 code = _jit._define(signature, _tile._emit_tiles).get_asm_str()
 print(json.dumps([_vector.VECTOR_BYTES, sorted(set(re.findall("[xyz]mm|vfmadd231ps", code)))]))
 """
@@ -111,10 +112,14 @@ def test_the_tile_on_arm(bits, monkeypatch):
 
     def emit(builder, args):
         vectors = _vector.Vectors(builder, bits)
-        least = ir.Constant(vectors.real, float("-inf"))
-        _tile._emit_tile(builder, vectors, [*args[:14], least, *args[14:]], 14, 2)
+        width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, streamed, y, yi, ahead = args
+        x, w, s, y = map(vectors.pointer, (x, w, s, y))
+        least, streamed = ir.Constant(vectors.real, float("-inf")), builder.trunc(streamed, ir.IntType(1))
+        place = cgutils.alloca_once_value(builder, ahead)
+        args = width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi
+        _tile._emit_tile(builder, vectors, args, place, ir.IntType(64)(64), 14, 2)
 
-    assembly = _arm(18, emit)
+    assembly = _arm(17, emit)
     assert len(re.findall(FUSED, assembly)) == 28 and not re.search(f"fmul|{CALL}", assembly)
 
 
@@ -124,8 +129,7 @@ def test_a_transform_on_arm(bits, monkeypatch):
     monkeypatch.setattr(_vector, "VECTOR_BYTES", 16)
 
     def emit(builder, args):
-        vectors = _vector.Vectors(builder, bits)
-        _transform._emit(builder, vectors, [[1, 2, 0], [1, 3, 0]], args[0], args[1:], None)
+        _transform.emit_transform(builder, bits, {3: [[1, 2, 0], [1, 3, 0]]}, args)
 
-    assembly = _arm(7, emit)
+    assembly = _arm(8, emit)
     assert re.search(FUSED, assembly) and not re.search(f"fmul|{CALL}", assembly)
