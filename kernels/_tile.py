@@ -64,9 +64,12 @@ def tile_last(
     beside, least: of last_step. streamed: past the caches, if y and its rows begin at multiples of a vector; then call
     fence().
     """
-    side_by_side = isinstance(xi, types.Literal) and xi.literal_value == 1
-    emit = _emit_tiles_side_by_side if side_by_side else _emit_tiles
-    return shared(types.void(kind, *[types.intp] * 14, kind, *[types.intp] * 4), emit)
+    plain = types.void(kind, *[types.intp] * 14, kind, *[types.intp] * 4)
+    if not isinstance(xi, types.Literal) or xi.literal_value != 1:
+        return shared(plain, _emit_tiles)
+    _, call = shared(plain, _emit_tiles_side_by_side)
+    # numba finds what is emitted by the types of the arguments: they must not be those of the other.
+    return types.void(*plain.args[:4], xi, *plain.args[5:]), call
 
 
 @helper
