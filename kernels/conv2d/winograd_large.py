@@ -148,7 +148,7 @@ def weight_grad(x, gy, padding, gw):
     _weight_grad(
         x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, tiles, at_once, steps,
         empty((nn * chunks * steps[0],), x.dtype), empty((nn * panels * steps[1],), x.dtype),
-        empty((threads, nn * steps[2]), x.dtype),
+        empty((threads, 2 * nn * steps[2]), x.dtype),
         empty((threads, r * r * steps[2]), x.dtype), gw.reshape(-1), width, np.zeros(width, x.dtype),
     )  # fmt: skip
 
@@ -168,15 +168,21 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v,
                 spread_tile(gy.ctypes.data, gy_shape, place, r, 0, o, d.ctypes.data + size * t * width, steps[1], width,
                             zeros)  # fmt: skip
                 place = next_place(place, gy_shape)
-        for task in prange(chunks * panels):
-            chunk, panel, own = np.int64(task) // panels, np.int64(task) % panels, sums[numba.get_thread_id()]
-            channels, wide = min(_CHUNK, c - chunk * _CHUNK), min(width, o - panel * width)
+        pairs = (panels + 1) // 2  # V comes once from the L3 cache for two panels, and their dU fits the L2 cache
+        for task in prange(chunks * pairs):
+            chunk, pair, own = np.int64(task) // pairs, np.int64(task) % pairs * 2, sums[numba.get_thread_id()]
+            channels, beyond = min(_CHUNK, c - chunk * _CHUNK), min(pair + 2, panels)
             for k in range(nn):  # dU[k] (chunk, width) = V[k]^T (tiles, chunk) @ dM[k] (tiles, width)
-                tile(zeros.dtype.type(0), channels, wide, v.ctypes.data + size * (chunk * nn + k) * steps[0], 1, 0,
-                     _CHUNK, d.ctypes.data + size * (panel * nn + k) * steps[1], 0, width, 1, count,
-                     zeros.ctypes.data, 0, own.ctypes.data + size * k * steps[2], width, 0)  # fmt: skip
-            _gather_chunk(own, r, c, o, chunk * _CHUNK, channels, panel * width, wide, width, steps[2], first > 0,
-                          taps[numba.get_thread_id()], gw)  # fmt: skip
+                for panel in range(pair, beyond):
+                    tile(zeros.dtype.type(0), channels, min(width, o - panel * width),
+                         v.ctypes.data + size * (chunk * nn + k) * steps[0], 1, 0,
+                         _CHUNK, d.ctypes.data + size * (panel * nn + k) * steps[1], 0, width, 1, count,
+                         zeros.ctypes.data, 0, own.ctypes.data + size * ((panel - pair) * nn + k) * steps[2], width,
+                         0)  # fmt: skip
+            for panel in range(pair, beyond):
+                _gather_chunk(own[(panel - pair) * nn * steps[2] :], r, c, o, chunk * _CHUNK, channels, panel * width,
+                              min(width, o - panel * width), width, steps[2], first > 0,
+                              taps[numba.get_thread_id()], gw)  # fmt: skip
 
 
 @helper
