@@ -23,6 +23,7 @@ class _Modes(threading.local):
     grad = True
     casts = None  # within autocast (amp.py): the dtype, and the weights that were converted to it
     observers = ()  # called with every node that is recorded, its outputs and its arguments
+    reader = None  # called with every Tensor whose numbers are read
 
 
 _modes = _Modes()
@@ -98,6 +99,11 @@ def keep_trace(node, outputs, _):
 def observe_nodes(observer):
     """Call observer(node, outputs, arguments of apply) for every node that the with block records on this thread."""
     return _Mode("observers", observer)
+
+
+def observe_reads(reader):
+    """Call reader(tensor) for every Tensor whose numbers are read on this thread: .data, numpy, item, tolist, bool."""
+    return _Mode("reader", reader)
 
 
 def is_observed():

@@ -1,10 +1,11 @@
 """A net's forward pass as a list of its operations, run again without the Python between them.
 
-A small operation costs as much in modules, checks and Tensors as in arithmetic: a third of LeNet's inference. One run
+A small operation costs as much in modules, checks and Tensors as in arithmetic: a quarter of LeNet's inference. One run
 shows which operations there are and what each takes; after that a pass is their `forward` on arrays, one after the
-other. That is right as long as the net does the same for all inputs of a shape. So another run, on other numbers, has
-to show the same list, and nothing may be in it whose origin is unknown: an array or a Tensor that is neither an input,
-a parameter or buffer, nor the output of an operation of the list. Where that fails, the net runs as it is.
+other. That is right as long as the net does the same for all inputs of a shape. So it may not look at a Tensor's
+numbers, and nothing may be in the list whose origin is unknown: an array or a Tensor that is neither an input, a
+parameter or buffer, nor the output of an operation of the list. And another run, on other numbers, has to show the same
+list, for operations that look at numbers themselves. Where that fails, the net runs as it is.
 """
 
 import operator
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .function import cast_dtype, enable_grad, is_grad_enabled, is_observed, observe_nodes
+from .function import cast_dtype, enable_grad, is_grad_enabled, is_observed, observe_nodes, observe_reads
 from .nn.hooks import changes
 from .tensor import Tensor, wrap
 from .trace import place
@@ -43,10 +44,11 @@ class PlannedForward:
         if self.seen != changes():
             self._look()
         key = tuple([(x._data.shape, x._data.dtype, type(x._data)) for x in inputs])
-        if key not in self.plans:
-            self._make(key, [x._data for x in inputs])
-        plan = self.plans[key]
-        return self._forward(*inputs) if plan is None else plan.run([x._data for x in inputs])
+        arrays = [x._data for x in inputs]
+        plan = self.plans.get(key, ...)
+        if plan is ...:
+            plan = self._make(key, arrays)
+        return self._forward(*inputs) if plan is None else plan.run(arrays)
 
     def _forward(self, *inputs, **options):
         return type(self.net).forward(self.net, *inputs, **options)
@@ -60,14 +62,17 @@ class PlannedForward:
 
     def _make(self, key, arrays):
         """The plan for inputs of this kind; None where there is none."""
-        if len(self.plans) >= _MOST_PLANS:
-            del self.plans[next(iter(self.plans))]
-        self.plans[key], self.tries = None, self.tries + 1
+        self.tries += 1
+        plan = None
         if self.tries <= _MOST_TRIES and not any(module.hooked for module in self.net.modules()):
             plan = _plan(self.net, self._forward, arrays)
             with np.errstate(all="ignore"):
                 again = plan and _plan(self.net, self._forward, [-array for array in arrays])
-            self.plans[key] = plan if again and plan.is_as(again) else None
+            plan = plan if again and plan.is_as(again) else None
+        if len(self.plans) >= _MOST_PLANS:
+            self.plans.pop(next(iter(self.plans), None), None)
+        self.plans[key] = plan
+        return plan
 
 
 def _state(net):
@@ -94,7 +99,7 @@ class _Step(NamedTuple):
 
 def _plan(net, forward, arrays):
     """The _Plan of one run; None where an operation takes what is of unknown origin, or the net returns it."""
-    calls, inputs = [], [Tensor(array, requires_grad=True) for array in arrays]
+    calls, reads, inputs = [], [], [Tensor(array, requires_grad=True) for array in arrays]
 
     def observe(node, outputs, args):
         # At once: what is replaced in place has another place later. The node is kept, as places are told by its id.
@@ -102,10 +107,12 @@ def _plan(net, forward, arrays):
         calls.append((node, args, places, outputs, [place(tensor) for tensor in outputs]))
 
     try:
-        with enable_grad(), observe_nodes(observe):
+        with enable_grad(), observe_nodes(observe), observe_reads(reads.append):
             output = forward(*inputs)
     except Exception:
         return None  # which the net without a plan shall tell
+    if reads:
+        return None
     own = {id(tensor) for members in (net.parameters(), net.buffers()) for tensor in members}
     numbers, steps, last = {place(x): number for number, x in enumerate(inputs)}, [], {}
     for node, args, places, _, made in calls:

@@ -70,6 +70,8 @@ class Tensor:
 
     @property
     def data(self):
+        if function._modes.reader is not None:
+            function._modes.reader(self)
         return self._data
 
     @data.setter
@@ -175,7 +177,7 @@ class Tensor:
             raise TypeError(f"numpy(): this Tensor is on {self.device}; call .cpu() first")
         if self.requires_grad:
             raise RuntimeError("numpy(): this Tensor requires a gradient; call detach().numpy()")
-        return self._data
+        return self.data
 
     def __array__(self, dtype=None, copy=None):
         return np.array(self.numpy(), dtype=dtype, copy=copy)
@@ -188,11 +190,11 @@ class Tensor:
         """
         if self._data.size != 1:
             raise ValueError(f"item(): the Tensor must have one element, its shape is {self.shape}")
-        return cuda.to_host(self._data).item()
+        return cuda.to_host(self.data).item()
 
     def tolist(self):
         """Nested lists of Python numbers."""
-        return cuda.to_host(self._data).tolist()
+        return cuda.to_host(self.data).tolist()
 
     def __float__(self):
         return float(self.item())

@@ -73,12 +73,15 @@ def test_the_list_gives_what_the_net_gives(then):
     "then",
     [
         lambda net, y: y if y.sum().item() > 0 else -y,  # a branch
+        lambda net, y: y if (y.abs() < 1e3).all() else -y,  # one that the other numbers take, too
+        lambda net, y: y if y.max().data < 1e3 else -y,
+        lambda net, y: y if max(y.flatten().tolist()) < 1e3 else -y,
         lambda net, y: y / float(y.max()),  # a number
         lambda net, y: y * dl.Tensor(y.data > 0),  # an array
         lambda net, y: y * (y > 0),  # no operation that autograd records
         lambda net, y: y[:, y.data.argmax() % 4],
         lambda net, y: y + dl.Tensor(np.ones(6)),  # whose origin is not known
-        lambda net, y: net.then.__defaults__ or ops.dropout(y, 0.5, True),
+        lambda net, y: ops.dropout(y, 0.5, True),
         lambda net, y: ops.sqrt(y.abs()) if y.data.flat[0] > 0 else y.abs(),
     ],
 )
