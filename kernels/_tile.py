@@ -8,11 +8,11 @@ kernel columns and channels, a: output rows, b: output pixels) and a matrix prod
 is what is added at the end: a bias (stride 0), zeros, or y itself. (Begun from s, a sum that is cut into parts would
 round every product at the size of the whole; VGG's gradients were three times as far from float64's as PyTorch's.)
 
-Rows are cut evenly into tiles, as high as the registers allow. A tile's sums stay in vector registers; a step loads one
-row of w and a scalar of x for each of the tile's rows. numba has no loop that LLVM turns into this, so the tile is
-emitted as vector instructions. They are compiled once for all kernels: as a part of each they took half of the time
-to compile. Every element is summed in the order of (a, b) by fused multiply-adds, whatever the tile's height: how the
-work is cut does not change a bit of the result.
+Rows are cut into tiles as high as the registers allow, and two halves of what is left then. A tile's sums stay in
+vector registers; a step loads one row of w and a scalar of x for each of the tile's rows. numba has no loop that LLVM
+turns into this, so the tile is emitted as vector instructions. They are compiled once for all kernels: as a part of
+each they took half of the time to compile. Every element is summed in the order of (a, b) by fused multiply-adds,
+whatever the tile's height: how the work is cut does not change a bit of the result.
 """
 
 import numpy as np

@@ -163,7 +163,7 @@ def _correlate_rows(n, g, top, bottom, x, x_shape, panels, starts, w_shape, widt
         for i in range(top, bottom):
             row = i * stride[0] - padding[0]
             u, rows = 0, kh  # the rows of the kernel that meet the image; the others would add zeros
-            if row < 0 or row + reach > x_shape[1]:  # (a division takes as long as 26 products of vectors)
+            if row < 0 or row + reach > x_shape[1]:  # (a division takes 26 cycles)
                 u = max(0, -row + dilation[0] - 1) // dilation[0]
                 rows = max(0, min(kh, (x_shape[1] - 1 - row) // dilation[0] + 1) - u)
             y_row = ((n * y_shape[1] + first[0] + step[0] * i) * y_shape[2] + first[1]) * o + g * og + block * width

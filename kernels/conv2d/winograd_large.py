@@ -4,7 +4,7 @@ So they never exist as a whole. A task has a panel of output channels and some t
 that panel and a chunk of input channels just before it uses them, in its L2 cache; the products of the chunks add up
 there as well. (Where there are many tiles, the weights are transformed once after all, in the order of their use.) The
 transformed pixels V are made first, for as many tiles as the L3 cache holds, and all tasks read them. The weights'
-gradient goes the other way: dU of a chunk and a panel is summed up in the L2 cache and transformed back from there.
+gradient goes the other way: dU of a chunk and two panels is summed up in the L2 cache and transformed back there.
 """
 
 import numba
