@@ -35,22 +35,17 @@ def _emit_channels(builder, vectors, matrix, channels, args, finish, border):
 
     (Masked stores, where they are not needed, take a quarter of a small layer's weight gradient.)
     """
-    lanes = channels.type(vectors.lanes)
-
-    def emit(first, inside, border):
-        """The vector from the channel `first` on."""
-        x, x_row, x_column, y, y_row, y_column = args
-        bytes_before = builder.mul(first, first.type(vectors.size))
-        x, y = builder.add(x, bytes_before), builder.add(y, bytes_before)
-        own = finish and (builder.add(finish[0], bytes_before), *finish[1:])
-        _emit_vector(builder, vectors, matrix, inside, (x, x_row, x_column, y, y_row, y_column), own, border)
 
     def emit_all(border):
-        with cgutils.for_range(builder, builder.sdiv(channels, lanes)) as loop:
-            emit(builder.mul(loop.index, lanes), None, border)
-        some = builder.srem(channels, lanes)
-        with builder.if_then(builder.icmp_signed(">", some, some.type(0))):
-            emit(builder.sub(channels, some), vectors.mask(some), border)
+        def emit(first, inside):
+            """The vector from the channel `first` on."""
+            x, x_row, x_column, y, y_row, y_column = args
+            before = builder.mul(first, first.type(vectors.size))
+            own = builder.add(x, before), x_row, x_column, builder.add(y, before), y_row, y_column
+            last = finish and (builder.add(finish[0], before), *finish[1:])
+            _emit_vector(builder, vectors, matrix, inside, own, last, border)
+
+        vectors.along(channels, emit)
 
     if border is None:
         emit_all(None)

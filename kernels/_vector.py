@@ -79,6 +79,15 @@ class Vectors:
         bits = builder.lshr(word(2**self.lanes - 1), builder.trunc(missing, word))
         return builder.bitcast(bits, ir.VectorType(_I1, self.lanes))
 
+    def along(self, count, emit):
+        """Emit a loop over `count` elements: emit(first, None) for each whole vector, emit(first, mask) for a rest."""
+        builder, lanes = self.builder, count.type(self.lanes)
+        with cgutils.for_range(builder, builder.sdiv(count, lanes)) as loop:
+            emit(builder.mul(loop.index, lanes), None)
+        left = builder.srem(count, lanes)
+        with builder.if_then(builder.icmp_signed(">", left, left.type(0))):
+            emit(builder.sub(count, left), self.mask(left))
+
     def load(self, pointer, mask=None):
         """The vector at a pointer to its first element; zeros where the mask is not set."""
         at = self.builder.bitcast(pointer, self.type.as_pointer())
@@ -166,17 +175,11 @@ def _along_a_run(kind, value):
         vectors = Vectors(builder, kind.bitwidth)
         count, x, y = args[1], vectors.pointer(args[2]), vectors.pointer(args[3])
 
-        def one(start, inside=None):
+        def one(start, inside):
             at_x, at_y = builder.gep(x, [start]), builder.gep(y, [start])
             vectors.store(value(vectors, at_x, at_y, inside), at_y, inside)
 
-        whole = builder.sdiv(count, _I64(vectors.lanes))
-        with cgutils.for_range(builder, whole) as loop:
-            one(builder.mul(loop.index, _I64(vectors.lanes)))
-        start = builder.mul(whole, _I64(vectors.lanes))
-        left = builder.sub(count, start)
-        with builder.if_then(builder.icmp_signed(">", left, _I64(0))):
-            one(start, vectors.mask(left))
+        vectors.along(count, one)
         return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp, types.intp), emit

@@ -98,27 +98,22 @@ def _greatest(context, kind, rows, columns, x, channels, down, across, first, y,
     """
 
     def emit(context, builder, signature, args):
-        vectors, (rows, columns, x, channels, down, across, first, y, where, streamed, *next_row) = (
-            Vectors(builder, kind.bitwidth),
-            args[1:],
-        )
-        lanes, pixels = channels.type(vectors.lanes), (rows, columns, channels, down, across, first)
+        vectors = Vectors(builder, kind.bitwidth)
+        _, rows, columns, x, channels, down, across, first, y, where, streamed, *next_row = args
+        pixels = rows, columns, channels, down, across, first
 
         def one(channel, inside):
             before = builder.mul(channel, channel.type(vectors.size))
             at_x, at_y = builder.add(x, before), builder.add(y, before)
             _emit_prefetch(builder, vectors, before, channels, *next_row)
-            with builder.if_else(builder.icmp_signed("!=", where, where.type(0))) as branches:
-                for branch, numbered in zip(branches, (True, False), strict=True):
-                    with branch:
-                        at = builder.add(where, builder.mul(channel, channel.type(4))) if numbered else None
-                        _emit_greatest(builder, vectors, inside, pixels, at_x, at_y, at, streamed)
+            with builder.if_else(builder.icmp_signed("!=", where, where.type(0))) as (numbered, otherwise):
+                with numbered:
+                    at = builder.add(where, builder.mul(channel, channel.type(4)))
+                    _emit_greatest(builder, vectors, inside, pixels, at_x, at_y, at, streamed)
+                with otherwise:
+                    _emit_greatest(builder, vectors, inside, pixels, at_x, at_y, None, streamed)
 
-        with cgutils.for_range(builder, builder.sdiv(channels, lanes)) as loop:
-            one(builder.mul(loop.index, lanes), None)
-        some = builder.srem(channels, lanes)
-        with builder.if_then(builder.icmp_signed(">", some, some.type(0))):
-            one(builder.sub(channels, some), vectors.mask(some))
+        vectors.along(channels, one)
         return context.get_dummy_value()
 
     return types.void(kind, *[types.intp] * 9, types.boolean, *[types.intp] * 4), emit
