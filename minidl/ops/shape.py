@@ -6,6 +6,7 @@ import numpy as np
 
 from ..cuda import device_of, full_name, send
 from ..function import Function
+from ..kernels import reshaped
 from ..tensor import Tensor
 from ._common import as_tensor, normalize_axes, normalize_axis, unbroadcast
 
@@ -18,7 +19,7 @@ class Reshape(Function):
     @staticmethod
     def forward(ctx, x, shape):
         ctx.shape = x.shape
-        return x.reshape(shape)
+        return reshaped(x, shape)
 
     @staticmethod
     def backward(ctx, grad):

@@ -1,4 +1,4 @@
-"""What operations call, copy_into, contiguous and full, does what NumPy does, for arrays laid out in any way."""
+"""What operations call, copy_into, contiguous, reshaped and full, does as NumPy, for arrays laid out in any way."""
 
 import numpy as np
 import pytest
@@ -64,6 +64,43 @@ def test_distances_that_are_found(array, calls):
         kernels.copy_into(wide[:, :, ::2, ::2], images)
         np.testing.assert_array_equal(wide[:, :, ::2, ::2], images)
         assert calls == shapes
+
+
+def test_columns_are_found(array, calls):
+    """Images from channels first to channels last and back, a part of the channels, and a matrix."""
+    first = array.astype(np.float32).repeat(2, 0)
+    last = first.transpose(0, 2, 3, 1)
+    cases = [
+        (last, (12, 620, 9)),
+        (last[..., 2:], (12, 620, 7)),
+        (last[::2, 1:], (6, 589, 9)),
+        (last.copy().transpose(0, 3, 1, 2), (12, 9, 620)),
+        (first.reshape(108, 620).T, (1, 620, 108)),
+    ]
+    for x, shape in cases:
+        calls.clear()
+        y = np.full(x.shape, np.nan, np.float32)
+        kernels.copy_into(y, x)
+        np.testing.assert_array_equal(y, x)
+        assert calls == [shape]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_reshaped(array, dtype, calls):
+    array = (100 * array).astype(dtype)
+    for x in layouts(array):
+        for shape in ((6, -1), (54, 620), (6, 9, 620), (6, 3, 3, 20, 31), (-1,)):
+            calls.clear()
+            y = kernels.reshaped(x, shape)
+            np.testing.assert_array_equal(y, array.reshape(shape))
+            is_view = np.shares_memory(x, x.reshape(shape))
+            assert np.shares_memory(x, y) == is_view
+            assert not (is_view and calls)
+    flattened = kernels.reshaped(array.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2), (6, -1))
+    np.testing.assert_array_equal(flattened, array.reshape(6, -1))
+    assert bool(calls) == (dtype != np.int32)
+    with pytest.raises(ValueError, match="reshape"):
+        kernels.reshaped(array.T, (6, 7))
 
 
 def test_contiguous(array):
