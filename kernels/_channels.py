@@ -21,23 +21,25 @@ import numpy as np
 from ._cuda import Source
 from ._jit import helper, inline, jit, prange
 from ._layout import ceil_div
-from ._passes import lanes_abreast, over_rows
+from ._passes import ABREAST, over_rows
 from ._pool import empty
-from ._vector import STREAMED, fence
+from ._vector import STREAMED, VECTOR_BYTES, fence
 
 _BLOCK = 32768  # elements
 _LANES = 512  # of a wide row, if channels are fewer
 _GREATEST_LANE = 512  # rows of a lane in a block: few enough for sums in float32
 
 
-def _cut(height, channels, dtype):
-    """(rows of a wide row, rows of a block, blocks of a set)"""
-    group = lanes_abreast(dtype)
+@helper
+def _cut(height, channels, itemsize):
+    """(elements of a wide row, rows of a block, blocks of a set)"""
+    group = ABREAST * VECTOR_BYTES // itemsize  # elements that are at hand together
     abreast = group // gcd(channels, group)
     if abreast * channels > _LANES:
         abreast = max(1, _LANES // max(channels, 1))
-    rows = max(1, min(_GREATEST_LANE, _BLOCK // (abreast * max(channels, 1)))) * abreast
-    return abreast, rows, ceil_div(height, rows) if channels else 0
+    wide = abreast * channels
+    rows = max(1, min(_GREATEST_LANE, _BLOCK // max(wide, abreast))) * abreast
+    return wide, rows, (height + rows - 1) // rows if channels else 0
 
 
 # ---- moments -------------------------------------------------------------------------------------------------------
@@ -46,12 +48,7 @@ def _cut(height, channels, dtype):
 def moments(x, mean, var):
     """The mean and the mean squared deviation of every channel of every set; x has at least one row."""
     n, height, channels = x.shape
-    if not channels:
-        return
-    abreast, rows, blocks = _cut(height, channels, x.dtype)
-    sums = np.empty((n * blocks, 3, abreast * channels), x.dtype)
-    _moments(x.reshape(-1), n, height, channels, rows, blocks, sums)
-    _combine(sums, n, height, channels, rows, blocks, mean, var)
+    _moments(x.reshape(-1), n, height, channels, mean, var)
 
 
 def _deviations(v, _, x, about, sums):
@@ -65,9 +62,10 @@ _add_deviations = over_rows((0,), (1,), (2, 3), (), _deviations)
 
 
 @jit
-def _moments(x, n, height, channels, rows, blocks, sums):
-    """Per block and channel: a mean that is right to a few digits, and the sums of x - it and of its square."""
-    wide, one = sums.shape[2], x.dtype.type(1)
+def _moments(x, n, height, channels, mean, var):
+    """First, of each block and channel, a mean that is right to a few digits, the sums of x - it and of its square."""
+    wide, rows, blocks = _cut(height, channels, x.itemsize)
+    sums, one = np.empty((n * blocks, 3, wide), x.dtype), x.dtype.type(1)
     for task in prange(n * blocks):
         image, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (image * height + block * rows) * channels
@@ -84,6 +82,8 @@ def _moments(x, n, height, channels, rows, blocks, sums):
         _add_deviations(share, first, last, wide, x.itemsize * (last - first), False, arrays)
         _fold(total, channels)
         _fold(squares, channels)
+    for image in prange(n):
+        _combine(sums[image * blocks : (image + 1) * blocks], height, channels, rows, mean[image], var[image])
 
 
 @helper
@@ -94,28 +94,25 @@ def _fold(lanes, channels):
             lanes[c] += lanes[start + c]
 
 
-@jit
-def _combine(sums, n, height, channels, rows, blocks, mean, var):
+@helper
+def _combine(sums, height, channels, rows, mean, var):
     # Chan, Golub & LeVeque 1983: with block means m_b and sums of squared deviations M_b over n_b rows,
     #     mean = sum n_b m_b / P        var = (sum M_b + sum n_b (m_b - mean)^2) / P
-    for image in prange(n):
-        mean[image], var[image] = 0.0, 0.0
-        for block in range(blocks):
-            count = min(rows, height - block * rows)
-            s = sums[image * blocks + block]
-            for c in range(channels):
-                mean[image, c] += count * _block_mean(s, c, count)
+    mean[:], var[:] = 0.0, 0.0
+    for block in range(len(sums)):
+        count, s = min(rows, height - block * rows), sums[block]
         for c in range(channels):
-            mean[image, c] /= height
-        for block in range(blocks):
-            count = min(rows, height - block * rows)
-            s = sums[image * blocks + block]
-            for c in range(channels):
-                m, total = _block_mean(s, c, count), np.float64(s[1, c])
-                var[image, c] += np.float64(s[2, c]) - total * total / count + count * (m - mean[image, c]) ** 2
+            mean[c] += count * _block_mean(s, c, count)
+    for c in range(channels):
+        mean[c] /= height
+    for block in range(len(sums)):
+        count, s = min(rows, height - block * rows), sums[block]
         for c in range(channels):
-            v = var[image, c] / height
-            var[image, c] = 0.0 if v < 0.0 else v
+            m, total = _block_mean(s, c, count), np.float64(s[1, c])
+            var[c] += np.float64(s[2, c]) - total * total / count + count * (m - mean[c]) ** 2
+    for c in range(channels):
+        v = var[c] / height
+        var[c] = 0.0 if v < 0.0 else v
 
 
 @inline
@@ -138,8 +135,7 @@ def gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, sum_g, sum_gd):
     """
     n, height, channels = x.shape
     arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
-    sizes = n, height, channels, *_cut(height, channels, x.dtype)
-    _gradient_sums(*arrays, relu, mean, rstd, weight, bias, *sizes, sum_g, sum_gd)
+    _gradient_sums(*arrays, relu, mean, rstd, weight, bias, n, height, channels, sum_g, sum_gd)
 
 
 def _gradient(v, relu, inputs, numbers):
@@ -166,9 +162,9 @@ _add_gradients, _add_by_output, _add_by_input = map(_gradient_terms, (NO_RELU, B
 
 
 @jit
-def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, abreast, rows, blocks, sum_g, sum_gd):
-    wide, one = abreast * channels, x.dtype.type(1)
-    sums = np.empty((n * blocks, 2, wide), x.dtype)
+def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, sum_g, sum_gd):
+    wide, rows, blocks = _cut(height, channels, x.itemsize)
+    sums, one = np.empty((n * blocks, 2, wide), x.dtype), x.dtype.type(1)
     numbers = np.empty((3, n, wide), x.dtype)
     high, scale, shift = numbers[0], numbers[1], numbers[2]
     for i in range(n):
@@ -224,8 +220,7 @@ def normalize(x, mean, rstd, weight, bias, residual, relu, y):
     """y = (x - mean) * rstd * weight + bias, plus the residual where it has rows; then max(y, 0) where relu."""
     n, height, channels = x.shape
     arrays = x.reshape(-1), mean, rstd, weight, bias, residual.reshape(-1)
-    sizes = n, height, channels, *_cut(height, channels, x.dtype)
-    _normalize(*arrays, bool(residual.size), relu, *sizes, y.reshape(-1))
+    _normalize(*arrays, bool(residual.size), relu, n, height, channels, y.reshape(-1))
 
 
 def _normalized(add, relu):
@@ -245,8 +240,9 @@ _write_sum, _write_relu_of_sum = _normalized(True, False), _normalized(True, Tru
 
 
 @jit
-def _normalize(x, mean, rstd, weight, bias, residual, add, relu, n, height, channels, abreast, rows, blocks, y):
-    wide, one, streamed = abreast * channels, x.dtype.type(1), y.itemsize * y.size >= STREAMED
+def _normalize(x, mean, rstd, weight, bias, residual, add, relu, n, height, channels, y):
+    wide, rows, blocks = _cut(height, channels, x.itemsize)
+    one, streamed = x.dtype.type(1), y.itemsize * y.size >= STREAMED
     numbers = np.empty((3, n, wide), x.dtype)
     high, scale, shift = numbers[0], numbers[1], numbers[2]
     for i in range(n):
@@ -288,8 +284,7 @@ def input_gradient(gy, x, y, relu, mean, scale, slope, offset, bias, gx, gresidu
     moves = slope is not None
     numbers = mean, scale, *((slope, offset) if moves else (scale, scale)), bias
     flags = relu, moves, bool(gresidual.size)
-    sizes = n, height, channels, *_cut(height, channels, x.dtype)
-    _input_gradient(*arrays, *numbers, *flags, *sizes, gx.reshape(-1), gresidual.reshape(-1))
+    _input_gradient(*arrays, *numbers, *flags, n, height, channels, gx.reshape(-1), gresidual.reshape(-1))
 
 
 def _input_gradients(relu, moves, keep):
@@ -321,10 +316,10 @@ _scale, _scale_both = (_input_gradients(NO_RELU, False, keep) for keep in (False
 
 @jit
 def _input_gradient(
-    gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, keep, n, height, channels, abreast, rows, blocks,
-    gx, gresidual,
+    gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, keep, n, height, channels, gx, gresidual,
 ):  # fmt: skip
-    wide, one, streamed = abreast * channels, x.dtype.type(1), gx.itemsize * gx.size >= STREAMED
+    wide, rows, blocks = _cut(height, channels, x.itemsize)
+    one, streamed = x.dtype.type(1), gx.itemsize * gx.size >= STREAMED
     numbers = np.empty((5, n, wide), x.dtype)
     high, scale, slope, offset, shift = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     for i in range(n):

@@ -89,7 +89,12 @@ def shared(signature, emit):
     return signature, call
 
 
-def jit(function):
+def jit_serial(function):
+    """`jit` without threads: for few numbers, where NumPy's operations take a microsecond each."""
+    return jit(function, parallel=False)
+
+
+def jit(function, parallel=True):
     """Compile a kernel for as many signatures as it is called with; its `prange` loops run on numba's threads.
 
     Raises:
@@ -97,7 +102,7 @@ def jit(function):
     """
     if "<locals>" in function.__qualname__:
         raise TypeError(f"jit: a kernel must be a function of a module, got {function.__qualname__}")
-    dispatcher = numba.njit(parallel=True, **_FLAGS)(function)
+    dispatcher = numba.njit(parallel=parallel, **_FLAGS)(function)
     directory = cache_directory()
     covered = function.__module__.startswith(f"{__package__}.")  # by the key
     if covered and directory is not None and not numba.config.DISABLE_JIT:

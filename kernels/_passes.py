@@ -20,11 +20,6 @@ _PART = 16 * 1024  # bytes of an array that are passed over before the next vect
 _NEAR = 2048  # bytes that a pass along memory fetches ahead
 
 
-def lanes_abreast(dtype):
-    """The channels of a row that are at hand together; rows of a multiple of them are the fastest."""
-    return ABREAST * VECTOR_BYTES // dtype.itemsize
-
-
 def over_rows(inputs, numbers, sums, outputs, formula):
     """A function for numba: apply(scalar, first, last, wide, far, streamed, addresses), a pass over elements.
 

@@ -1,8 +1,10 @@
 """numba owns the threads. There is no BLAS inside a kernel, so no second pool of threads waits for them."""
 
 import os
+from functools import cache
 
 import numba
+from numba.np.ufunc import parallel
 
 _CHOSEN = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "20000"}
 
@@ -53,6 +55,13 @@ def get_num_threads():
     return numba.get_num_threads()
 
 
+@cache
+def _access():
+    """numba's get_num_threads and set_num_threads, past the locks that they take each time: 4 us for a small kernel."""
+    numba.get_num_threads()  # starts the threads, where they have not been started
+    return tuple(getattr(parallel, f"_{name}", getattr(numba, name)) for name in ("get_num_threads", "set_num_threads"))
+
+
 _WORTH_WAKING = 60_000  # nanoseconds: to wake a sleeping thread takes 20 to 50 microseconds
 
 
@@ -60,11 +69,12 @@ def run(function, nanoseconds, args):
     """function(*args) on all threads, or on this one alone where the estimated time is too short to share."""
     if nanoseconds > _WORTH_WAKING:
         return function(*args)
-    threads = numba.get_num_threads()
+    get_threads, set_threads = _access()
+    threads = get_threads()
     if threads == 1:
         return function(*args)
-    numba.set_num_threads(1)
+    set_threads(1)
     try:
         return function(*args)
     finally:
-        numba.set_num_threads(threads)
+        set_threads(threads)

@@ -18,6 +18,7 @@ What is written comes last. Ioffe & Szegedy 2015, algorithm 1 and section 3; He 
 import numpy as np
 
 from . import _channels
+from ._jit import jit_serial
 from ._kernel import Kernel, wide
 from ._pool import empty
 from ._workload import LARGE
@@ -34,7 +35,8 @@ def _statistics_reference(x, eps, mean, var, rstd):
 
 def _statistics_cpu(x, eps, mean, var, rstd):
     _channels.moments(x[None], mean[None], var[None])
-    rstd[...] = 1 / np.sqrt(var + eps)
+    np.sqrt(var + eps, out=rstd)
+    np.divide(1, rstd, out=rstd)
 
 
 def _statistics_gpu(x, eps, mean, var, rstd):
@@ -44,6 +46,13 @@ def _statistics_gpu(x, eps, mean, var, rstd):
 def _update_running_reference(mean, var, count, momentum, running_mean, running_var):
     running_mean[...] = (1 - momentum) * running_mean + momentum * mean
     running_var[...] = (1 - momentum) * running_var + momentum * (var * (count / (count - 1)))
+
+
+@jit_serial
+def _update_running_cpu(mean, var, count, momentum, running_mean, running_var):
+    for c in range(mean.size):
+        running_mean[c] = (1 - momentum) * running_mean[c] + momentum * mean[c]
+        running_var[c] = (1 - momentum) * running_var[c] + momentum * (var[c] * (count / (count - 1)))
 
 
 def _update_running_gpu(mean, var, count, momentum, running_mean, running_var):
@@ -96,14 +105,22 @@ def _backward_cpu(gy, x, y, mean, rstd, weight, bias, training, relu, gx, gw, gb
         _forward_cpu(x, mean, rstd, weight, bias, y[:0], True, y)
     if relu:
         kind = _channels.BY_OUTPUT if len(y) else _channels.BY_INPUT
-    sum_g, sum_gd = np.empty((1, x.shape[1])), np.empty((1, x.shape[1]))
+    sum_g, sum_gd, scale, slope, offset = np.empty((5, 1, x.shape[1]))
     rows = gy[None], x[None], y, kind, mean[None]
     _channels.gradient_sums(*rows, rstd[None], weight, bias, sum_g, sum_gd)
-    gb[...], gw[...] = sum_g[0], rstd * sum_gd[0]
-    scale, slope, offset = (rstd * weight)[None], None, None
-    if training:
-        slope, offset = scale * rstd**2 * sum_gd / max(len(x), 1), scale * sum_g / max(len(x), 1)
-    _channels.input_gradient(*rows, scale, slope, offset, bias, gx, gresidual)
+    _coefficients(sum_g[0], sum_gd[0], rstd, weight, len(x), gw, gb, scale[0], slope[0], offset[0])
+    moved = (slope, offset) if training else (None, None)
+    _channels.input_gradient(*rows, scale, *moved, bias, gx, gresidual)
+
+
+@jit_serial
+def _coefficients(sum_g, sum_gd, rstd, weight, height, gw, gb, scale, slope, offset):
+    """gw and gb, and what _channels.input_gradient takes."""
+    for c in range(len(rstd)):
+        gb[c], gw[c] = sum_g[c], rstd[c] * sum_gd[c]
+        scale[c] = rstd[c] * weight[c]
+        slope[c] = scale[c] * rstd[c] ** 2 * sum_gd[c] / height
+        offset[c] = scale[c] * sum_g[c] / height
 
 
 def _backward_gpu(gy, x, y, mean, rstd, weight, bias, training, relu, gx, gw, gb, gresidual):
@@ -212,7 +229,7 @@ statistics = Kernel(
 update_running = Kernel(
     "batch_norm.update_running",
     reference=_update_running_reference,
-    cpu=_update_running_reference,
+    cpu=_update_running_cpu,
     gpu=_update_running_gpu,
     samples=_update_running_samples,
     nanoseconds=lambda mean, *rest: mean.size,
