@@ -354,20 +354,28 @@ def _own(result, ctx, grads, results):
 
     A leaf keeps its gradient and changes it in place when the next term, or the next pass, adds to it.
     """
-    array = result._data if isinstance(result, _tensor.Tensor) else result
+    Tensor = _tensor.Tensor
+    array = result._data if isinstance(result, Tensor) else result
     kind = type(array)
     share = np.may_share_memory if kind is np.ndarray else cuda.may_share_memory
-    alone = cuda.writable(array) and sum([r is result for r in results]) == 1
-    if alone:
-        # The last: constants kept as attributes of ctx. A plain loop, as each weight's gradient comes here.
-        others = [r for r in results if r is not result]
-        for other in (*grads, *others, *ctx.saved_values(), *vars(ctx).values()):
-            if isinstance(other, _tensor.Tensor):
+    if not cuda.writable(array):
+        return _copy(result)
+    itself = 0
+    # The last: constants kept as attributes of ctx. A plain loop, as each weight's gradient comes here.
+    for other in (*results, *grads, *ctx.saved_values(), *vars(ctx).values()):
+        if other is result:
+            itself += 1
+            if itself > 1:
+                return _copy(result)
+            continue
+        if type(other) is not kind:
+            if isinstance(other, Tensor):
                 other = other._data
-            if isinstance(other, kind) and share(other, array):
-                alone = False
-                break
-    return result if alone else _copy(result)
+            if not isinstance(other, kind):
+                continue
+        if share(other, array):
+            return _copy(result)
+    return result
 
 
 def _copy(gradient):

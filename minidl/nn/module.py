@@ -9,8 +9,6 @@ from .. import cuda
 from ..tensor import Tensor, conversion
 from . import hooks
 
-_MISSING = object()
-
 
 class LoadReport(NamedTuple):
     """What a state_dict and a module did not have in common."""
@@ -110,10 +108,10 @@ class Module:
             object.__setattr__(self, name, value)
 
     def __getattr__(self, name):  # called only where normal lookup fails
+        own = self.__dict__
         for members in ("_parameters", "_buffers", "_modules"):
-            value = self.__dict__.get(members, {}).get(name, _MISSING)
-            if value is not _MISSING:
-                return value
+            if members in own and name in own[members]:
+                return own[members][name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name):

@@ -7,6 +7,7 @@ import numpy as np
 from ..autograd import grad
 from ..function import Function, enable_grad, is_grad_enabled
 from ..kernels import contiguous, full, wide
+from ..tensor import Tensor
 from ._common import as_real, astype, check_numbers
 from .elementwise import rsqrt
 from .reduction import mean
@@ -30,7 +31,7 @@ def per_channel(tensor, ndim):
 
 
 def affine(name, input, weight, bias, shape, eps):
-    """input, weight and bias as Tensors of one dtype; weight and bias float32 where input is float16; None stays None.
+    """weight and bias as Tensors of the dtype of the Tensor `input`, but float32 where it is float16; None stays None.
 
     A weight in half precision, of a net that was converted, becomes float32: few numbers, which kernels read as such.
 
@@ -38,19 +39,18 @@ def affine(name, input, weight, bias, shape, eps):
         ValueError: weight or bias is not of `shape`. TypeError: dtypes that do not go together.
     """
     check_numbers(name, eps=eps)
-    input = as_real(name, input)
-    checked = []
+    dtype, checked = wide(input.dtype), []
     for argument, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None:
             tensor = as_real(name, tensor)
             if tensor.shape != shape:
                 raise ValueError(f"{name}: {argument} must have shape {shape}, got {tensor.shape}")
-            if input.dtype == np.float16:
+            if tensor.dtype != dtype and input.dtype == np.float16:
                 tensor = astype(tensor, wide(tensor.dtype))
-            if tensor.dtype != wide(input.dtype):
+            if tensor.dtype != dtype:
                 raise TypeError(f"{name}: {argument} must be {input.dtype} as input is, got {tensor.dtype}")
         checked.append(tensor)
-    return input, *checked
+    return checked
 
 
 def or_ones(weight, size, like):
@@ -73,12 +73,18 @@ def input_gradient(grad, xhat, rstd, axes):
     return rstd * (grad - mean(grad, axes, keepdim=True) - xhat * mean(grad * xhat, axes, keepdim=True))
 
 
-class NormBackward(Function):
+def gradients(fast, formula, *operands):
     """Gradients from a kernel; their own derivatives from the same formula in Tensor operations.
 
-    fast takes the arrays of `tensors` (a gradient, an input, weight or None, …) and gives the arrays of the gradients;
-    formula takes the Tensors and gives the same as Tensors. The formula is differentiated by the engine, to any order:
-    the second derivative of a normalization has a dozen terms that nobody needs to read.
+    fast takes arrays (of a gradient, an input, weight or None, …) and gives the arrays of the gradients; formula takes
+    Tensors and gives the same as Tensors. operands: all arrays, or, where the pass is recorded, all Tensors.
+    """
+    return _Gradients.apply(fast, formula, *operands) if isinstance(operands[0], Tensor) else fast(*operands)
+
+
+class _Gradients(Function):
+    """What fast gives. The formula is differentiated by the engine, to any order: the second derivative of a
+    normalization has a dozen terms that nobody needs to read.
     """
 
     @staticmethod

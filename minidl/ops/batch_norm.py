@@ -17,10 +17,10 @@ from ..kernels import empty, full, wide
 from ..tensor import Tensor
 from ._common import as_real, check_devices, check_numbers
 from ._normalization import (
-    NormBackward,
     affine,
     as_rows,
     from_rows,
+    gradients,
     input_gradient,
     normalized,
     or_ones,
@@ -32,6 +32,8 @@ from .arithmetic import where
 
 class BatchNorm(Function):
     """statistics is the pair (mean, var) of an evaluation, or an empty list that receives that of the batch."""
+
+    on_arrays = True
 
     @staticmethod
     def forward(ctx, x, weight, bias, residual, statistics, eps, relu):
@@ -54,10 +56,9 @@ class BatchNorm(Function):
     @staticmethod
     def backward(ctx, grad):
         x, weight, bias, y = ctx.saved_tensors
-        y, bias = (None if t is None else t._data for t in (y, bias))
-        about = y, bias, ctx.relu, ctx.mean, ctx.rstd, ctx.training, ctx.needs_input_grad[3]
-        gradients = NormBackward.apply(partial(_gradients, *about), partial(_formula, *about, ctx.eps), grad, x, weight)
-        return tuple(g if need else None for g, need in zip(gradients, ctx.needs_input_grad[:4], strict=False))
+        about = array_of(y), array_of(bias), ctx.relu, ctx.mean, ctx.rstd, ctx.training, ctx.needs_input_grad[3]
+        found = gradients(partial(_gradients, *about), partial(_formula, *about, ctx.eps), grad, x, weight)
+        return tuple(g if need else None for g, need in zip(found, ctx.needs_input_grad[:4], strict=False))
 
 
 def _output(rows, mean, rstd, weight, bias, residual, relu):
@@ -87,8 +88,8 @@ def _gradients(y, bias, relu, mean, rstd, training, need_residual, grad, x, weig
     if rows.size:
         scale, shift = or_ones(weight, channels, x), or_zeros(bias, channels, x)
         kernel.backward(gy, rows, outputs, mean, rstd, scale, shift, training, relu, gx, gw, gb, gresidual)
-    gradients = from_rows(gx, x.shape), gw, gb
-    return (*gradients, from_rows(gresidual, x.shape)) if need_residual else gradients
+    found = from_rows(gx, x.shape), gw, gb
+    return (*found, from_rows(gresidual, x.shape)) if need_residual else found
 
 
 def _formula(y, bias, relu, mean, rstd, training, need_residual, eps, grad, x, weight):
@@ -106,8 +107,8 @@ def _formula(y, bias, relu, mean, rstd, training, need_residual, eps, grad, x, w
         xhat = (x - mean) * rstd
     scaled = grad if weight is None else grad * per_channel(weight, x.ndim)
     gx = input_gradient(scaled, xhat, rstd, axes) if training else scaled * rstd
-    gradients = gx, (grad * xhat).sum(axes), grad.sum(axes)
-    return (*gradients, grad) if need_residual else gradients
+    found = gx, (grad * xhat).sum(axes), grad.sum(axes)
+    return (*found, grad) if need_residual else found
 
 
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
@@ -146,7 +147,7 @@ def _apply(name, input, running_mean, running_var, weight, bias, training, momen
     if input.ndim < 2:
         raise ValueError(f"{name}: input must be (N, C) or (N, C, *), got shape {input.shape}")
     channels = input.shape[1]
-    input, weight, bias = affine(name, input, weight, bias, (channels,), eps)
+    weight, bias = affine(name, input, weight, bias, (channels,), eps)
     if residual is not None:
         residual = as_real(name, residual)
         if residual.shape != input.shape or residual.dtype != input.dtype:

@@ -11,9 +11,8 @@ import numpy as np
 from ..function import Function
 from ..kernels import channel_sum, contiguous, empty
 from ..kernels import conv2d as kernel
-from ..tensor import wrap
 from ._common import as_tensor, has_kernel, pair
-from .relu import ReLUBackward
+from .relu import masked
 
 
 def nhwc(x):
@@ -34,6 +33,8 @@ def nchw(y):
 class Conv2d(Function):
     """geometry is (stride, padding, dilation, groups), the first three as pairs."""
 
+    on_arrays = True
+
     @staticmethod
     def forward(ctx, x, w, bias, geometry):
         need_x, need_w = ctx.needs_input_grad[:2]
@@ -48,6 +49,8 @@ class Conv2d(Function):
 class Conv2dReLU(Function):
     """max(Conv2d + residual, 0): what is below zero is never stored."""
 
+    on_arrays = True
+
     @staticmethod
     def forward(ctx, x, w, bias, geometry, residual):
         need_x, need_w = ctx.needs_input_grad[:2]
@@ -61,7 +64,7 @@ class Conv2dReLU(Function):
     @staticmethod
     def backward(ctx, grad):
         x, w, y = ctx.saved_tensors
-        grad = ReLUBackward.apply(grad, wrap(y._data, None, 0))
+        grad = masked(grad, y)
         return *_gradients(ctx, grad, x, w), None, grad if ctx.needs_input_grad[4] else None
 
 
@@ -78,9 +81,9 @@ def _output(ctx, forward, x, w, bias, geometry, *residual):
 def _gradients(ctx, grad, x, w):
     need_x, need_w, need_bias = ctx.needs_input_grad[:3]
     return (
-        Conv2dInputGrad.apply(grad, w, ctx.geometry, ctx.shapes[0]) if need_x else None,
-        Conv2dWeightGrad.apply(x, grad, ctx.geometry, ctx.shapes[1]) if need_w else None,
-        ChannelSum.apply(grad) if need_bias else None,
+        Conv2dInputGrad.call(grad, w, ctx.geometry, ctx.shapes[0]) if need_x else None,
+        Conv2dWeightGrad.call(x, grad, ctx.geometry, ctx.shapes[1]) if need_w else None,
+        ChannelSum.call(grad) if need_bias else None,
     )
 
 

@@ -16,10 +16,10 @@ from ..kernels import empty, full, wide
 from ..kernels import group_norm as kernel
 from ._common import as_real, check_devices, check_integer, check_numbers
 from ._normalization import (
-    NormBackward,
     affine,
     as_rows,
     from_rows,
+    gradients,
     input_gradient,
     normalized,
     or_ones,
@@ -31,6 +31,8 @@ from .batch_norm import batch_norm, running_statistics, update_running
 
 class GroupNorm(Function):
     """statistics is an empty list that receives mean and var, each (N, groups)."""
+
+    on_arrays = True
 
     @staticmethod
     def forward(ctx, x, weight, bias, groups, eps, statistics):
@@ -48,11 +50,11 @@ class GroupNorm(Function):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        gradients = NormBackward.apply(
+        found = gradients(
             partial(_gradients, ctx.mean, ctx.var, ctx.groups, ctx.eps), partial(_formula, ctx.groups, ctx.eps),
             grad, x, weight,
         )  # fmt: skip
-        return tuple(g if need else None for g, need in zip(gradients, ctx.needs_input_grad, strict=False))
+        return tuple(g if need else None for g, need in zip(found, ctx.needs_input_grad, strict=False))
 
 
 def _gradients(mean, var, groups, eps, grad, x, weight):
@@ -97,7 +99,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     groups = check_integer("group_norm", "num_groups", num_groups)
     if groups < 1 or input.shape[1] % groups:
         raise ValueError(f"group_norm: num_groups (={groups}) must divide the input's channels (={input.shape[1]})")
-    input, weight, bias = affine("group_norm", input, weight, bias, (input.shape[1],), eps)
+    weight, bias = affine("group_norm", input, weight, bias, (input.shape[1],), eps)
     if input.numel() == groups:  # as PyTorch: one image, and one element in each group
         raise ValueError(f"group_norm: groups must have more than one value, got input of shape {input.shape}")
     return GroupNorm.apply(input, weight, bias, groups, float(eps), [])
@@ -124,7 +126,7 @@ def instance_norm(
     if input.ndim < 3:
         raise ValueError(f"{name}: input must be (N, C, *) with an axis after the channels, got shape {input.shape}")
     channels, pixels = input.shape[1], math.prod(input.shape[2:])
-    input, weight, bias = affine(name, input, weight, bias, (channels,), eps)
+    weight, bias = affine(name, input, weight, bias, (channels,), eps)
     running = running_statistics(name, running_mean, running_var, channels)
     check_devices(name, input=input, running_mean=running_mean, running_var=running_var)
     if not use_input_stats:

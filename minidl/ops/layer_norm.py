@@ -15,11 +15,13 @@ from ..function import Function
 from ..kernels import contiguous, empty, full, wide
 from ..kernels import layer_norm as kernel
 from ._common import as_real
-from ._normalization import NormBackward, affine, input_gradient, normalized
+from ._normalization import affine, gradients, input_gradient, normalized
 
 
 class LayerNorm(Function):
     """axes is how many trailing axes share a mean."""
+
+    on_arrays = True
 
     @staticmethod
     def forward(ctx, x, weight, bias, axes, eps):
@@ -35,10 +37,10 @@ class LayerNorm(Function):
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        gradients = NormBackward.apply(
+        found = gradients(
             partial(_gradients, ctx.mean, ctx.rstd, ctx.axes), partial(_formula, ctx.axes, ctx.eps), grad, x, weight
         )
-        return tuple(g if need else None for g, need in zip(gradients, ctx.needs_input_grad, strict=False))
+        return tuple(g if need else None for g, need in zip(found, ctx.needs_input_grad, strict=False))
 
 
 def _gradients(mean, rstd, axes, grad, x, weight):
@@ -113,5 +115,5 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
         raise ValueError(
             f"layer_norm: the last axes of input (shape {input.shape}) must be normalized_shape (={shape})"
         )
-    input, weight, bias = affine("layer_norm", input, weight, bias, shape, eps)
+    weight, bias = affine("layer_norm", input, weight, bias, shape, eps)
     return LayerNorm.apply(input, weight, bias, len(shape), float(eps))

@@ -15,13 +15,15 @@ from ..kernels import empty
 from ..kernels import local_response_norm as kernel
 from ..tensor import Tensor
 from ._common import as_real, check_integer, check_numbers
-from ._normalization import NormBackward, as_rows, from_rows
+from ._normalization import as_rows, from_rows, gradients
 from .gather import narrow
 from .joining import cat
 
 
 class LocalResponseNorm(Function):
     """alpha is the factor of the sum as it stands."""
+
+    on_arrays = True
 
     @staticmethod
     def forward(ctx, x, size, alpha, beta, k):
@@ -37,7 +39,7 @@ class LocalResponseNorm(Function):
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
         numbers = ctx.size, ctx.alpha, ctx.beta
-        (gx,) = NormBackward.apply(partial(_gradient, ctx.scale, *numbers), partial(_formula, *numbers, ctx.k), grad, x)
+        (gx,) = gradients(partial(_gradient, ctx.scale, *numbers), partial(_formula, *numbers, ctx.k), grad, x)
         return gx
 
 

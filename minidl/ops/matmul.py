@@ -11,10 +11,11 @@ from ..function import Function
 from ..kernels import COMPILED, contiguous, empty
 from ..kernels import matmul as kernel
 from ..kernels._cuda import note
-from ..tensor import wrap
 from ._common import as_tensor, astype, has_kernel, result_dtype, unbroadcast
-from .relu import ReLUBackward
-from .shape import reshape, transpose, unsqueeze
+from .arithmetic import conj
+from .reduction import Sum
+from .relu import masked
+from .shape import Permute, Reshape, reshape, transpose, unsqueeze
 
 _SMALL = 4096  # multiplications: below, NumPy's call is over before the kernel's threads have started
 
@@ -97,6 +98,8 @@ def matmul(input, other):
 class Linear(Function):
     """y = x W^T + b: dL/dx = dL/dy W, dL/dW = dL/dy^T x, dL/db = the sum of dL/dy over all but the last axis."""
 
+    on_arrays = True
+
     @staticmethod
     def forward(ctx, x, w, bias):
         need_x, need_w, _ = ctx.needs_input_grad
@@ -111,6 +114,8 @@ class Linear(Function):
 class LinearReLU(Function):
     """max(Linear, 0): what is below zero is never stored."""
 
+    on_arrays = True
+
     @staticmethod
     def forward(ctx, x, w, bias):
         need_x, need_w, _ = ctx.needs_input_grad
@@ -121,7 +126,7 @@ class LinearReLU(Function):
     @staticmethod
     def backward(ctx, grad):
         x, w, y = ctx.saved_tensors
-        return _gradients(ctx, ReLUBackward.apply(grad, wrap(y._data, None, 0)), x, w)
+        return _gradients(ctx, masked(grad, y), x, w)
 
 
 def _affine(x, w, bias, relu):
@@ -141,13 +146,17 @@ def _affine(x, w, bias, relu):
 
 def _gradients(ctx, grad, x, w):
     need_x, need_w, need_bias = ctx.needs_input_grad
-    rows = reshape(grad, -1, grad.shape[-1]) if grad.ndim != 2 else grad
-    grad_w = None
-    if need_w:
-        x = reshape(x, -1, x.shape[-1]) if x.ndim != 2 else x
-        # In the memory order of the weights, (in, out).
-        grad_w = transpose(matmul(transpose(x, 0, 1).conj(), rows), 0, 1)
-    return matmul(grad, w.conj()) if need_x else None, grad_w, rows.sum(0) if need_bias else None
+    rows, grad_x, grad_w = _rows(grad), None, None
+    if need_x:
+        grad_x = MatMul.call(rows, conj(w))
+        grad_x = grad_x if grad.ndim == 2 else Reshape.call(grad_x, (*grad.shape[:-1], w.shape[1]))
+    if need_w:  # in the memory order of the weights, (in, out)
+        grad_w = Permute.call(MatMul.call(conj(Permute.call(_rows(x), (1, 0))), rows), (1, 0))
+    return grad_x, grad_w, Sum.call(rows, (0,), False) if need_bias else None
+
+
+def _rows(x):
+    return x if x.ndim == 2 else Reshape.call(x, (-1, x.shape[-1]))
 
 
 def linear(input, weight, bias=None):

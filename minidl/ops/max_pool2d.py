@@ -19,6 +19,8 @@ class MaxPool2d(Function):
     The second output is where the maxima were: of no images where neither the gradient nor the caller needs it.
     """
 
+    on_arrays = True
+
     @staticmethod
     def forward(ctx, x, geometry, size, indices):
         y = empty((len(x), *size, x.shape[1]), x.dtype, x)
@@ -30,7 +32,7 @@ class MaxPool2d(Function):
 
     @staticmethod
     def backward(ctx, grad, _):
-        return MaxPool2dBackward.apply(grad, ctx.where, ctx.geometry, ctx.shape)
+        return MaxPool2dBackward.call(grad, ctx.where, ctx.geometry, ctx.shape)
 
 
 class MaxPool2dBackward(Function):

@@ -53,8 +53,7 @@ class ReLU(Function):
 
     @staticmethod
     def backward(ctx, grad):
-        (y,) = ctx.saved_tensors
-        return ReLUBackward.apply(grad, wrap(y._data, None, 0)) if isinstance(y, Tensor) else _masked(grad, y)
+        return masked(grad, *ctx.saved_tensors)
 
 
 class ReLUBackward(Function):
@@ -74,6 +73,8 @@ class ReLUBackward(Function):
 class AddReLU(Function):
     """y = max(a + b, 0) of arrays of one shape: the sum is never stored. Both have the gradient of the sum."""
 
+    on_arrays = True
+
     @staticmethod
     def forward(ctx, a, b):
         y = empty_like(a)
@@ -83,9 +84,13 @@ class AddReLU(Function):
 
     @staticmethod
     def backward(ctx, grad):
-        (y,) = ctx.saved_tensors
-        gx = ReLUBackward.apply(grad, wrap(y._data, None, 0))
+        gx = masked(grad, *ctx.saved_tensors)
         return tuple(gx if need else None for need in ctx.needs_input_grad)
+
+
+def masked(grad, y):
+    """The gradient where a ReLU that gave y let it pass, 0 elsewhere: both arrays, or both Tensors."""
+    return ReLUBackward.apply(grad, wrap(y._data, None, 0)) if isinstance(y, Tensor) else _masked(grad, y)
 
 
 def _masked(grad, y):
