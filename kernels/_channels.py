@@ -57,8 +57,8 @@ def _deviations(v, _, x, about, sums):
 
 
 # Of (x, about, total, squares): about += x * share; total += d, squares += d², d = x - about.
-_add_shares = over_rows((0,), (), (1,), (), lambda v, share, x, _, sums: ([v.fma(x[0], share, sums[0])], []))
-_add_deviations = over_rows((0,), (1,), (2, 3), (), _deviations)
+_add_shares = over_rows("shares", (0,), (), (1,), (), lambda v, share, x, _, sums: ([v.fma(x[0], share, sums[0])], []))
+_add_deviations = over_rows("deviations", (0,), (1,), (2, 3), (), _deviations)
 
 
 @jit
@@ -155,7 +155,8 @@ def _gradient_terms(relu):
         g, d = _gradient(v, relu, inputs, numbers)
         return [v.builder.fadd(sums[0], g), v.fma(g, d, sums[1])], []
 
-    return over_rows((0, 1, 2) if relu == BY_OUTPUT else (0, 1), (3, 4, 5), (6, 7), (), formula)
+    inputs = (0, 1, 2) if relu == BY_OUTPUT else (0, 1)
+    return over_rows(f"gradient_sums.{relu}", inputs, (3, 4, 5), (6, 7), (), formula)
 
 
 _add_gradients, _add_by_output, _add_by_input = map(_gradient_terms, (NO_RELU, BY_OUTPUT, BY_INPUT))
@@ -232,7 +233,7 @@ def _normalized(add, relu):
         value = v.builder.fadd(value, inputs[1]) if add else value
         return [], [v.where_positive(value, value) if relu else value]
 
-    return over_rows((0, 1) if add else (0,), (2, 3, 4), (), (5,), formula)
+    return over_rows(f"normalize.{add}.{relu}", (0, 1) if add else (0,), (2, 3, 4), (), (5,), formula)
 
 
 _write_normalized, _write_relu = _normalized(False, False), _normalized(False, True)
@@ -301,10 +302,10 @@ def _input_gradients(relu, moves, keep):
         gx = v.builder.fmul(numbers[0], g)
         return [], [gx, g] if keep else [gx]
 
-    outputs = (8, 9) if keep else (8,)
+    name, outputs = f"input_gradient.{relu}.{moves}.{keep}", (8, 9) if keep else (8,)
     if moves:
-        return over_rows((0, 1, 2) if relu == BY_OUTPUT else (0, 1), (3, 4, 5, 6, 7), (), outputs, moved)
-    return over_rows((0, 2) if relu else (0,), (4,), (), outputs, scaled)
+        return over_rows(name, (0, 1, 2) if relu == BY_OUTPUT else (0, 1), (3, 4, 5, 6, 7), (), outputs, moved)
+    return over_rows(name, (0, 2) if relu else (0,), (4,), (), outputs, scaled)
 
 
 _move_by_input = _input_gradients(BY_INPUT, True, False)

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._jit import helper
+from ._jit import helper, shared
 from ._vector import REGISTERS, STREAMED, VECTOR_BYTES, Vectors, fence
 
 ABREAST = 4 if REGISTERS >= 32 else 2  # vectors of a row that are at hand together
@@ -20,11 +20,14 @@ _PART = 16 * 1024  # bytes of an array that are passed over before the next vect
 _NEAR = 2048  # bytes that a pass along memory fetches ahead
 
 
-def over_rows(inputs, numbers, sums, outputs, formula):
+_NAMES = set()
+
+
+def over_rows(name, inputs, numbers, sums, outputs, formula):
     """A function for numba: apply(scalar, first, last, wide, far, streamed, addresses), a pass over elements.
 
-    It goes over elements first to last of contiguous arrays, as rows of `wide` elements, of which the last may be
-    shorter. addresses: in bytes, of arrays; of these,
+    It is compiled once, under its name. It goes over elements first to last of contiguous arrays, as rows of `wide`
+    elements, of which the last may be shorter. addresses: in bytes, of arrays; of these,
 
     inputs, outputs: the places of those that it reads and writes.
     numbers, sums: the places of those of `wide` elements, one for each of a row; sums are added to.
@@ -33,18 +36,25 @@ def over_rows(inputs, numbers, sums, outputs, formula):
 
     far: how many bytes ahead the inputs are fetched into the L2 cache; 0: so far that they come in time. streamed:
     outputs go past the caches, if they and rows begin at multiples of a vector; then call fence().
+
+    Raises:
+        ValueError: a second pass of the same name, for which the code of the first would be found.
     """
+
+    def emit(builder, signature, args):
+        vectors = Vectors(builder, signature.args[0].bitwidth)
+        pointers = [vectors.pointer(address) for address in cgutils.unpack_tuple(builder, args[-1])]
+        arrays = [[pointers[place] for place in places] for places in (inputs, numbers, sums, outputs)]
+        _emit(builder, vectors, formula, args[:-1], *arrays)
+
+    if name in _NAMES:
+        raise ValueError(f"over_rows: a pass named {name!r} is already defined")
+    _NAMES.add(name)
+    emit.__qualname__ = f"{over_rows.__name__}.{name}"
 
     @intrinsic
     def apply(context, scalar, first, last, wide, far, streamed, addresses):
-        def emit(context, builder, signature, args):
-            vectors = Vectors(builder, scalar.bitwidth)
-            pointers = [vectors.pointer(address) for address in cgutils.unpack_tuple(builder, args[-1])]
-            arrays = [[pointers[place] for place in places] for places in (inputs, numbers, sums, outputs)]
-            _emit(builder, vectors, formula, args[:-1], *arrays)
-            return context.get_dummy_value()
-
-        return types.void(scalar, *[types.intp] * 5, types.UniTuple(types.intp, len(addresses))), emit
+        return shared(types.void(scalar, *[types.intp] * 5, types.UniTuple(types.intp, len(addresses))), emit)
 
     return apply
 
@@ -52,13 +62,15 @@ def over_rows(inputs, numbers, sums, outputs, formula):
 TASK = 16384  # elements of flat arrays: more than one for what two threads should share
 
 
-def over_elements(inputs, formula):
+def over_elements(name, inputs, formula):
     """A function for numba: apply(y, task, addresses), the elements of task number `task` of flat arrays, TASK to each.
 
     addresses: in bytes, of so many inputs and of y, which the formula, a function (vectors, *inputs), gives.
     """
     places = tuple(range(inputs))
-    one = over_rows(places, (), (), (inputs,), lambda vectors, _, values, *none: ([], [formula(vectors, *values)]))
+    one = over_rows(
+        name, places, (), (), (inputs,), lambda vectors, _, values, *none: ([], [formula(vectors, *values)])
+    )
 
     @helper
     def apply(y, task, addresses):

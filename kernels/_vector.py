@@ -3,13 +3,15 @@
 A partial vector is read and written under a mask, so no byte outside an array is touched.
 """
 
+from contextlib import contextmanager
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from ._jit import helper
+from ._jit import helper, shared
 
 
 def _bytes_and_registers():
@@ -212,6 +214,62 @@ def stream(context, kind, count, x, y):
         return context.get_dummy_value()
 
     return types.void(kind, types.intp, types.intp, types.intp), emit
+
+
+@intrinsic
+def transpose(context, kind, rows, columns, x, x_column, y, y_row):
+    """y[i, j] = x[j, i], rows and columns of y; addresses in bytes, steps in elements. Squares of a vector's lanes."""
+    return shared(types.void(kind, *[types.intp] * 6), _emit_transpose)
+
+
+def _emit_transpose(builder, signature, args):
+    vectors = Vectors(builder, signature.args[0].bitwidth)
+    _, rows, columns, x, x_column, y, y_row = args
+    lanes, size = _I64(vectors.lanes), _I64(vectors.size)
+    x_column, y_row = builder.mul(x_column, size), builder.mul(y_row, size)
+    with _squares(builder, rows, lanes) as row, _squares(builder, columns, lanes) as column:
+        source = builder.add(builder.add(x, builder.mul(row, size)), builder.mul(column, x_column))
+        target = builder.add(builder.add(y, builder.mul(row, y_row)), builder.mul(column, size))
+        high, wide = builder.sub(rows, row), builder.sub(columns, column)
+        whole = builder.and_(*(builder.icmp_signed(">=", count, lanes) for count in (high, wide)))
+        with builder.if_else(whole) as (then, otherwise):
+            with then:
+                _emit_square(builder, vectors, None, None, source, x_column, target, y_row)
+            with otherwise:
+                _emit_square(builder, vectors, high, wide, source, x_column, target, y_row)
+
+
+@contextmanager
+def _squares(builder, count, lanes):
+    """A loop over the first of every `lanes` of so many."""
+    with cgutils.for_range(builder, builder.sdiv(builder.add(count, builder.sub(lanes, _I64(1))), lanes)) as loop:
+        yield builder.mul(loop.index, lanes)
+
+
+def _emit_square(builder, vectors, rows, columns, x, x_column, y, y_row):
+    """One square, or what is there of it; steps in bytes."""
+    lanes = vectors.lanes
+    inside, values = columns and vectors.mask(columns), []
+    for j in range(lanes):
+        before = builder.mul(x_column, _I64(j))
+        if columns:  # a column that is not there stands for one that is: nothing is read beyond
+            before = builder.select(builder.icmp_signed("<", _I64(j), columns), before, _I64(0))
+        values.append(vectors.load(vectors.pointer(builder.add(x, before)), rows and vectors.mask(rows)))
+    for distance in (1 << bit for bit in range(lanes.bit_length() - 1)):  # exchanges a bit of row and of column
+        low = [j if not j & distance else lanes + j - distance for j in range(lanes)]
+        high = [j + distance if not j & distance else lanes + j for j in range(lanes)]
+        for i in range(lanes):
+            if not i & distance:
+                pair = values[i], values[i + distance]
+                for place, chosen in ((i, low), (i + distance, high)):
+                    values[place] = builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(_I32, lanes), chosen))
+    for i, value in enumerate(values):
+        place = vectors.pointer(builder.add(y, builder.mul(y_row, _I64(i))))
+        if rows is None:
+            vectors.store(value, place)
+        else:
+            with builder.if_then(builder.icmp_signed("<", _I64(i), rows)):
+                vectors.store(value, place, inside)
 
 
 @intrinsic

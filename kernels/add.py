@@ -23,7 +23,7 @@ def _reference(a, b, y):
     y[...] = a + b
 
 
-_total = over_elements(2, lambda vectors, a, b: vectors.builder.fadd(a, b))
+_total = over_elements("add", 2, lambda vectors, a, b: vectors.builder.fadd(a, b))
 
 
 @jit

@@ -10,16 +10,13 @@ photographs with channels first took 24 ms to lay out for its first layer, and t
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import COMPILED, Kernel
 from ._layout import as_strided, memory_order, span
 from ._pool import empty
-from ._vector import STREAMED, VECTOR_BYTES, Vectors, copy, fence, stream
+from ._vector import STREAMED, copy, fence, stream, transpose
 from ._workload import LARGE
 
 _CUDA = Source("copy_rows", "forward<T, T>", "forward<T, float4>")
@@ -41,7 +38,7 @@ def _cpu(x, y):
     rows = max(1, _TASK // y.shape[2])
     arguments = y.dtype.type(0), x.ctypes.data, y.ctypes.data, y.itemsize, *y.shape, *steps
     if by_columns:
-        _transpose(*arguments, rows, VECTOR_BYTES // y.itemsize)
+        _transpose(*arguments, rows)
     else:
         _copy(*arguments, rows)
 
@@ -67,66 +64,12 @@ def _copy(kind, x, y, size, blocks, height, width, x_block, x_step, y_block, y_s
 
 
 @jit
-def _transpose(kind, x, y, size, blocks, height, width, x_block, x_column, y_block, y_step, rows, lanes):
-    """Squares of a vector's lanes, one after the other along y."""
+def _transpose(kind, x, y, size, blocks, height, width, x_block, x_column, y_block, y_step, rows):
     parts = (height + rows - 1) // rows
     for task in prange(blocks * parts):
         block, first = np.int64(task) // parts, np.int64(task) % parts * rows
-        last, row = min(first + rows, height), first
-        while row < last:
-            source, target = x + size * (block * x_block + row), y + size * (block * y_block + row * y_step)
-            column = 0
-            while column < width:
-                _transpose_square(kind, last - row, width - column, source + size * column * x_column, size * x_column,
-                                  target + size * column, size * y_step)  # fmt: skip
-                column += lanes
-            row += lanes
-
-
-@intrinsic
-def _transpose_square(context, kind, rows, columns, x, x_column, y, y_row):
-    """y[i, j] = x[j, i] of a vector's lanes of rows and columns, or so many as there are. Addresses, steps in bytes."""
-
-    def emit(context, builder, signature, args):
-        vectors = Vectors(builder, kind.bitwidth)
-        _, rows, columns, *places = args
-        lanes = rows.type(vectors.lanes)
-        whole = builder.and_(*(builder.icmp_signed(">=", count, lanes) for count in (rows, columns)))
-        with builder.if_else(whole) as (then, otherwise):
-            with then:
-                _emit_square(builder, vectors, None, None, *places)
-            with otherwise:
-                _emit_square(builder, vectors, rows, columns, *places)
-        return context.get_dummy_value()
-
-    return types.void(kind, *[types.intp] * 6), emit
-
-
-def _emit_square(builder, vectors, rows, columns, x, x_column, y, y_row):
-    lanes, i64 = vectors.lanes, x.type
-    inside = columns and vectors.mask(columns)
-    values = []
-    for j in range(lanes):
-        before = builder.mul(x_column, i64(j))
-        if columns:  # a column that is not there stands for one that is: nothing is read beyond
-            before = builder.select(builder.icmp_signed("<", i64(j), columns), before, i64(0))
-        values.append(vectors.load(vectors.pointer(builder.add(x, before)), rows and vectors.mask(rows)))
-    for distance in (1 << bit for bit in range(lanes.bit_length() - 1)):  # swaps a bit of both indices
-        low = [j if not j & distance else lanes + j - distance for j in range(lanes)]
-        high = [j + distance if not j & distance else lanes + j for j in range(lanes)]
-        for i in range(lanes):
-            if not i & distance:
-                pair = values[i], values[i + distance]
-                for place, chosen in ((i, low), (i + distance, high)):
-                    order = ir.Constant(ir.VectorType(ir.IntType(32), lanes), chosen)
-                    values[place] = builder.shuffle_vector(*pair, order)
-    for i, value in enumerate(values):
-        place = vectors.pointer(builder.add(y, builder.mul(y_row, i64(i))))
-        if rows is None:
-            vectors.store(value, place)
-        else:
-            with builder.if_then(builder.icmp_signed("<", i64(i), rows)):
-                vectors.store(value, place, inside)
+        source, target = x + size * (block * x_block + first), y + size * (block * y_block + first * y_step)
+        transpose(kind, min(rows, height - first), width, source, x_column, target, y_step)
 
 
 def _gpu(x, y):

@@ -27,11 +27,11 @@ from . import _cuda
 from . import relu as activation
 from ._jit import helper, jit, prange
 from ._kernel import Kernel
-from ._layout import ceil_div, span
+from ._layout import ceil_div
 from ._pool import empty
 from ._threads import MOST_THREADS
 from ._tile import FETCHED, TALLEST, further, last_step, tile_last, tile_width
-from ._vector import STREAMED, copy, fence, prefetch_part
+from ._vector import STREAMED, copy, fence, prefetch_part, transpose
 from .copy_rows import contiguous
 
 _ROWS = 8 * TALLEST  # of a per task
@@ -144,10 +144,9 @@ def multiply(a, b, start, y, relu=False, residual=None):
     starts = np.zeros(ceil_div(n, width) * width, y.dtype)
     starts[:n] = start
     strides = tuple(s // a.itemsize for s in a.strides)
-    copied = n >= 4 * width and strides[2] == 1 and strides[1] * a.itemsize % 2048 == 0 and min(strides) >= 0
+    copied = n >= 4 * width and strides[2] == 1 and strides[1] * a.itemsize % 2048 == 0
     scratch = np.empty((MOST_THREADS, _ROWS * _COPIED if copied else 0), y.dtype)
-    flat = span(a) if copied else a[0, 0, :1]
-    _blocks(flat, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts,
+    _blocks(a.ctypes.data, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts,
             *last, scratch)  # fmt: skip
 
 
@@ -162,12 +161,12 @@ def _few_rows(a, b, start, last, y, width):
     strides = *(s // size for s in a.strides), *(s // size for s in b.strides[:2])
     starts = np.zeros(ceil_div(b.shape[2], width) * width, y.dtype)
     starts[: b.shape[2]] = start
-    _few_rows_blocks(a[0, 0, :1], b[0, 0, :1], strides, starts, *last, y.reshape(-1), a.shape, b.shape[2], width)
+    _few_rows_blocks(a.ctypes.data, b.ctypes.data, strides, starts, *last, y.reshape(-1), a.shape, b.shape[2], width)
 
 
 @jit
 def _few_rows_blocks(a, b, strides, starts, beside, least, y, shape, n, width):
-    """A task is a run of columns of one matrix."""
+    """A task is a run of columns of one matrix. a, b: addresses, so that no layout is a type of its own."""
     stacks, m, k = shape
     runs, kind, size = (n + _RUN - 1) // _RUN, y.dtype.type(0), y.itemsize
     for task in prange(stacks * runs):
@@ -176,8 +175,8 @@ def _few_rows_blocks(a, b, strides, starts, beside, least, y, shape, n, width):
         for deep in range(0, k, _DEEP):
             summed = min(_DEEP, k - deep)
             last = (beside, least) if deep + summed == k else (0, y.dtype.type(-np.inf))
-            at_a = a.ctypes.data + size * (s * strides[0] + deep * strides[2])
-            at_run = b.ctypes.data + size * (s * strides[3] + deep * strides[4] + first)
+            at_a = a + size * (s * strides[0] + deep * strides[2])
+            at_run = b + size * (s * strides[3] + deep * strides[4] + first)
             parts = (wide + width - 1) // width
             for part in range(parts):
                 column = first + part * width
@@ -190,30 +189,35 @@ def _few_rows_blocks(a, b, strides, starts, beside, least, y, shape, n, width):
                           summed, begin, step, *last, False, at_y, n, 0)  # fmt: skip
 
 
-@jit
 def pack(b, panels):
     """b (B, K, N) to panels (B, N / width rounded up, K, width), zeros where the last is not full."""
+    if b.itemsize not in b.strides[1:]:
+        b = contiguous(b)
+    _pack(b.ctypes.data, tuple(stride // b.itemsize for stride in b.strides), b.shape[2], panels)
+
+
+@jit
+def _pack(b, strides, n, panels):
+    """b is an address; in its rows or in its columns elements are contiguous."""
     stacks, blocks, k, width = panels.shape
-    n = b.shape[2]
+    kind, size = panels.dtype.type(0), panels.itemsize
     for task in prange(stacks * blocks):
         s, block = np.int64(task) // blocks, np.int64(task) % blocks
-        first, panel = block * width, panels[s, block]
-        wide = min(width, n - first)
+        wide = min(width, n - block * width)
         if wide < width:
-            panel[:] = 0
-        if b.strides[2] == b.itemsize:
+            panels[s, block] = 0
+        source = b + size * (s * strides[0] + block * width * strides[2])
+        target = panels.ctypes.data + size * (s * blocks + block) * k * width
+        if strides[2] == 1:
             for r in range(k):
-                copy(b.dtype.type(0), wide, b[s, r, first:].ctypes.data, panel[r].ctypes.data)
+                copy(kind, wide, source + size * r * strides[1], target + size * r * width)
         else:
-            for top in range(0, k, 16):  # so that lines of a transposed b stay in the cache until all of them is used
-                for j in range(wide):
-                    for r in range(top, min(top + 16, k)):
-                        panel[r, j] = b[s, r, first + j]
+            transpose(kind, k, wide, source, strides[2], target, width)
 
 
 @jit
 def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, beside, least, scratch):
-    """A task is a block of rows of one matrix and a block of its columns."""
+    """A task is a block of rows of one matrix, whose address is a, and a block of its columns."""
     columns = (n + width - 1) // width
     row_blocks = (m + _ROWS - 1) // _ROWS
     # Few rows (a small batch through a large layer): let the tasks share the columns as well.
@@ -236,13 +240,13 @@ def _block(a, strides, panels, y, s, top, bottom, first, beyond, m, k, n, width,
     # The next block's rows, where they are a run of memory that the L2 cache holds beside this one's.
     ahead = 0, 0, 0, 0
     if strides[1] == k and strides[2] == 1 and size * k * _ROWS <= FETCHED and beyond - first == columns:
-        address = a.ctypes.data + size * (s * strides[0] + bottom * k)
+        address = a + size * (s * strides[0] + bottom * k)
         ahead = address, address + size * k * _ROWS, 0, 0
     for start in range(0, k, _SUMMED):
         summed = min(_SUMMED, k - start)
         last = (beside, least) if start + summed == k else (0, y.dtype.type(-np.inf))
         begin_a, row, step = s * strides[0] + top * strides[1] + start * strides[2], strides[1], strides[2]
-        data = a.ctypes.data + size * begin_a
+        data = a + size * begin_a
         if scratch.size:
             # Rows a power of two of bytes apart share a few lines of the L1 cache; a copy of them serves all columns.
             for i in range(bottom - top):

@@ -22,7 +22,7 @@ def _forward_reference(x, y):
     y[...] = np.where(x <= 0, 0, x)
 
 
-_positive = over_elements(1, lambda vectors, x: vectors.where_positive(x, x))
+_positive = over_elements("relu", 1, lambda vectors, x: vectors.where_positive(x, x))
 
 
 @jit
@@ -45,7 +45,7 @@ def _positive_sum(vectors, a, b):
     return vectors.where_positive(total, total)
 
 
-_positive_total = over_elements(2, _positive_sum)
+_positive_total = over_elements("add_relu", 2, _positive_sum)
 
 
 @jit
@@ -62,7 +62,7 @@ def _backward_reference(gy, y, gx):
     gx[...] = np.where(y <= 0, 0, gy)
 
 
-_passed_on = over_elements(2, lambda vectors, gy, y: vectors.where_positive(gy, y))
+_passed_on = over_elements("relu_gradient", 2, lambda vectors, gy, y: vectors.where_positive(gy, y))
 
 
 @jit
