@@ -27,27 +27,18 @@ def input_grad(start, gy, w, stride, padding, dilation, gx):
     rows = max(1, min(gy.shape[1], _SCRATCH_BYTES // (gy.shape[2] * columns * gx.itemsize)))
     scratch = np.empty((MOST_THREADS, rows * gy.shape[2] * columns), gx.dtype)
     zeros = np.zeros(width, gx.dtype)
-    _scatter(
-        start,
-        gy,
-        panels.reshape(-1),
-        (kh, kw, c),
-        width,
-        stride,
-        padding,
-        dilation,
-        gx,
-        rows,
-        scratch,
-        zeros,
-    )
+    window = kh, kw, c
+    _scatter(start, gy, panels.reshape(-1), window, width, stride, padding, dilation, gx, rows, scratch, zeros)
 
 
 @jit
 def _scatter(start, gy, panels, window, width, stride, padding, dilation, gx, rows, scratch, zeros):
     for n in prange(gy.shape[0]):
         products = scratch[numba.get_thread_id()]
-        gx[n] = start
+        pixels = gx[n].reshape(-1, start.size)
+        for pixel in range(len(pixels)):
+            for c in range(start.size):  # gx[n] = start has numba compile the text of its error for 3 seconds
+                pixels[pixel, c] = start[c]
         for top in range(0, gy.shape[1], rows):
             bottom = min(top + rows, gy.shape[1])
             _multiply(gy[n, top:bottom], panels, window, width, products, zeros)
