@@ -63,15 +63,15 @@ class _BatchNorm(_Running):
             raise ValueError(f"{type(self).__name__}: residual goes with relu=True")
         self._check_input(input)
         momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            batches = self.num_batches_tracked.data
-            batches += 1  # in place
-            self.num_batches_tracked.mark_changed(type(self).__name__)
+        mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
+        if self.training and self.track_running_stats and batches is not None:
+            count = batches.data
+            count += 1  # in place
+            batches.mark_changed(type(self).__name__)
             if self.momentum is None:  # the average over all batches so far
-                momentum = 1 / self.num_batches_tracked.item()
-        held = self.running_mean, self.running_var
-        training = self.training or self.running_mean is None and self.running_var is None
-        running = held if not self.training or self.track_running_stats else (None, None)
+                momentum = 1 / batches.item()
+        training = self.training or mean is None and var is None
+        running = (mean, var) if not self.training or self.track_running_stats else (None, None)
         arguments = input, *running, self.weight, self.bias, training, momentum, self.eps
         return ops.batch_norm_relu(*arguments, residual) if relu else ops.batch_norm(*arguments)
 
