@@ -14,7 +14,7 @@ import numpy as np
 from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import COMPILED, Kernel
-from ._layout import as_strided, memory_order, span
+from ._layout import memory_order, span
 from ._pool import empty
 from ._vector import STREAMED, copy, fence, stream, transpose
 from ._workload import LARGE
@@ -178,7 +178,8 @@ def _rows(source, target):
     """Both as (B, P, C), views, where such rows of the target, and of the source rows or columns, are contiguous and
     evenly apart; else None.
     """
-    axes = [axis for axis in memory_order(target) if target.shape[axis] > 1]
+    order = memory_order(target)
+    axes = [axis for axis in order if target.shape[axis] > 1]
     steps = source.strides, target.strides
     if not axes or target.strides[axes[-1]] != target.itemsize:
         return None
@@ -195,8 +196,5 @@ def _rows(source, target):
                 s.append(step[axis])
     if len(shape) > 3 or target.itemsize not in strides[0][-2:]:
         return None
-    while len(shape) < 3:
-        shape.insert(0, 1)
-        for s in strides:
-            s.insert(0, 0)
-    return [as_strided(a, shape, s) for a, s in zip((source, target), strides, strict=True)]
+    shape = [1] * (3 - len(shape)) + shape
+    return [a.transpose(order).reshape(shape) for a in (source, target)]  # views, as such axes join without a copy
