@@ -5,8 +5,8 @@
     y  (B, P, C)  rows, as of x, written: y = x
 
 With two distances a row may also be every second pixel of every second row of an image. NumPy copies rows one after the
-other on one core: GoogLeNet's joins took a tenth of its inference. Columns it copies element by element: AlexNet's 32
-photographs with channels first took 24 ms to lay out for its first layer, and take 4.
+other on one core: GoogLeNet's joins took a tenth of its inference. Columns it copies element by element: 16 photographs
+with channels first took 8.3 ms to lay out for a net's first layer, and take 2.5.
 """
 
 import numpy as np
