@@ -98,12 +98,12 @@ def _properties(log, name):
     }
 
 
-def all_resources(source, architectures=ARCHITECTURES):
-    """Every instance of a file's kernels on each architecture: instance -> architecture -> properties."""
+def all_resources(source):
+    """Every instance of a file's kernels on every architecture: instance -> architecture -> properties."""
     from minidl.kernels._cuda import C_TYPES, OPTIONS
 
     instances = [instance for dtype in C_TYPES for instance in source.instances(dtype)]
-    of = {architecture: resources(source.code, instances, architecture, OPTIONS) for architecture in architectures}
+    of = {architecture: resources(source.code, instances, architecture, OPTIONS) for architecture in ARCHITECTURES}
     return {instance: {architecture: of[architecture][instance] for architecture in of} for instance in instances}
 
 

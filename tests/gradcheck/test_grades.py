@@ -10,7 +10,7 @@ from minidl import ops
 from minidl.explain.mutants import MUTANTS
 from minidl.gradcheck.samples import SAMPLES
 
-ENTRIES = 600  # of inputs, that samples of an operation come to over all seeds
+SEEDS = range(20)
 # Without a derivative, or with one that is zero everywhere: comparisons, logic, places, whole numbers.
 WITHOUT_GRADIENT = {
     "all", "allclose", "any", "argmax", "argmin", "argsort", "argwhere", "bitwise_and", "bitwise_not", "bitwise_or",
@@ -40,13 +40,12 @@ def test_no_mutants_right_twin_is_accused(mutant):
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_no_operation_is_accused(name):
-    """First derivatives over 3 to 20 seeds, the fewer the larger the sample; second ones, and fast mode, over a few."""
+    """First derivatives over all seeds; second ones, and fast mode, over a few."""
     for sample in SAMPLES[name]:
-        entries = sum(x.size for x in sample.inputs(np.random.default_rng(0)))
-        for seed in range(max(3, min(20, ENTRIES // max(entries, 1)))):
+        for seed in SEEDS:
             inputs = sample.inputs(np.random.default_rng(seed))
             assert passes(sample.f, inputs, 1, seed), (sample.label, seed)
-            if seed < (2 if entries < 100 else 1):
+            if seed < 2:
                 assert passes(sample.f, inputs, 2, seed), (sample.label, seed)
                 assert passes(sample.f, inputs, 1, seed, fast_mode=True), (sample.label, seed)
 

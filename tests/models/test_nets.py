@@ -24,7 +24,7 @@ GRADCHECKED = [
     ("vgg19", "E", SMALL, (16, 17), 4),
     ("googlenet", "paper", TINY, (31, 33), 2),
     ("resnet18", "paper", {**SMALL, "shortcut": "A"}, (16, 18), 4),
-    ("resnet18", "paper", {**SMALL, "shortcut": "C"}, (9, 10), 1),
+    ("resnet34", "paper", {**SMALL, "shortcut": "C"}, (9, 10), 1),
     ("resnet50", "torchvision", TINY, (40, 33), 1),
     ("plain18", None, SMALL, (16, 18), 4),
     ("resnet20", None, {"width": 0.2}, (10, 12), 4),

@@ -52,9 +52,6 @@ CASES = [
 ]  # fmt: skip
 IDS = [" ".join([n, v or "", *(f"{k}={o}" for k, o in options.items())]) for n, v, options, *_ in CASES]
 
-# Where float32 is asked of: shortcuts of another kind differ in what they do, which float64 shows, not in its rounding.
-ROUNDED = [case for case in CASES if case[2].get("shortcut", "B") == "B" or case[0] in ("resnet20", "resnet110")]
-
 
 def pair(name, variant, options, make, dtype=np.float64):
     """A net and its twin with the net's weights, biases and affine weights stirred, without dropout."""
@@ -123,9 +120,7 @@ def test_float64_equals_the_twin(name, variant, options, make, size):
     np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9 * np.abs(b).max())
 
 
-@pytest.mark.parametrize(
-    ("name", "variant", "options", "make", "size"), ROUNDED, ids=[IDS[CASES.index(case)] for case in ROUNDED]
-)
+@pytest.mark.parametrize(("name", "variant", "options", "make", "size"), CASES, ids=IDS)
 def test_float32_is_as_near_to_float64_as_pytorch_is(name, variant, options, make, size):
     """Logits to 1e-3; no gradient more than ten times as far from the float64 one as PyTorch's float32 gradient.
 
