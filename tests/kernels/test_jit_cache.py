@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from minidl import kernels
+from minidl.kernels._passes import over_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -480,3 +481,9 @@ def test_shared_code_without_a_cache(house):
     house = House(house.folder, SHARED)
     house.cache.write_text("a file is in the way")
     assert_works_uncached(house.run())
+
+
+def test_the_name_of_a_pass_is_taken_once():
+    """Its code is kept under the name: another pass would be given it."""
+    with pytest.raises(ValueError, match="a pass named 'relu' is already defined"):
+        over_rows("relu", (0,), (), (), (1,), lambda *arguments: ([], []))
