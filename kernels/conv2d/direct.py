@@ -33,7 +33,7 @@ def forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y):
     last = last_step(y, relu, residual)
     side, (kh, kw, c, o) = _side_by_side(w.shape, y, stride, dilation, groups), w.shape
     if side > 1 and (c <= _FEW_CHANNELS or kh * kw * o >= _MANY_PRODUCTS) and _is_finite(x):
-        w, bias = _shifted(w, stride[1], side), np.tile(bias, side)
+        w, bias = _shifted(w, stride[1], side), np.concatenate([bias] * side)
         y, stride = y.reshape(*y.shape[:2], -1, side * y.shape[3]), (stride[0], side * stride[1])
     _correlate(x, w, bias, stride, padding, dilation, groups, *last, y, (0, 0), (1, 1), y.shape[1:3])
 

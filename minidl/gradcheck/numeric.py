@@ -12,6 +12,8 @@ bend is then the difference of the one-sided slopes. Where the slope grows as 1/
 Sources: Richardson 1911; Squire and Trapp 1998 (complex step); Ridders 1982 (error from neighbouring steps).
 """
 
+import math
+
 import numpy as np
 
 _RATIO = 4
@@ -60,16 +62,19 @@ class Line:
         ahead, moved_ahead = self._value(step)
         behind, moved_behind = self._value(-step)
         width, here = moved_ahead - moved_behind, self.problem.here
+        same = (ahead == behind) & (ahead == here)
+        still = bool(same.all())
         with np.errstate(all="ignore"):
-            # Equal values are equal also where they are infinite.
-            slope = np.where(ahead == behind, 0.0, (ahead - behind) / width)
-            bend = np.where((ahead == here) & (behind == here), 0.0, (ahead - 2 * here + behind) / (width / 2))
-            slope, bend = (np.where(np.isfinite(here), part, 0.0) for part in (slope, bend))  # no derivative there
-            same = (ahead == behind) & (ahead == here)
-            still = bool(same.all())
+            slope, bend = (ahead - behind) / width, (ahead - 2 * here + behind) / (width / 2)
+            size = np.abs(ahead) + np.abs(behind)
+            finite = self.problem.finite or np.isfinite(here)  # where not, there is no derivative
             # If nothing moves at all, the slope is zero or less than rounding shows: a bias before batch norm.
-            size = np.where(~np.isfinite(here) if still else same, 0.0, np.abs(ahead) + np.abs(behind))
-            noise = np.nan_to_num(self.problem.precision * size / abs(width))
+            noise = np.where(finite if still else ~same, size * (self.problem.precision / abs(width)), 0.0)
+            if not (self.problem.finite and np.isfinite(size).all()):
+                # Equal values are equal also where they are infinite.
+                slope = np.where(finite & (ahead != behind), slope, 0.0)
+                bend = np.where(finite & ((ahead != here) | (behind != here)), bend, 0.0)
+                noise = np.nan_to_num(noise)
         return Row(width / 2, slope, bend, noise, still)
 
     def _value(self, step):
@@ -77,7 +82,7 @@ class Line:
         # What x + h was rounded to matters in float32; on a line of many entries the roundings average out.
         moved = [v.shift(e, step * velocity) / velocity for v, e, velocity in self.moves]
         try:
-            return self.problem.subject.values(), float(np.mean(moved))
+            return self.problem.subject.values(), math.fsum(moved) / len(moved)
         finally:
             for (v, e, _), value in zip(self.moves, kept, strict=True):
                 v.array.flat[_element(v, e)] = value
@@ -91,11 +96,13 @@ class Problem:
     """A subject with its value here and the precision of its outputs.
 
     Attributes:
-        here: the outputs. precision: the rounding error of an output, relative. first_step: the largest step.
+        here: the outputs. finite: whether all of them are. precision: the rounding error of an output, relative.
+        first_step: the largest step.
     """
 
     def __init__(self, subject, eps=None):
         self.subject, self.here = subject, subject.values()
+        self.finite = bool(np.isfinite(self.here).all())
         arrays = subject.arrays_of_outputs() + [v.array for v in subject.variables]
         kinds = [np.finfo(a.dtype) for a in arrays if a.dtype.kind in "fc"]
         coarsest = max(kinds, key=lambda k: k.eps, default=np.finfo(np.float64))

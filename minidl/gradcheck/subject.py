@@ -161,14 +161,15 @@ class Subject:
 
     def _tensor(self, array):
         """A Tensor of an argument, which is kept on the host: its memory there, or a copy on the subject's device."""
-        return Tensor(array).to(self.device)
+        return Tensor(array) if self.device == "cpu" else Tensor(array).to(self.device)
 
     def _call(self, leaves):
-        arguments = [self._tensor(a) if isinstance(a, np.ndarray) else a for a in self.arguments]
+        arguments = list(self.arguments)
         for variable, leaf in zip(self.variables, leaves, strict=True):
             variable.write()
             if variable.position is not None:
                 arguments[variable.position] = leaf
+        arguments = [self._tensor(a) if isinstance(a, np.ndarray) else a for a in arguments]
         result = self.f(*arguments)
         outputs = list(result) if isinstance(result, tuple | list) else [result]
         for number, output in enumerate(outputs):
