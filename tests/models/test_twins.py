@@ -127,7 +127,7 @@ def test_float32_is_as_near_to_float64_as_pytorch_is(name, variant, options, mak
     Where a value lies within rounding of a kink (of ReLU, or a tie of max pooling), it is chance which side a float32
     run takes, and either side is far from the other. So PyTorch runs eight times, on images that differ by their last
     bit, and its worst run counts: a value that near has it on the other side in one run of two. If it was ours alone
-    that took another side, the truth is the float64 gradient on our side of every ReLU, which must differ only there.
+    that took another side, the truth is the float64 gradient on our side of every kink, which must differ only there.
     """
     net, twin = pair(name, variant, options, make)
     x, labels = images(size, channels=net.in_channels)
@@ -141,14 +141,21 @@ def test_float32_is_as_near_to_float64_as_pytorch_is(name, variant, options, mak
     runs = [pytorchs(twin_of(net, make(), np.float32), near, labels) for near in nearby]
     expected, _ = runs[0]
     worst = {name: max(np.abs(g[name] - truth[name]).max() for _, g in runs) for name in truth}
-    sides = []
-    with observe_nodes(lambda node, outputs, _: sides.append(outputs[0].data > 0) if _has_relu(node) else None):
+    sides, places = [], []
+
+    def note(node, outputs, _):
+        if _has_relu(node):
+            sides.append(outputs[0].data > 0)
+        elif node.name == "MaxPool2d":
+            places.append(outputs[1].data.astype(np.int64))
+
+    with observe_nodes(note):
         found, gradients = ours(net.float(), x32, labels)
     for name, logits in expected.items():
         if name.startswith("logits"):
             np.testing.assert_allclose(found[name], logits, rtol=1e-3, atol=1e-3 * np.abs(logits).max(), err_msg=name)
     if any(np.abs(gradient - truth[name]).max() > 10 * worst[name] for name, gradient in gradients.items()):
-        with _on_these_sides(sides):
+        with _on_these_sides(sides, places):
             _, truth = pytorchs(twin_of(net.double(), make(), np.float64), x, labels)
     for name, gradient in gradients.items():
         error = np.abs(gradient - truth[name]).max()
@@ -160,24 +167,38 @@ def _has_relu(node):
 
 
 @contextmanager
-def _on_these_sides(sides):
-    """Let PyTorch's ReLUs pass what ours passed, in order.
+def _on_these_sides(sides, places):
+    """Let PyTorch's ReLUs pass what ours passed, and its max poolings take the element that ours took.
 
-    Sides may differ where a value is zero to 1e-3, as exact as logits must be, and at few values of a ReLU.
+    They go by their shapes, those of one shape in order: GoogLeNet's heads come later in ours. What ours chose may
+    differ only where it makes no difference to 1e-3, as exact as logits must be, and at few values of a layer.
     """
-    remaining = iter(sides)
+    sides, places, pool = list(sides), list(places), torch.nn.functional.max_pool2d
+
+    def ours(choices, shape):
+        return torch.tensor(choices.pop(next(i for i, choice in enumerate(choices) if choice.shape == shape)))
+
+    def compare(x, difference):
+        assert len(difference) <= 3 and (difference <= 1e-3 * x.std()).all(), f"{difference} on the other side"
 
     def relu(x, inplace=False):
-        passed = torch.tensor(next(remaining))
-        other = x[passed != (x > 0)].abs()
-        assert len(other) <= 3 and (other <= 1e-3 * x.std()).all(), f"{other} on the other side of a ReLU"
+        passed = ours(sides, x.shape)
+        compare(x, x[passed != (x > 0)].abs())
         return x * passed
+
+    def max_pool2d(x, *arguments, **options):
+        y, where = pool(x, *arguments, **options | {"return_indices": True})
+        place = ours(places, y.shape)
+        taken = x.flatten(2).gather(2, place.flatten(2)).reshape(y.shape)
+        compare(x, (y - taken)[place != where].unique())  # two elements may meet in several windows
+        return taken
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "relu", relu)  # of nn.ReLU
         patch.setattr(twins, "relu", relu)
+        patch.setattr(torch.nn.functional, "max_pool2d", max_pool2d)  # of nn.MaxPool2d
         yield
-    assert next(remaining, None) is None
+    assert not sides and not places
 
 
 TORCHVISION = [
