@@ -29,6 +29,7 @@ from llvmlite import ir
 from numba import prange  # noqa: F401  (kernels take it from here, beside jit)
 from numba.core import cgutils
 from numba.core.caching import NullCache
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
@@ -38,7 +39,8 @@ from ._cache_root import cache_root
 
 # error_model: a float division by zero gives inf as in NumPy. contract: a*b+c may become one fused instruction. No
 # other fast-math flag: nnan and ninf would delete the tests by which max-pool propagates NaN (isnan becomes False).
-_FLAGS = {"error_model": "numpy", "fastmath": {"contract"}}
+# no_cfunc_wrapper: nothing here is called as a C function, and a third of the modules need not be compiled.
+_FLAGS = {"error_model": "numpy", "fastmath": {"contract"}, "no_cfunc_wrapper": True}
 _KEPT_KEYS = 4  # cache folders of earlier sources, numba versions or CPUs that stay when a new one is made
 _MAGIC = b"minidl machine code 1\n"
 
@@ -110,7 +112,7 @@ def jit(function, parallel=True):
         compile_unlocked = dispatcher.compile
 
         def compile_locked(signature):
-            with _compiling(dispatcher._cache.file(signature)):
+            with _compiling(dispatcher._cache.file(signature)), _wrappers_linked_only():
                 return compile_unlocked(signature)
 
         dispatcher.compile = compile_locked
@@ -198,6 +200,38 @@ def _compiling(file):
             _compiled_now.add(file)
             releases.callback(_compiled_now.discard, file)
         yield
+
+
+class _Library(JITCodeLibrary):
+    """numba wraps the body of a `prange` loop twice, as code of the kernel, which links it in and is compiled whole.
+
+    What is linked in would be optimized and made machine code of by itself, too, which nothing calls: a sixth of the
+    time that a kernel takes to compile.
+    """
+
+    def _is_wrapper(self):
+        return self.name == "parallelgufuncwrapper" or "_GufuncWrapper object" in self.name
+
+    def _optimize_final_module(self):
+        if not self._is_wrapper():
+            super()._optimize_final_module()
+
+    def _finalize_final_module(self):
+        if not self._is_wrapper():
+            return super()._finalize_final_module()
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@contextmanager
+def _wrappers_linked_only():
+    """Under numba's lock: other code that uses numba has its libraries as they are."""
+    codegen = cpu_target.target_context.codegen()
+    before, codegen._library_class = codegen._library_class, _Library
+    try:
+        yield
+    finally:
+        codegen._library_class = before
 
 
 def _symbol(signature, emit):
