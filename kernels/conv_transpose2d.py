@@ -32,7 +32,7 @@ def _forward_reference(x, w, bias, stride, padding, dilation, groups, y):
 
 
 def _forward_cpu(x, w, bias, stride, padding, dilation, groups, y):
-    conv2d.input_grad_onto(bias, x, w, stride, padding, dilation, groups, y)
+    conv2d.input_grad_onto(bias, None, x, w, stride, padding, dilation, groups, y)
 
 
 def _forward_gpu(x, w, bias, stride, padding, dilation, groups, y):

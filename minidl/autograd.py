@@ -147,7 +147,11 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
             if reached is not None and not any(edge is not None and edge[0] in reached for edge in edges):
                 continue
             ctx = target if target._twin is None else borrow(target, recomputed)
+            onto = ()
+            if target.adds_onto:
+                onto = ctx._onto = () if create_graph else _received(edges[0], pending)
             results = _differentiate(target, ctx, grads, create_graph)
+            added = onto and not ctx.take_onto()
             for number, edge in enumerate(edges):
                 result = results[number]
                 if edge is None or result is None:
@@ -167,7 +171,7 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
                         pending[source] = [_own(result, ctx, grads, results)]
                         continue
                     totals = pending[source] = [None] * len(source._outputs)
-                if totals[index] is None:
+                if totals[index] is None or added and number == 0:
                     totals[index] = result
                 elif leaf and not create_graph:
                     totals[index] += result  # in place: a leaf's gradient is its own from the first term on
@@ -178,6 +182,12 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
                 if ctx is not target:
                     target._twin = None, 0
     return None if inputs is None else [_as_tensor(wanted[_place(tensor)]) for tensor in inputs]
+
+
+def _received(edge, pending):
+    """(array,): what the value at an edge has received from its users so far; () if nothing, and for a leaf."""
+    totals = pending.get(edge[0]) if edge is not None and edge[0]._edges is not None else None
+    return () if totals is None or totals[edge[1]] is None else (totals[edge[1]],)
 
 
 def _place(tensor):

@@ -142,6 +142,8 @@ class Function:
     Attributes of a subclass:
         on_arrays: set True for an operation whose backward is written with operators and `call` alone. Where nothing is
             recorded it is given arrays in place of Tensors, on which the same formula runs faster.
+        adds_onto: set True, beside on_arrays, for an operation whose backward can add its first input's gradient to
+            what that input's value has received from its other users (`ctx.take_onto()`), where there is any.
         elementwise: set True for an operation as above whose inputs broadcast. The gradients that it returns are then
             also summed over the axes along which an input was repeated.
         is_view: set True for an operation whose outputs may share the memory of its first input, and nothing but that:
@@ -153,6 +155,7 @@ class Function:
     """
 
     on_arrays = False
+    adds_onto = False
     elementwise = False
     is_view = False
     _saved = ()  # Tensors that nothing had changed; else (value, index of an output, version, counter)
@@ -163,6 +166,7 @@ class Function:
     _trace, _finite = None, True  # under detect_anomaly: the stack of the forward call, and what it gave
     _constants = ()
     _materialize = True
+    _onto = ()  # during a backward that adds_onto: the array, until it is taken
     _twin = None  # (segment, number): where to borrow what was saved, see checkpoint.py
 
     @staticmethod
@@ -285,6 +289,11 @@ class Function:
             del self._retained[tensor._index]
             if result._node is not None:
                 result._node.retain_output(result._index, tensor)
+
+    def take_onto(self):
+        """(array,): what the gradient of the first input, which backward returns, is to be added to; () if nothing."""
+        onto, self._onto = self._onto, ()
+        return onto
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)

@@ -5,6 +5,7 @@
     bias  (O,)                      zeros where there is none
     y     (N, OH, OW, O)   output (forward_relu: not below 0), OH = (H + 2*padding - dilation*(KH-1) - 1) // stride + 1
     gx, gw, gy                      gradients, shaped as x, w, y
+    residual                        of forward_add_relu, shaped as y; of input_grad_add, what gx is added to
 
 stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous and of one dtype. The last argument is
 written. reference.py has the formula; direct.py is the numba form, winograd.py one of fewer multiplications for 3×3 to
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from .. import relu
+from .. import add, relu
 from .._kernel import Kernel
 from .._tile import tile_width
 from . import direct, gpu, im2col, phases, pointwise, reference, scatter, winograd
@@ -86,6 +87,11 @@ def _forward_add_relu_samples(rng, dtype, cases=_cases):
 def _input_grad_samples(rng, dtype, cases=_cases):
     for (x, w, gy), geometry in cases(rng, dtype):
         yield gy, w, *geometry, np.empty_like(x)
+
+
+def _input_grad_add_samples(rng, dtype, cases=_cases):
+    for gy, w, *geometry, gx in _input_grad_samples(rng, dtype, cases):
+        yield gy, w, rng.standard_normal(gx.shape).astype(dtype), *geometry, gx
 
 
 def _weight_grad_samples(rng, dtype, cases=_cases):
@@ -180,23 +186,38 @@ def _forward_add_relu_reference(x, w, bias, residual, stride, padding, dilation,
     relu.add_forward.reference(y, residual, y)
 
 
-def input_grad_onto(start, gy, w, stride, padding, dilation, groups, gx):
-    """gx = start (C,) at every pixel, plus the input's gradient."""
+def input_grad_onto(start, residual, gy, w, stride, padding, dilation, groups, gx):
+    """gx = start (C,) at every pixel, plus the input's gradient, plus the residual if it is not None."""
     if _phases(w, gy, stride, dilation, groups):  # 1.5 to 3.3
         phases.input_grad(start, gy, w, stride, padding, gx)
     # With so few channels the direct form would leave most of each vector empty.
     elif groups == 1 and 0 < gx.shape[3] <= tile_width(gx.dtype) // 4:
         scatter.input_grad(start, gy, w, stride, padding, dilation, gx)
-    elif pointwise.fits_strided(w, padding, groups):  # 1.05 to 1.6; 1.1 to 4.9 for one image
-        pointwise.input_grad(start, gy, w, stride, gx)
+    elif pointwise.fits(w, stride, padding, groups):  # 1.05 to 1.6; 1.1 to 4.9 for one image
+        return pointwise.input_grad(start, residual, gy, w, gx)
+    elif pointwise.fits_strided(w, padding, groups):
+        pointwise.input_grad_strided(start, gy, w, stride, gx)
     elif _winograd(w, gx, stride, dilation, groups) and max(padding) < len(w):
-        winograd.input_grad(start, gy, w, padding, gx)
+        return winograd.input_grad(start, residual, gy, w, padding, gx)
+    elif direct.is_one_correlation(stride, dilation, groups):
+        return direct.input_grad_of_one(start, residual, gy, w, padding, gx)
     else:
         direct.input_grad(start, gy, w, stride, padding, dilation, groups, gx)
+    if residual is not None:
+        add.forward.cpu(gx.reshape(-1), residual.reshape(-1), gx.reshape(-1))
 
 
 def _input_grad(gy, w, stride, padding, dilation, groups, gx):
-    input_grad_onto(np.zeros(gx.shape[3], gx.dtype), gy, w, stride, padding, dilation, groups, gx)
+    input_grad_onto(np.zeros(gx.shape[3], gx.dtype), None, gy, w, stride, padding, dilation, groups, gx)
+
+
+def _input_grad_add(gy, w, residual, stride, padding, dilation, groups, gx):
+    input_grad_onto(np.zeros(gx.shape[3], gx.dtype), residual, gy, w, stride, padding, dilation, groups, gx)
+
+
+def _input_grad_add_reference(gy, w, residual, stride, padding, dilation, groups, gx):
+    reference.input_grad(gy, w, stride, padding, dilation, groups, gx)
+    gx += residual
 
 
 def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
@@ -268,6 +289,11 @@ def _input_grad_gpu(gy, w, stride, padding, dilation, groups, gx):
     input_grad_onto_gpu(None, gy, w, stride, padding, dilation, groups, gx)
 
 
+def _input_grad_add_gpu(gy, w, residual, stride, padding, dilation, groups, gx):
+    _input_grad_gpu(gy, w, stride, padding, dilation, groups, gx)
+    add.forward.gpu(*(array.reshape(-1) for array in (gx, residual, gx)))
+
+
 def _weight_grad_gpu(x, gy, stride, padding, dilation, groups, gw):
     if pointwise.fits(gw, stride, padding, groups):
         gpu.pointwise_weight_grad(x, gy, gw)
@@ -296,15 +322,24 @@ forward_add_relu = _forward_kernel(
     "conv2d.forward_add_relu", _forward_add_relu_reference, _forward_add_relu, _forward_add_relu_gpu,
     _forward_add_relu_samples,
 )  # fmt: skip
-input_grad = Kernel(
-    "conv2d.input_grad",
-    reference=reference.input_grad,
-    cpu=_input_grad,
-    gpu=_input_grad_gpu,
-    samples=_input_grad_samples,
-    nanoseconds=lambda gy, w, stride, padding, dilation, groups, gx: _nanoseconds(w, gy),
-    workload=_workloads(_input_grad_samples),
-    flops=lambda gy, w, stride, padding, dilation, groups, gx: _flops(w, gy),
+
+
+def _input_grad_kernel(name, reference, cpu, gpu, samples=_input_grad_samples):
+    return Kernel(
+        name,
+        reference=reference,
+        cpu=cpu,
+        gpu=gpu,
+        samples=samples,
+        nanoseconds=lambda gy, w, *rest: _nanoseconds(w, gy),
+        workload=_workloads(samples),
+        flops=lambda gy, w, *rest: _flops(w, gy),
+    )
+
+
+input_grad = _input_grad_kernel("conv2d.input_grad", reference.input_grad, _input_grad, _input_grad_gpu)
+input_grad_add = _input_grad_kernel(
+    "conv2d.input_grad_add", _input_grad_add_reference, _input_grad_add, _input_grad_add_gpu, _input_grad_add_samples
 )
 weight_grad = Kernel(
     "conv2d.weight_grad",

@@ -234,10 +234,6 @@ def input_grad(start, gy, w, stride, padding, dilation, groups, gx):
     s*k let first + p = s*q + phase; u then takes the values where d*u = phase + s*m for a whole m, and j = k + q - m.
     """
     kh, kw = w.shape[:2]
-    if stride == dilation == (1, 1) and groups == 1:
-        taps = swapped(w, range(kh - 1, -1, -1), range(kw - 1, -1, -1))
-        forward(gy, taps, start, stride, (kh - 1 - padding[0], kw - 1 - padding[1]), dilation, 1, False, None, gx)
-        return
     for rows in _phases(gx.shape[1], kh, stride[0], padding[0], dilation[0]):
         for columns in _phases(gx.shape[2], kw, stride[1], padding[1], dilation[1]):
             pads, gaps, first, count = zip(rows[1], columns[1], strict=True)
@@ -246,6 +242,17 @@ def input_grad(start, gy, w, stride, padding, dilation, groups, gx):
                 continue
             taps = swapped(w, rows[0], columns[0], groups)
             _correlate(gy, taps, start, (1, 1), pads, gaps, groups, 0, gx.dtype.type(-np.inf), gx, first, stride, count)
+
+
+def is_one_correlation(stride, dilation, groups):
+    return stride == dilation == (1, 1) and groups == 1
+
+
+def input_grad_of_one(start, residual, gy, w, padding, gx):
+    """input_grad where there is one phase, plus the residual if it is not None."""
+    kh, kw = w.shape[:2]
+    taps = swapped(w, range(kh - 1, -1, -1), range(kw - 1, -1, -1))
+    forward(gy, taps, start, (1, 1), (kh - 1 - padding[0], kw - 1 - padding[1]), (1, 1), 1, False, residual, gx)
 
 
 def swapped(w, rows, columns, groups=1):

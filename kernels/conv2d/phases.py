@@ -43,7 +43,7 @@ def forward(x, w, bias, stride, padding, relu, residual, y):
 def input_grad(start, gy, w, stride, padding, gx):
     """gx = start (C,) at every pixel, plus the input's gradient."""
     phases = _empty_image(gx, w.shape, gy, stride)
-    winograd.input_grad(np.tile(start, stride[0] * stride[1]), gy, _weights(w, stride), (0, 0), phases)
+    winograd.input_grad(np.tile(start, stride[0] * stride[1]), None, gy, _weights(w, stride), (0, 0), phases)
     _apart(phases, start, stride, padding, gx)
 
 

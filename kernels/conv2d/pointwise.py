@@ -23,13 +23,15 @@ def forward(x, w, bias, relu, residual, y):
     multiply(_pixels(x), w[0], bias, _pixels(y), relu, None if residual is None else _pixels(residual))
 
 
-def input_grad(start, gy, w, stride, gx):
-    if stride == (1, 1):
-        multiply(_pixels(gy), w[0].transpose(0, 2, 1), start, _pixels(gx))
-    else:
-        seen = empty((*gy.shape[:3], gx.shape[3]), gx.dtype)
-        input_grad(start, gy, w, (1, 1), seen)
-        _spread(seen, stride, start, gx)
+def input_grad(start, residual, gy, w, gx):
+    residual = None if residual is None else _pixels(residual)
+    multiply(_pixels(gy), w[0].transpose(0, 2, 1), start, _pixels(gx), False, residual)
+
+
+def input_grad_strided(start, gy, w, stride, gx):
+    seen = empty((*gy.shape[:3], gx.shape[3]), gx.dtype)
+    input_grad(start, None, gy, w, seen)
+    _spread(seen, stride, start, gx)
 
 
 def _pixels(image):

@@ -79,9 +79,11 @@ def forward(x, w, bias, padding, relu, residual, y):
         _correlate(x, w, bias, padding, *last, y)
 
 
-def input_grad(start, gy, w, padding, gx):
-    """gx = start (C,) at every pixel, plus the input's gradient: correlation of gy with w turned around."""
-    r, last = len(w), last_step(gx, False, None)
+def input_grad(start, residual, gy, w, padding, gx):
+    """gx = start (C,) at every pixel, plus the input's gradient, which is the correlation of gy with w turned around,
+    plus the residual if it is not None.
+    """
+    r, last = len(w), last_step(gx, False, residual)
     padding = r - 1 - padding[0], r - 1 - padding[1]
     if _large(w):
         winograd_large.correlate(gy, w, True, start, padding, *last, gx)

@@ -219,6 +219,11 @@ def _conv2d_input_grad(layout, gy, w, stride, padding, dilation, groups, gx):
     return _conv2d_gradient([True, False, False], gy, x, w, stride, padding, dilation, groups)
 
 
+def _conv2d_input_grad_add(layout, gy, w, residual, stride, padding, dilation, groups, gx):
+    run, residual = _conv2d_input_grad(layout, gy, w, stride, padding, dilation, groups, gx), layout.image(residual)
+    return lambda: run()[0].add_(residual)
+
+
 def _conv2d_weight_grad(layout, x, gy, stride, padding, dilation, groups, gw):
     gy, x, w = layout.image(gy), layout.image(x), layout.weight(gw)
     return _conv2d_gradient([False, True, False], gy, x, w, stride, padding, dilation, groups)
@@ -380,6 +385,7 @@ PEERS = {
     "conv2d.forward_relu": _conv2d_forward_relu,
     "conv2d.forward_add_relu": _conv2d_forward_add_relu,
     "conv2d.input_grad": _conv2d_input_grad,
+    "conv2d.input_grad_add": _conv2d_input_grad_add,
     "conv2d.weight_grad": _conv2d_weight_grad,
     "conv_transpose2d.forward": _conv_transpose2d,
     "copy_rows.forward": _copy_rows,

@@ -76,6 +76,10 @@ def test_convolution(n, size, channels, outputs, window, stride, offset, rng):
         for name in ("conv2d.forward", "conv2d.forward_relu"):
             _check(name, (x, w, bias, *geometry, y), 1, dtype)
         _check("conv2d.forward_add_relu", (x, w, bias, _array(rng, y.shape, dtype), *geometry, y), 1, dtype)
+        backwards = w.transpose(0, 1, 3, 2).copy()  # what goes from x to y is the gradient of what goes from y to x
+        if stride == 1:
+            args = x, backwards, _array(rng, y.shape, dtype), *geometry, y
+            _check("conv2d.input_grad_add", args, 1, dtype)
 
 
 @pytest.mark.parametrize("offset", [0, 3])
