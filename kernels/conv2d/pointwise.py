@@ -7,7 +7,9 @@ import numpy as np
 
 from .._jit import helper, jit, prange
 from .._pool import empty
+from .._tile import TALLEST
 from .._vector import STREAMED, copy, fence, stream
+from ..copy_rows import contiguous
 from ..matmul import multiply
 
 
@@ -19,7 +21,19 @@ def fits_strided(w, padding, groups):
     return w.shape[:2] == (1, 1) and padding == (0, 0) and groups == 1
 
 
-def forward(x, w, bias, relu, residual, y):
+def wins(w, stride, y):
+    """Whether it beats the direct form forward: for one image (1.0 to 1.6 times as fast), and where a row is less than
+    a tile (1.15 to 1.5). Large images it takes 0.6 to 1.0 times as fast, whose memory the direct form fetches ahead.
+    """
+    if stride == (1, 1):
+        return len(y) == 1 or y.shape[2] < TALLEST
+    return y.shape[2] < TALLEST and w.shape[2] >= 256  # 1.05 to 1.3; for fewer channels 0.7
+
+
+def forward(x, w, bias, stride, relu, residual, y):
+    """stride: the pixels that it meets are put together first."""
+    if stride != (1, 1):
+        x = contiguous(x[:, :: stride[0], :: stride[1]])
     multiply(_pixels(x), w[0], bias, _pixels(y), relu, None if residual is None else _pixels(residual))
 
 
