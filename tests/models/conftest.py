@@ -1,7 +1,8 @@
 """Nets on one thread where other test processes have the other cores.
 
 Two processes of two threads on two cores wait for each other at the end of every kernel: these tests took 220 s, and
-take 140. No result depends on it: tests/test_threads.py holds every kernel to the same bits on any number of threads.
+take 140 to 175. No result depends on it: tests/test_threads.py holds every kernel to the same bits on
+any number of threads.
 """
 
 import os
