@@ -303,51 +303,47 @@ def _weight_grad_gpu(x, gy, stride, padding, dilation, groups, gw):
         gpu.weight_grad(x, gy, stride, padding, dilation, groups, gw)
 
 
-def _forward_kernel(name, reference, cpu, gpu, samples=_forward_samples):
+def _kernel(name, reference, cpu, gpu, samples, counted):
+    """counted: of the arguments, the weights and the outputs (or their gradient), which say how many products it is."""
     return Kernel(
         name,
         reference=reference,
         cpu=cpu,
         gpu=gpu,
         samples=samples,
-        nanoseconds=lambda x, w, *rest: _nanoseconds(w, rest[-1]),
+        nanoseconds=lambda *args: _nanoseconds(*counted(*args)),
         workload=_workloads(samples),
-        flops=lambda x, w, *rest: _flops(w, rest[-1]),
+        flops=lambda *args: _flops(*counted(*args)),
     )
 
 
-forward = _forward_kernel("conv2d.forward", reference.forward, _forward, _forward_gpu)
-forward_relu = _forward_kernel("conv2d.forward_relu", _forward_relu_reference, _forward_relu, _forward_relu_gpu)
-forward_add_relu = _forward_kernel(
-    "conv2d.forward_add_relu", _forward_add_relu_reference, _forward_add_relu, _forward_add_relu_gpu,
-    _forward_add_relu_samples,
-)  # fmt: skip
+def _of_forward(x, w, *rest):
+    return w, rest[-1]
 
 
-def _input_grad_kernel(name, reference, cpu, gpu, samples=_input_grad_samples):
-    return Kernel(
-        name,
-        reference=reference,
-        cpu=cpu,
-        gpu=gpu,
-        samples=samples,
-        nanoseconds=lambda gy, w, *rest: _nanoseconds(w, gy),
-        workload=_workloads(samples),
-        flops=lambda gy, w, *rest: _flops(w, gy),
-    )
+def _of_input_grad(gy, w, *rest):
+    return w, gy
 
 
-input_grad = _input_grad_kernel("conv2d.input_grad", reference.input_grad, _input_grad, _input_grad_gpu)
-input_grad_add = _input_grad_kernel(
-    "conv2d.input_grad_add", _input_grad_add_reference, _input_grad_add, _input_grad_add_gpu, _input_grad_add_samples
+def _of_weight_grad(x, gy, *rest):
+    return rest[-1], gy
+
+
+forward = _kernel("conv2d.forward", reference.forward, _forward, _forward_gpu, _forward_samples, _of_forward)
+forward_relu = _kernel(
+    "conv2d.forward_relu", _forward_relu_reference, _forward_relu, _forward_relu_gpu, _forward_samples, _of_forward
 )
-weight_grad = Kernel(
-    "conv2d.weight_grad",
-    reference=reference.weight_grad,
-    cpu=_weight_grad,
-    gpu=_weight_grad_gpu,
-    samples=_weight_grad_samples,
-    nanoseconds=lambda x, gy, stride, padding, dilation, groups, gw: _nanoseconds(gw, gy),
-    workload=_workloads(_weight_grad_samples),
-    flops=lambda x, gy, stride, padding, dilation, groups, gw: _flops(gw, gy),
+forward_add_relu = _kernel(
+    "conv2d.forward_add_relu", _forward_add_relu_reference, _forward_add_relu, _forward_add_relu_gpu,
+    _forward_add_relu_samples, _of_forward,
+)  # fmt: skip
+input_grad = _kernel(
+    "conv2d.input_grad", reference.input_grad, _input_grad, _input_grad_gpu, _input_grad_samples, _of_input_grad
+)
+input_grad_add = _kernel(
+    "conv2d.input_grad_add", _input_grad_add_reference, _input_grad_add, _input_grad_add_gpu,
+    _input_grad_add_samples, _of_input_grad,
+)  # fmt: skip
+weight_grad = _kernel(
+    "conv2d.weight_grad", reference.weight_grad, _weight_grad, _weight_grad_gpu, _weight_grad_samples, _of_weight_grad
 )
