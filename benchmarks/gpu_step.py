@@ -25,7 +25,7 @@ def ours(form, name):
     import minidl as dl
 
     net = dl.models.create(name, steps.NETS[name].variant).to("cuda")
-    images, labels = (dl.Tensor(array).to("cuda") for array in steps._data(name, steps.NETS[name].batch))
+    images, labels = (dl.Tensor(array).to("cuda") for array in steps.data(name, steps.NETS[name].batch))
     optimizer = dl.optim.SGD(net.parameters(), **steps.SGD)
     scaler = dl.amp.GradScaler() if form == "float16" else None
 
@@ -58,7 +58,7 @@ def theirs(form, name):
 
     torch.backends.cudnn.allow_tf32 = False  # float32 as ours
     net = twins.TWINS[name]().to("cuda", memory_format=torch.channels_last).train()
-    images, labels = (torch.from_numpy(array).to("cuda") for array in steps._data(name, steps.NETS[name].batch))
+    images, labels = (torch.from_numpy(array).to("cuda") for array in steps.data(name, steps.NETS[name].batch))
     images = images.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), **steps.SGD, fused=True)
     scaler = torch.amp.GradScaler("cuda", enabled=form == "float16")

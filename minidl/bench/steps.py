@@ -41,7 +41,7 @@ def minidl(name, batch, training, device="cpu"):
     else:
         timed = _as_it_is
     net = dl.models.create(name, NETS[name].variant).to(device)
-    images, labels = (dl.Tensor(array).to(device) for array in _data(name, batch))
+    images, labels = (dl.Tensor(array).to(device) for array in data(name, batch))
     if not training:
         net = dl.optimize_for_inference(net)
 
@@ -75,7 +75,7 @@ def pytorch(name, batch, training, channels_last, compiled, device="cpu"):
         timed = _as_it_is
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net = twins.TWINS[name]().to(device, memory_format=layout).train(training)
-    images, labels = (torch.from_numpy(array).to(device) for array in _data(name, batch))
+    images, labels = (torch.from_numpy(array).to(device) for array in data(name, batch))
     images = images.contiguous(memory_format=layout)
     run = torch.compile(net) if compiled else net
     if not training:
@@ -117,7 +117,7 @@ def onnxruntime(name, batch, threads):
         file = Path(folder) / "net.onnx"
         dl.onnx.export(dl.models.create(name, NETS[name].variant), file, NETS[name].image, batch)
         session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    images = {session.get_inputs()[0].name: np.ascontiguousarray(_data(name, batch)[0])}
+    images = {session.get_inputs()[0].name: np.ascontiguousarray(data(name, batch)[0])}
     return lambda: session.run(None, images)
 
 
@@ -159,7 +159,7 @@ def layers(name, batch, training, rounds):
     return run, profile.profile(run, rounds)
 
 
-def _data(name, batch):
+def data(name, batch):
     """Random images and labels. The images' memory is channels-last, as our loader gives them."""
     import numpy as np
 
