@@ -117,17 +117,18 @@ class Vectors:
         store = builder.store(value, builder.bitcast(pointer, self.type.as_pointer()), align=VECTOR_BYTES)
         store.set_metadata("nontemporal", builder.module.add_metadata([_I32(1)]))
 
-    def prefetch(self, address):
+    def prefetch(self, address, into=2):
         """Fetch the cache line at an address in bytes into the L2 cache: it is read soon, and no hardware foresees it.
 
-        Not into the L1 cache, which waits for few lines at a time, and products for those. winograd.py without, fetched
-        into L1 and into L2: 64 to 64 channels at 56² 6.5, 7.2, 6.5 ms; 16 at 32², weights' gradient 3.1, 2.7, 2.1.
+        into: 1 for the L1 cache, which is for what lies in L2 and is read within a few steps. It waits for few lines at
+        a time, and products for those. What the next block needs, in winograd.py not fetched, into L1 and into L2: 64
+        to 64 channels at 56² 6.5, 7.2, 6.5 ms; 16 at 32², weights' gradient 3.1, 2.7, 2.1.
         """
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
         fetch = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0i8")
         place = self.builder.inttoptr(address, byte)
-        self.builder.call(fetch, [place, _I32(0), _I32(2), _I32(1)])  # to read, in L2, data
+        self.builder.call(fetch, [place, _I32(0), _I32(4 - into), _I32(1)])  # to read, 3 for L1 and 2 for L2, data
 
     def can_stream(self, wanted, address, *steps):
         """Whether the integer `wanted` is not 0, and an address and steps of elements are multiples of VECTOR_BYTES."""
