@@ -6,11 +6,11 @@
 
 affine: y[s] = a[s] @ b[s] + bias (N,), and not below 0 with relu; NaN stays. It is a linear layer.
 
-The numba form packs b into panels as wide as a register tile and cuts the rows of a into blocks; the summed axis is cut
-so that a panel's part stays in the L1 cache. A few rows times a large matrix (a small batch through VGG's linear
-layers) read the matrix once, where it lies: packed first, 8 rows times 25088 × 4096 took 200 to 380 ms, and now 18 to
-25. Why not BLAS: it brings threads of its own, which numba's must wait for,
-and its sums depend on their number.
+The numba form packs b into panels as wide as a register tile and cuts the rows of a into blocks, which meet all panels
+while they are in the caches; what the next block reads is fetched meanwhile. A few rows times a large matrix (a small
+batch through VGG's linear layers) read the matrix once, where it lies: packed first, 8 rows times 25088 × 4096 took 200
+to 380 ms, and now 18 to 25. Why not BLAS: it brings threads of its own, which numba's must wait for, and its sums
+depend on their number.
 
 On a GPU it is cuBLAS, by CuPy: cuBLAS has a kernel for each shape and each generation of GPUs, for half on tensor
 cores, and its threads are in nobody's way. What is stored in half is summed in float32. float32 is rounded to TF32
@@ -34,8 +34,8 @@ from ._tile import FETCHED, TALLEST, further, last_step, tile_last, tile_width
 from ._vector import STREAMED, copy, fence, prefetch_part, transpose
 from .copy_rows import contiguous
 
-_ROWS = 8 * TALLEST  # of a per task
-_SUMMED = 256  # of the summed axis at a time: a panel's part is 32 kB with 512-bit vectors
+_ROWS = 4 * TALLEST  # of a per task, about. Of twice as many the outputs leave the L1 cache: 256 columns 1.07 times.
+_SUMMED = 1024  # of the summed axis at a time: y is read and written again for each part (with 256: 1.06 to 1.1 times)
 _COPIED = _SUMMED + 16  # elements from a copied row to the next
 
 
@@ -145,9 +145,10 @@ def multiply(a, b, start, y, relu=False, residual=None):
     starts[:n] = start
     strides = tuple(s // a.itemsize for s in a.strides)
     copied = n >= 4 * width and strides[2] == 1 and strides[1] * a.itemsize % 2048 == 0
-    scratch = np.empty((MOST_THREADS, _ROWS * _COPIED if copied else 0), y.dtype)
+    rows = ceil_div(m, TALLEST * max(1, round(m / _ROWS))) * TALLEST
+    scratch = empty((MOST_THREADS, rows * _COPIED if copied else 0), y.dtype)
     _blocks(a.ctypes.data, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts,
-            *last, scratch)  # fmt: skip
+            *last, rows, scratch)  # fmt: skip
 
 
 _FEW_ROWS = 4 * TALLEST
@@ -216,17 +217,17 @@ def _pack(b, strides, n, panels):
 
 
 @jit
-def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, beside, least, scratch):
+def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, beside, least, rows, scratch):
     """A task is a block of rows of one matrix, whose address is a, and a block of its columns."""
     columns = (n + width - 1) // width
-    row_blocks = (m + _ROWS - 1) // _ROWS
+    row_blocks = (m + rows - 1) // rows
     # Few rows (a small batch through a large layer): let the tasks share the columns as well.
     column_blocks = max(1, min(columns, 16 // max(1, stacks * row_blocks)))
     for task in prange(stacks * row_blocks * column_blocks):
         s = np.int64(task) // (row_blocks * column_blocks)
-        top = np.int64(task) // column_blocks % row_blocks * _ROWS
+        top = np.int64(task) // column_blocks % row_blocks * rows
         block = np.int64(task) % column_blocks
-        _block(a, strides, panels, y, s, top, min(top + _ROWS, m), columns * block // column_blocks,
+        _block(a, strides, panels, y, s, top, min(top + rows, m), columns * block // column_blocks,
                columns * (block + 1) // column_blocks, m, k, n, width, s % packed, starts,
                beside, least, scratch[numba.get_thread_id()])  # fmt: skip
 
@@ -237,11 +238,13 @@ def _block(a, strides, panels, y, s, top, bottom, first, beyond, m, k, n, width,
     columns = (n + width - 1) // width
     kind, size = y.dtype.type(0), y.itemsize
     streamed = k <= _SUMMED and size * y.size >= STREAMED
-    # The next block's rows, where they are a run of memory that the L2 cache holds beside this one's.
-    ahead = 0, 0, 0, 0
-    if strides[1] == k and strides[2] == 1 and size * k * _ROWS <= FETCHED and beyond - first == columns:
-        address = a + size * (s * strides[0] + bottom * k)
-        ahead = address, address + size * k * _ROWS, 0, 0
+    # The rows and the residual of the next block, where they are runs of memory.
+    rows, ahead = min(bottom - top, m - bottom), (0, 0, 0, 0)
+    if strides[1] == k and strides[2] == 1 and beyond - first == columns:
+        next_a = a + size * (s * strides[0] + bottom * k)
+        residual = y.ctypes.data + size * (s * m + bottom) * n + beside
+        fetched = min(size * rows * n, FETCHED) if beside else 0
+        ahead = next_a, next_a + min(size * rows * k, FETCHED), residual, residual + fetched
     for start in range(0, k, _SUMMED):
         summed = min(_SUMMED, k - start)
         last = (beside, least) if start + summed == k else (0, y.dtype.type(-np.inf))
