@@ -11,8 +11,8 @@ stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous 
 written. reference.py has the formula; direct.py is the numba form, winograd.py one of fewer multiplications for 3×3 to
 5×5 kernels (winograd_large.py where they have many channels; both use winograd_tiles.py), phases.py brings larger
 kernels with a stride there, pointwise.py is one for 1×1 kernels, im2col.py one of weight_grad where there are many
-channels, scatter.py one of input_grad where there are few. gpu.py is the CUDA form: it launches conv2d.cu, the formula,
-and winograd.cu, the same for 3×3 kernels in fewer multiplications.
+weights, and of small images, scatter.py one of input_grad for few channels and small images. gpu.py is the CUDA form:
+it launches conv2d.cu, the formula, and winograd.cu, the same for 3×3 kernels in fewer multiplications.
 """
 
 from contextlib import contextmanager
@@ -21,7 +21,6 @@ import numpy as np
 
 from .. import add, relu
 from .._kernel import Kernel
-from .._tile import tile_width
 from . import direct, gpu, im2col, phases, pointwise, reference, scatter, winograd
 
 # (N, H, W, C, O, KH, KW, stride, padding, dilation, groups): pairwise distinct sizes, so that no transpose hides.
@@ -46,6 +45,8 @@ _CASES = [
     (2, 7, 5, 65, 130, 1, 1, (2, 2), (0, 0), (1, 1), 1),  # weights' gradient by im2col
     (1, 4, 6, 67, 131, 2, 3, (2, 1), (0, 1), (1, 1), 1),
     (1, 3, 4, 130, 140, 1, 2, (1, 1), (0, 1), (1, 2), 2),
+    (2, 3, 4, 65, 520, 1, 1, (1, 1), (0, 0), (1, 1), 1),  # whose panels are copied
+    (1, 4, 5, 130, 253, 2, 3, (1, 2), (1, 0), (2, 1), 1),  # forward by im2col
     (2, 9, 12, 1, 6, 5, 5, (1, 1), (2, 2), (1, 1), 1),  # few output channels: several pixels side by side
     (1, 8, 16, 3, 2, 3, 4, (2, 3), (1, 2), (1, 1), 1),
     (2, 4, 5, 3, 7, 2, 3, (1, 2), (3, 5), (1, 1), 1),  # windows that lie in the border altogether
@@ -172,6 +173,8 @@ def _forward_finished(x, w, bias, stride, padding, dilation, groups, relu, resid
         winograd.forward(x, w, bias, padding, relu, residual, y)
     elif _phases(w, y, stride, dilation, groups):  # 1.2 to 1.9
         phases.forward(x, w, bias, stride, padding, relu, residual, y)
+    elif im2col.forward_fits(w, y, groups):  # 1.1; 2.5 for one image
+        im2col.forward(x, w, bias, stride, padding, dilation, relu, residual, y)
     else:
         direct.forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y)
 
@@ -190,8 +193,7 @@ def input_grad_onto(start, residual, gy, w, stride, padding, dilation, groups, g
     """gx = start (C,) at every pixel, plus the input's gradient, plus the residual if it is not None."""
     if _phases(w, gy, stride, dilation, groups):  # 1.5 to 3.3
         phases.input_grad(start, gy, w, stride, padding, gx)
-    # With so few channels the direct form would leave most of each vector empty.
-    elif groups == 1 and 0 < gx.shape[3] <= tile_width(gx.dtype) // 4:
+    elif scatter.fits(gy, w, stride, groups):  # 1.1 to 6
         scatter.input_grad(start, gy, w, stride, padding, dilation, gx)
     elif pointwise.fits(w, stride, padding, groups):  # 1.05 to 1.6; 1.1 to 4.9 for one image
         return pointwise.input_grad(start, residual, gy, w, gx)

@@ -1,8 +1,10 @@
-"""The gradient of conv2d's weights as a matrix product: im2col, block by block.
+"""conv2d and the gradient of its weights as matrix products: im2col.
 
-    gw[r, o] = sum over pixels p of X[p, r] * gy[p, o]    r = (u, v, c), X[p, r] the element of x that tap r meets at p
+    y[p, o] = sum over r of X[p, r] * w[r, o]      r = (u, v, c), X[p, r] the element of x that tap r meets at pixel p
+    gw[r, o] = sum over p of X[p, r] * gy[p, o]
 
-X is never whole: a task has some rows r of gw and some of its columns, and copies its part of X for a few pixels at a
+Forward X is written as a whole, for images so small that the direct form's tiles would be half empty. For the gradient
+it is never whole: a task has some rows r of gw and some of its columns, and copies its part of X for a few pixels at a
 time, side by side in the L2 cache. Pixels that lie a power of two of bytes apart in x share a few lines of the caches;
 their copies don't. Partial sums over parts of the pixels are added in order, so threads do not change a bit.
 """
@@ -17,17 +19,45 @@ from .._threads import MOST_THREADS
 from .._tile import TALLEST, further, tile, tile_width
 from .._vector import copy
 from ..add import add_parts
+from ..matmul import multiply
 
 _ROWS = 37 * TALLEST  # of gw in a task, and
 _SUMS = 560 * 1024  # bytes of it
 _PIXELS = 208  # at a time
+_APART = 2048  # bytes: where pixels of gy lie so far apart or farther its panels are copied, too (1.1 to 1.2; else 0.9)
+_RUN = 16  # pixels of X in a task, forward
 _FEWEST_TASKS = 16  # so that cores share the work evenly
 
 
+def forward_fits(w, y, groups):
+    """Whether rows of y leave much of the direct form's tiles empty, and each pixel is used often enough for a copy."""
+    c, o = w.shape[2:]
+    return groups == 1 and 2 * y.shape[2] <= TALLEST and c * o >= 128 * 256
+
+
+def forward(x, w, bias, stride, padding, dilation, relu, residual, y):
+    pixels, rows = y.shape[0] * y.shape[1] * y.shape[2], w.shape[0] * w.shape[1] * w.shape[2]
+    unfolded = empty((pixels, rows), x.dtype)
+    _unfold_all(x.reshape(-1), x.shape, y.shape, w.shape, stride, padding, dilation, unfolded)
+    residual = None if residual is None else residual.reshape(1, pixels, -1)
+    multiply(unfolded[None], w.reshape(1, rows, -1), bias, y.reshape(1, pixels, -1), relu, residual)
+
+
+@jit
+def _unfold_all(x, x_shape, y_shape, w_shape, stride, padding, dilation, unfolded):
+    """X, of all pixels."""
+    pixels, rows = unfolded.shape
+    for task in prange((pixels + _RUN - 1) // _RUN):
+        first = np.int64(task) * _RUN
+        count = min(_RUN, pixels - first)
+        _unfold(x, x_shape, y_shape, w_shape, 0, stride, padding, dilation, first, count, 0, rows,
+                unfolded[first:].reshape(-1))  # fmt: skip
+
+
 def fits(gw):
-    """Whether there are so many channels that products outweigh the copying."""
-    _, _, c, o = gw.shape
-    return c >= 64 and c * o >= 64 * 128
+    """Whether the weights are so many that products outweigh the copying."""
+    kh, kw, c, o = gw.shape
+    return kh * kw * c >= 64 and kh * kw * c * o >= 64 * 128
 
 
 def weight_grad(x, gy, stride, padding, dilation, groups, gw):
@@ -43,13 +73,16 @@ def weight_grad(x, gy, stride, padding, dilation, groups, gw):
     threads, wide = MOST_THREADS, ceil_div(panels, cuts[1])
     _parts(
         x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, gw.shape, groups, width, stride, padding, dilation, cuts,
-        empty((threads, _PIXELS * high), x.dtype), empty((threads, _PIXELS * wide * width), x.dtype), sums,
+        empty((threads, _PIXELS * high), x.dtype),
+        empty((threads, _PIXELS * wide * width if o * x.itemsize >= _APART else 0), x.dtype), sums,
+        np.zeros(width, x.dtype),
     )  # fmt: skip
     add_parts(sums, gw.reshape(-1))  # for one part a copy, of weights that are few beside the pixels
 
 
 @jit
-def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, dilation, cuts, unfolded, panels, sums):
+def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, dilation, cuts, unfolded, panels, sums,
+           zeros):  # fmt: skip
     """A task is a block of rows and of columns of one group of gw, and a part of the pixels."""
     kh, kw, cg, o = w_shape
     og, rows, parts, kind, size = o // groups, kh * kw * cg, len(sums), x.dtype.type(0), x.itemsize
@@ -61,15 +94,16 @@ def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, di
         low, high = rows * row_cut // cuts[0], rows * (row_cut + 1) // cuts[0]
         left, right = blocks * column_cut // cuts[1], blocks * (column_cut + 1) // cuts[1]
         own, packed, out = unfolded[numba.get_thread_id()], panels[numba.get_thread_id()], sums[part]
-        for r in range(low, high):
-            out[r * o + g * og + left * width : r * o + g * og + min(og, right * width)] = 0
         begin, end = pixels * part // parts, pixels * (part + 1) // parts
         steps = (end - begin + _PIXELS - 1) // _PIXELS
         for step in range(steps):  # of nearly equal length: a short one reads and writes all sums for few products
             first, beyond = begin + (end - begin) * step // steps, begin + (end - begin) * (step + 1) // steps
             count = beyond - first
             _unfold(x, x_shape, gy_shape, w_shape, g, stride, padding, dilation, first, count, low, high, own)
-            _pack(gy, o, first, count, g * og, left, right, og, width, packed)
+            panel, pixel, along = gy.ctypes.data + size * (first * o + g * og + left * width), o, width
+            if packed.size:
+                _pack(gy, o, first, count, g * og, left, right, og, width, packed)
+                panel, pixel, along = packed.ctypes.data, width, count * width
             # What the next block reads, where it is a run of memory.
             from_x = size * x_shape[3] if pointwise and high - low == x_shape[3] else 0  # bytes of a pixel
             from_gy = size * o if right - left == blocks and groups == 1 else 0
@@ -77,10 +111,11 @@ def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, di
             after = min(count, end - beyond)
             ahead = at_x, at_x + from_x * after, at_gy, at_gy + from_gy * after
             for block in range(left, right):
-                panel = packed.ctypes.data + size * (block - left) * count * width
                 to = out.ctypes.data + size * (low * o + g * og + block * width)
-                tile(kind, high - low, min(width, og - block * width), own.ctypes.data, 1, 0, high - low, panel, 0,
-                     width, 1, count, to, o, to, o, ahead[0])  # fmt: skip
+                start, si = (zeros.ctypes.data, 0) if step == 0 else (to, o)
+                tile(kind, high - low, min(width, og - block * width), own.ctypes.data, 1, 0, high - low,
+                     panel + size * (block - left) * along, 0, pixel, 1, count, start, si, to, o,
+                     ahead[0])  # fmt: skip
                 ahead = further(ahead, high - low, count)
 
 

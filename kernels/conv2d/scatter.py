@@ -1,9 +1,9 @@
-"""The input's gradient where the input has few channels: products first, then each to the pixel it belongs to.
+"""The input's gradient by products first, then each to the pixel it belongs to.
 
-Every output pixel's gradient times the whole kernel is one row of a matrix product, (pixels, O) by (O, KH*KW*C),
-whose columns fill the vectors although C does not; each row is then added to the window it came from. An image is
-one task, so each pixel has one writer and one order of summing. LeNet's C3 (6 channels, batch 256) takes 0.75 ms
-this way and 2.0 the direct way.
+Every output pixel's gradient times the whole kernel is one row of a matrix product, (pixels, O) by (O, KH*KW*C). Its
+columns fill the vectors although C may not, and its rows the tiles although the image's may not. Each row is then added
+to the window it came from. An image is one task, so each pixel has one writer and one order of summing. LeNet's C3 (6
+channels, batch 256) takes 0.75 ms this way and 2.0 the direct way.
 """
 
 import numba
@@ -12,11 +12,20 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._threads import MOST_THREADS
-from .._tile import tile, tile_width
+from .._tile import TALLEST, tile, tile_width
 from .._vector import add
 from ..matmul import pack
 
 _SCRATCH_BYTES = 128 * 1024  # of products per thread: inside the L2 cache
+_FEWEST_PIXELS = 4 * TALLEST  # at a time: they share one reading of the weights
+
+
+def fits(gy, w, stride, groups):
+    """Whether it beats the direct form: for few channels, and for a stride where rows of gy are shorter than a tile."""
+    kh, kw, c, _ = w.shape
+    few = c <= tile_width(w.dtype) // 4
+    short = max(stride) > 1 and kh * kw > 1 and gy.shape[2] < TALLEST
+    return groups == 1 and c > 0 and (few or short)
 
 
 def input_grad(start, gy, w, stride, padding, dilation, gx):
@@ -24,7 +33,8 @@ def input_grad(start, gy, w, stride, padding, dilation, gx):
     columns, width = kh * kw * c, tile_width(gx.dtype)
     panels = np.empty((1, ceil_div(columns, width), o, width), gx.dtype)
     pack(w.reshape(1, columns, o).transpose(0, 2, 1), panels)
-    rows = max(1, min(gy.shape[1], _SCRATCH_BYTES // (gy.shape[2] * columns * gx.itemsize)))
+    rows = max(_SCRATCH_BYTES // (gy.shape[2] * columns * gx.itemsize), ceil_div(_FEWEST_PIXELS, gy.shape[2]))
+    rows = min(rows, gy.shape[1])
     scratch = np.empty((MOST_THREADS, rows * gy.shape[2] * columns), gx.dtype)
     zeros = np.zeros(width, gx.dtype)
     window = kh, kw, c
