@@ -3,9 +3,9 @@
     y[p, o] = sum over r of X[p, r] * w[r, o]      r = (u, v, c), X[p, r] the element of x that tap r meets at pixel p
     gw[r, o] = sum over p of X[p, r] * gy[p, o]
 
-Forward X is written as a whole, for images so small that the direct form's tiles would be half empty. For the gradient
-it is never whole: a task has some rows r of gw and some of its columns, and copies its part of X for a few pixels at a
-time, side by side in the L2 cache. Pixels that lie a power of two of bytes apart in x share a few lines of the caches;
+Forward X is written for many pixels, of images so small that the direct form's tiles would be half empty. For the
+gradient a task has some rows r of gw and some of its columns, and copies its part of X for a few pixels at a time, side
+by side in the L2 cache. Pixels that lie a power of two of bytes apart in x share a few lines of the caches;
 their copies don't. Partial sums over parts of the pixels are added in order, so threads do not change a bit.
 """
 
@@ -26,6 +26,7 @@ _SUMS = 560 * 1024  # bytes of it
 _PIXELS = 208  # at a time
 _APART = 2048  # bytes: where pixels of gy lie so far apart or farther its panels are copied, too (1.1 to 1.2; else 0.9)
 _RUN = 16  # pixels of X in a task, forward
+_UNFOLDED = 32 * 1024 * 1024  # bytes of X, at most, forward
 _FEWEST_TASKS = 16  # so that cores share the work evenly
 
 
@@ -37,20 +38,26 @@ def forward_fits(w, y, groups):
 
 def forward(x, w, bias, stride, padding, dilation, relu, residual, y):
     pixels, rows = y.shape[0] * y.shape[1] * y.shape[2], w.shape[0] * w.shape[1] * w.shape[2]
-    unfolded = empty((pixels, rows), x.dtype)
-    _unfold_all(x.reshape(-1), x.shape, y.shape, w.shape, stride, padding, dilation, unfolded)
-    residual = None if residual is None else residual.reshape(1, pixels, -1)
-    multiply(unfolded[None], w.reshape(1, rows, -1), bias, y.reshape(1, pixels, -1), relu, residual)
+    at_once = max(_RUN, _UNFOLDED // (rows * x.itemsize))
+    unfolded = empty((min(pixels, at_once), rows), x.dtype)
+    weights, outputs = w.reshape(1, rows, -1), y.reshape(1, pixels, y.shape[3])
+    residuals = None if residual is None else residual.reshape(outputs.shape)
+    for first in range(0, pixels, at_once):
+        part = slice(first, first + at_once)
+        own = unfolded[: pixels - first]
+        _unfold_all(x.reshape(-1), x.shape, y.shape, w.shape, stride, padding, dilation, first, own)
+        beside = None if residuals is None else residuals[:, part]
+        multiply(own[None], weights, bias, outputs[:, part], relu, beside)
 
 
 @jit
-def _unfold_all(x, x_shape, y_shape, w_shape, stride, padding, dilation, unfolded):
-    """X, of all pixels."""
+def _unfold_all(x, x_shape, y_shape, w_shape, stride, padding, dilation, begin, unfolded):
+    """X, of the pixels from `begin` on."""
     pixels, rows = unfolded.shape
     for task in prange((pixels + _RUN - 1) // _RUN):
         first = np.int64(task) * _RUN
         count = min(_RUN, pixels - first)
-        _unfold(x, x_shape, y_shape, w_shape, 0, stride, padding, dilation, first, count, 0, rows,
+        _unfold(x, x_shape, y_shape, w_shape, 0, stride, padding, dilation, begin + first, count, 0, rows,
                 unfolded[first:].reshape(-1))  # fmt: skip
 
 

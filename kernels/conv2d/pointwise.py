@@ -4,6 +4,8 @@ The direct form works through rows of an image, and tiles of 14 pixels leave hal
 pixels of several rows and images; while one block of them meets all weights, what the next one reads is fetched.
 """
 
+from math import prod
+
 import numpy as np
 
 from .._jit import helper, jit, prange
@@ -48,7 +50,7 @@ def input_grad_strided(start, gy, w, stride, gx):
 
 
 def _pixels(image):
-    return image.reshape(1, -1, image.shape[3])
+    return image.reshape(1, prod(image.shape[:3]), image.shape[3])
 
 
 @jit

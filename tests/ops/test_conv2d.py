@@ -185,14 +185,17 @@ def test_a_batch_that_was_expanded():
     )
 
 
-@pytest.mark.parametrize("shapes", [((2, 0, 5, 4), (3, 0, 2, 2)), ((2, 3, 0, 4), (3, 3, 2, 2))])
-def test_no_channels_and_no_pixels(shapes):
+@pytest.mark.parametrize(
+    ("shapes", "padding"),
+    [(((2, 0, 5, 4), (3, 0, 2, 2)), 1), (((2, 3, 0, 4), (3, 3, 2, 2)), 1), (((2, 0, 5, 4), (3, 0, 1, 1)), 0)],
+)
+def test_no_channels_and_no_pixels(shapes, padding):
     """Such sums have no terms: what is left is the bias."""
     for form in ("reference", "cpu"):
         with dl.use_kernels(form):
             x, w = (dl.Tensor(normal(*shape), True) for shape in shapes)
             b = dl.Tensor(normal(shapes[1][0]), True)
-            y = ops.conv2d(x, w, b, padding=1)
+            y = ops.conv2d(x, w, b, padding=padding)
             assert (y.data == b.data[:, None, None]).all()
             y.sum().backward()
             assert (x.grad.shape, w.grad.shape, b.grad.shape) == (*shapes, b.shape)
