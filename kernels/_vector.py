@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from ._jit import helper, shared
+from ._jit import shared
 
 
 def _bytes_and_registers():
@@ -293,18 +293,6 @@ def prefetch(context, address):
         return context.get_dummy_value()
 
     return types.void(types.intp), emit
-
-
-@helper
-def prefetch_part(address, runs, step, size, part, parts):
-    """Fetch one of `parts` parts of so many runs of `size` bytes, `step` bytes apart, the first at an address.
-
-    What a task reads next is fetched part by part while it computes: more at a time than the core can wait for would
-    hold up the products.
-    """
-    for run in range(runs * part // parts, runs * (part + 1) // parts):
-        for line in range(0, size, LINE):
-            prefetch(address + run * step + line)
 
 
 @intrinsic

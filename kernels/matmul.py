@@ -31,12 +31,12 @@ from ._layout import ceil_div
 from ._pool import empty
 from ._threads import MOST_THREADS
 from ._tile import FETCHED, TALLEST, further, last_step, tile_last, tile_width
-from ._vector import STREAMED, copy, fence, prefetch_part, transpose
+from ._vector import STREAMED, copy, fence, transpose
 from .copy_rows import contiguous
 
 _ROWS = 4 * TALLEST  # of a per task, about. Of twice as many the outputs leave the L1 cache: 256 columns 1.07 times.
 _SUMMED = 1024  # of the summed axis at a time: y is read and written again for each part (with 256: 1.06 to 1.1 times)
-_COPIED = _SUMMED + 16  # elements from a copied row to the next
+_APART = 16  # elements between a copied row and the next, that they lie in other lines of the L1 cache
 
 
 def _reference(a, b, y):
@@ -130,7 +130,7 @@ def multiply(a, b, start, y, relu=False, residual=None):
         return
     if m <= _FEW_ROWS and n > m and k * n > _LARGE:
         if b.strides[2] == b.itemsize:
-            _few_rows(a, b, start, last, y, width)
+            _few_rows(a, b, start, y, relu, residual)
             return
         if b.strides[1] == b.itemsize:  # its rows are long runs of b, transposed
             turned = empty((stacks, n, m), y.dtype)
@@ -146,48 +146,93 @@ def multiply(a, b, start, y, relu=False, residual=None):
     strides = tuple(s // a.itemsize for s in a.strides)
     copied = n >= 4 * width and strides[2] == 1 and strides[1] * a.itemsize % 2048 == 0
     rows = ceil_div(m, TALLEST * max(1, round(m / _ROWS))) * TALLEST
-    scratch = empty((MOST_THREADS, rows * _COPIED if copied else 0), y.dtype)
+    scratch = empty((MOST_THREADS, rows * (_SUMMED + _APART) if copied else 0), y.dtype)
     _blocks(a.ctypes.data, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts,
             *last, rows, scratch)  # fmt: skip
 
 
-_FEW_ROWS = 4 * TALLEST
+_FEW_ROWS = 64
 _LARGE = 1 << 18  # elements of b
-_RUN = 256  # columns of b at a time, and
-_DEEP = 64  # of the summed axis: 64 kB, which stay in the L2 cache for all rows
+_PAGE = 4096  # bytes of a row of b at a time; the hardware fetches ahead up to the end of a page (1 kB: half as fast)
+_CACHED = 1 << 22  # bytes of a b that is mostly in the caches, where shorter runs are as fast
 
 
-def _few_rows(a, b, start, last, y, width):
-    size = a.itemsize
+def _few_rows(a, b, start, y, relu, residual):
+    """A task is a run of columns of one matrix and a slab of the summed axis, whose sums are added at the end."""
+    stacks, m, k = a.shape
+    n, size, width = b.shape[2], b.itemsize, tile_width(y.dtype)
+    run, slabs = _PAGE // size, 1
+    if size * k * n <= _CACHED:
+        run = min(run, ceil_div(n, 4 * width) * width)
+    else:  # tasks for many threads, but the same for any number of them; the sums of a slab are few beside its b
+        runs = stacks * ceil_div(n, run)
+        slabs = max(1, min(16 // runs, max(4 // runs, k // (16 * m))))
+    # Of the summed axis at a time: 256 kB of b, which stay in the L2 cache until all rows of a have met them.
+    deep = 32 if m <= TALLEST else 64
     strides = *(s // size for s in a.strides), *(s // size for s in b.strides[:2])
-    starts = np.zeros(ceil_div(b.shape[2], width) * width, y.dtype)
-    starts[: b.shape[2]] = start
-    _few_rows_blocks(a.ctypes.data, b.ctypes.data, strides, starts, *last, y.reshape(-1), a.shape, b.shape[2], width)
+    starts = np.zeros(ceil_div(n, width) * width, y.dtype)
+    scratch = empty((MOST_THREADS, m * (deep + _APART)), y.dtype)
+    last = last_step(y, relu, residual)
+    if slabs == 1:
+        starts[:n] = start
+        _few_rows_sums(a.ctypes.data, b.ctypes.data, strides, starts, *last, a.shape, run, width, deep, scratch,
+                       y.reshape(1, stacks * m, n))  # fmt: skip
+        return
+    sums = empty((slabs, stacks * m, n), y.dtype)
+    _few_rows_sums(a.ctypes.data, b.ctypes.data, strides, starts, *last_step(y, False, None), a.shape, run, width, deep,
+                   scratch, sums)  # fmt: skip
+    begin = contiguous(start if residual is None else start + residual).reshape(-1, n)
+    _add_slabs(sums, begin, last[1], y.reshape(stacks * m, n))
 
 
 @jit
-def _few_rows_blocks(a, b, strides, starts, beside, least, y, shape, n, width):
-    """A task is a run of columns of one matrix. a, b: addresses, so that no layout is a type of its own."""
-    stacks, m, k = shape
-    runs, kind, size = (n + _RUN - 1) // _RUN, y.dtype.type(0), y.itemsize
-    for task in prange(stacks * runs):
-        s, first = np.int64(task) // runs, np.int64(task) % runs * _RUN
-        wide = min(_RUN, n - first)
-        for deep in range(0, k, _DEEP):
-            summed = min(_DEEP, k - deep)
-            last = (beside, least) if deep + summed == k else (0, y.dtype.type(-np.inf))
-            at_a = a + size * (s * strides[0] + deep * strides[2])
-            at_run = b + size * (s * strides[3] + deep * strides[4] + first)
-            parts = (wide + width - 1) // width
-            for part in range(parts):
-                column = first + part * width
-                prefetch_part(at_run + size * _DEEP * strides[4], min(_DEEP, k - deep - summed), size * strides[4],
-                              size * wide, part, parts)  # fmt: skip
-                at_b = at_run + size * part * width
-                at_y = y.ctypes.data + size * (s * m * n + column)
-                begin, step = (starts.ctypes.data + size * column, 0) if deep == 0 else (at_y, n)
-                tile_last(kind, m, min(width, n - column), at_a, strides[1], 0, strides[2], at_b, 0, strides[4], 1,
-                          summed, begin, step, *last, False, at_y, n, 0)  # fmt: skip
+def _few_rows_sums(a, b, strides, starts, beside, least, shape, run, width, deep, scratch, sums):
+    """a, b: addresses, so that no layout is a type of its own. sums (slabs, B · M, N)."""
+    (stacks, m, k), (slabs, _, n) = shape, sums.shape
+    kind, size, heights = sums.dtype.type(0), sums.itemsize, (m + TALLEST - 1) // TALLEST
+    runs = (n + run - 1) // run
+    for task in prange(slabs * stacks * runs):
+        slab, s, first = np.int64(task) // (stacks * runs), np.int64(task) // runs % stacks, np.int64(task) % runs * run
+        copied, wide = scratch[numba.get_thread_id()].ctypes.data, min(run, n - first)
+        top, bottom = k * slab // slabs, k * (slab + 1) // slabs
+        for part in range((bottom - top + deep - 1) // deep):
+            here = top + part * deep
+            summed = min(deep, bottom - here)
+            last = (beside, least) if here + summed == bottom else (0, sums.dtype.type(-np.inf))
+            at_a, row, step = a + size * (s * strides[0] + here * strides[2]), strides[1], strides[2]
+            if step == 1:
+                # Rows a power of two of bytes apart share a few lines of the L1 cache: with a copy 1.05 to 1.2 times.
+                for i in range(m):
+                    copy(kind, summed, at_a + size * i * row, copied + size * i * (deep + _APART))
+                at_a, row = copied, deep + _APART
+            at_b = b + size * (s * strides[3] + here * strides[4] + first)
+            # A tile fetches a row of the next part, a line a step: all at once they would hold up the products.
+            fetched, beyond = at_b + size * deep * strides[4], at_b + size * (bottom - here) * strides[4]
+            for column in range(0, wide, width):
+                for tall in range(heights):
+                    i = m * tall // heights
+                    at_y = sums.ctypes.data + size * (((slab * stacks + s) * m + i) * n + first + column)
+                    begin, begin_row = (starts.ctypes.data + size * (first + column), 0) if part == 0 else (at_y, n)
+                    ahead = fetched if fetched < beyond else 0
+                    tile_last(kind, m * (tall + 1) // heights - i, min(width, wide - column), at_a + size * i * row,
+                              row, 0, step, at_b + size * column, 0, strides[4], 1, summed, begin, begin_row, *last,
+                              False, at_y, n, ahead)  # fmt: skip
+                    fetched += size * strides[4]
+
+
+@jit
+def _add_slabs(sums, begin, least, y):
+    """y (rows, N) = begin + the sum of sums (slabs, rows, N), at least `least`; begin has a row, or as many as y."""
+    slabs, rows, n = sums.shape
+    for i in prange(rows):
+        row = np.int64(i)
+        for j in range(n):
+            y[row, j] = begin[row % len(begin), j]
+        for slab in range(slabs):
+            for j in range(n):
+                y[row, j] += sums[slab, row, j]
+        for j in range(n):
+            y[row, j] = least if y[row, j] < least else y[row, j]
 
 
 def pack(b, panels):
@@ -253,8 +298,8 @@ def _block(a, strides, panels, y, s, top, bottom, first, beyond, m, k, n, width,
         if scratch.size:
             # Rows a power of two of bytes apart share a few lines of the L1 cache; a copy of them serves all columns.
             for i in range(bottom - top):
-                copy(kind, summed, data + size * i * row, scratch.ctypes.data + size * i * _COPIED)
-            data, row = scratch.ctypes.data, _COPIED
+                copy(kind, summed, data + size * i * row, scratch.ctypes.data + size * i * (_SUMMED + _APART))
+            data, row = scratch.ctypes.data, _SUMMED + _APART
         for column in range(first, beyond):
             panel = panels.ctypes.data + size * ((packed * columns + column) * k + start) * width
             wide = min(width, n - column * width)
