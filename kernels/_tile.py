@@ -102,7 +102,8 @@ def _emit_tiles(builder, signature, args):
     line = builder.select(nothing, number(0), number(LINE))
     wide = builder.zext(builder.icmp_signed(">", width, number(vectors.lanes)), number)
     streamed = vectors.can_stream(streamed, y, yi, width)
-    steps, places = (xi, si, yi), [cgutils.alloca_once_value(builder, vectors.pointer(start)) for start in (x, s, y)]
+    strides = xi, xa, xb, wa, wb, si, yi
+    places = [cgutils.alloca_once_value(builder, vectors.pointer(start)) for start in (x, s, y)]
     left = cgutils.alloca_once_value(builder, rows)
     following, one, done = (builder.append_basic_block(f"tile.{name}") for name in ("following", "one", "done"))
     builder.branch(following)
@@ -117,9 +118,11 @@ def _emit_tiles(builder, signature, args):
             block = builder.append_basic_block(f"tile.{high}x{count}")
             cases.add_case(number(VECTORS * high + count - 1), block)
             with builder.goto_block(block):
+                # Else LLVM computes the multiples of all strides for all cases ahead, at each call: 135 cycles.
+                xi, xa, xb, wa, wb, si, yi = (_opaque(builder, stride) for stride in strides)
                 args = width, x, xi, xa, xb, vectors.pointer(w), wa, wb, na, nb, s, si, beside, least, streamed, y, yi
                 _emit_tile(builder, vectors, args, place, line, high, count)
-                for at, start, step in zip(places, (x, s, y), steps, strict=True):
+                for at, start, step in zip(places, (x, s, y), (xi, si, yi), strict=True):
                     builder.store(builder.gep(start, [builder.mul(step, number(high))]), at)
                 builder.store(builder.sub(builder.load(left), number(high)), left)
                 builder.branch(following)
@@ -212,7 +215,9 @@ def _fetch(builder, emitted, pointer, stride, steps, offsets):
         emitted.prefetch(builder.add(then, then.type(offset)), into=1)
 
 
-def _opaque(builder, pointer):
-    """The pointer, of which LLVM does not know whence it came: it cannot compute it from another."""
-    same = ir.InlineAsm(ir.FunctionType(pointer.type, [pointer.type]), "", "=r,0")
-    return builder.call(same, [pointer])
+def _opaque(builder, value):
+    """The value, of which LLVM does not know whence it came: it cannot compute it from another, nor ahead of here."""
+    if isinstance(value, ir.Constant):
+        return value
+    same = ir.InlineAsm(ir.FunctionType(value.type, [value.type]), "", "=r,0")
+    return builder.call(same, [value])
