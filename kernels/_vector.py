@@ -52,6 +52,9 @@ class Vectors:
         self._masked_load = declare("masked.load", self.type, self.type.as_pointer(), _I32, mask, self.type)
         self._masked_store = declare("masked.store", ir.VoidType(), self.type, self.type.as_pointer(), _I32, mask)
         numbers = ir.VectorType(_I32, self.lanes)
+        self._masked_load_of_numbers = declare(
+            "masked.load", numbers, numbers.as_pointer(), _I32, mask, numbers, element="i32"
+        )
         self._masked_store_of_numbers = declare(
             "masked.store", ir.VoidType(), numbers, numbers.as_pointer(), _I32, mask, element="i32"
         )
@@ -96,6 +99,14 @@ class Vectors:
         if mask is None:
             return self.builder.load(at, align=self.size)  # arrays need not be aligned to vectors
         return self.builder.call(self._masked_load, [at, _I32(self.size), mask, self.constant(0)])
+
+    def load_numbers(self, pointer, mask=None):
+        """As load, of whole numbers of 32 bits."""
+        numbers = ir.VectorType(_I32, self.lanes)
+        at = self.builder.bitcast(pointer, numbers.as_pointer())
+        if mask is None:
+            return self.builder.load(at, align=4)
+        return self.builder.call(self._masked_load_of_numbers, [at, _I32(4), mask, ir.Constant(numbers, None)])
 
     def store(self, value, pointer, mask=None):
         """Store a vector, of whole numbers of 32 bits if it is one."""

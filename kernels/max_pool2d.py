@@ -21,7 +21,7 @@ from ._cuda import Source
 from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
-from ._vector import STREAMED, VECTOR_BYTES, Vectors, fence
+from ._vector import LINE, STREAMED, VECTOR_BYTES, Vectors, fence
 
 _CUDA = Source("max_pool2d", *(f"{kernel}<T, {n}>" for kernel in ("forward", "backward") for n in (1, 4)))
 
@@ -29,7 +29,6 @@ _CUDA = Source("max_pool2d", *(f"{kernel}<T, {n}>" for kernel in ("forward", "ba
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
 _FEWEST_OVERLAPPING = 4  # fewer where windows reach from a band into the next: both bands read them, and slowly
 _BAND = 4  # rows of windows in a band, at least
-_MANY_CHANNELS = 32
 
 # ---- forward -------------------------------------------------------------------------------------------------------
 
@@ -54,31 +53,37 @@ def _forward_cpu(x, kernel_size, stride, padding, dilation, y, where):
     n, oh, ow, c = y.shape
     h, w = x.shape[1:3]
     streamed = y.itemsize * y.size >= STREAMED and (y.ctypes.data | c * y.itemsize) % VECTOR_BYTES == 0
+    # The windows that lie in the image from their first column to their last.
+    first = min(ow, (padding[1] + stride[1] - 1) // stride[1])
+    beyond = max(first, min(ow, (w - 1 - (kernel_size[1] - 1) * dilation[1] + padding[1]) // stride[1] + 1))
     for task in prange(n * oh):
         image, i = np.int64(task) // oh, np.int64(task) % oh
         at = np.int64(task) * ow * c
         numbers = where.ctypes.data + where.itemsize * at if where.size else 0
         _forward_row(x.dtype.type(0), x.ctypes.data + x.itemsize * image * h * w * c, h, w, c, i, kernel_size, stride,
-                     padding, dilation, y.ctypes.data + y.itemsize * at, numbers, ow, x.itemsize, streamed)  # fmt: skip
+                     padding, dilation, y.ctypes.data + y.itemsize * at, numbers, ow, first, beyond, x.itemsize,
+                     streamed)  # fmt: skip
         fence()
 
 
 @helper
-def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilation, y, where, count, size,
-                 streamed):  # fmt: skip
+def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilation, y, where, count, inner, beyond,
+                 size, streamed):  # fmt: skip
     (kh, kw), (dh, dw), top = kernel_size, dilation, i * stride[0] - padding[0]
     u = max(0, -top + dh - 1) // dh  # the rows of the window that lie in the image; v: the columns
     rows = min(kh, (h - 1 - top) // dh + 1) - u
-    for j in range(count):
-        left, v, columns = j * stride[1] - padding[1], 0, kw
-        if left < 0 or left + (kw - 1) * dw >= w:
-            v = max(0, -left + dw - 1) // dw
+    high = stride[0] if size * channels >= LINE else 0  # what lies closer together the hardware fetches in time
+    j = 0
+    while j < count:
+        left, v, columns, windows = j * stride[1] - padding[1], 0, kw, beyond - j
+        if j < inner or j >= beyond:  # over the border: one at a time
+            v, windows = max(0, -left + dw - 1) // dw, 1
             columns = min(kw, (w - 1 - left) // dw + 1) - v
         first = (top + u * dh) * w + left + v * dw
         below = x + size * ((top + (kh - 1) * dh + 1) * w + left) * channels  # what the next row of windows adds
         number = where + 4 * j * channels if where else 0
-        args = (x + size * first * channels, channels, dh * w, dw, first, y + size * j * channels, number, streamed,
-                below, stride[0], w, stride[1])  # fmt: skip
+        args = (windows, x + size * first * channels, channels, dh * w, dw, stride[1], first, y + size * j * channels,
+                number, streamed, below, high, w)  # fmt: skip
         # With the usual sizes as constants LLVM unrolls the window: two thirds of the time.
         if rows == 2 and columns == 2:
             _greatest(kind, 2, 2, *args)
@@ -86,37 +91,48 @@ def _forward_row(kind, x, h, w, channels, i, kernel_size, stride, padding, dilat
             _greatest(kind, 3, 3, *args)
         else:
             _greatest(kind, rows, columns, *args)
+        j += windows
 
 
 @intrinsic
-def _greatest(context, kind, rows, columns, x, channels, down, across, first, y, where, streamed, below, high, w, wide):
-    """Of each channel the greatest in a window and the number of its pixel.
+def _greatest(context, kind, rows, columns, windows, x, channels, down, across, step, first, y, where, streamed, below,
+              high, w):  # fmt: skip
+    """Of each channel the greatest in a window and the number of its pixel, for windows `step` pixels apart in a row.
 
-    x, y, where, below: addresses; where is 0 if the number is not wanted. Pixels are `channels` elements apart; the
-    window's first is number `first`, and `down` or `across` pixels on are its next row and column. From `below` on,
-    `high` rows of `wide` pixels are fetched, the rows `w` pixels apart.
+    x, y, where, below: addresses, of the first window; where is 0 if the number is not wanted. Pixels are `channels`
+    elements apart; a window's first is number `first`, and `down` or `across` pixels on are its next row and column.
+    From `below` on, `high` rows of `step` pixels are fetched for each window, the rows `w` pixels apart.
     """
 
     def emit(context, builder, signature, args):
         vectors = Vectors(builder, kind.bitwidth)
-        _, rows, columns, x, channels, down, across, first, y, where, streamed, *next_row = args
-        pixels = rows, columns, channels, down, across, first
+        _, rows, columns, windows, x, channels, down, across, step, first, y, where, streamed, below, high, w = args
+        pixel = builder.mul(channels, channels.type(vectors.size))
+        numbered = builder.icmp_signed("!=", where, where.type(0))
+        with cgutils.for_range(builder, windows) as window:
+            passed = builder.mul(window.index, step)
+            at_x, at_y, at_below = (
+                builder.add(address, builder.mul(pixels, pixel))
+                for address, pixels in ((x, passed), (y, window.index), (below, passed))
+            )
+            at_where = builder.add(where, builder.mul(builder.mul(window.index, channels), channels.type(4)))
+            pixels = rows, columns, channels, down, across, builder.add(first, passed)
 
-        def one(channel, inside):
-            before = builder.mul(channel, channel.type(vectors.size))
-            at_x, at_y = builder.add(x, before), builder.add(y, before)
-            _emit_prefetch(builder, vectors, before, channels, *next_row)
-            with builder.if_else(builder.icmp_signed("!=", where, where.type(0))) as (numbered, otherwise):
-                with numbered:
-                    at = builder.add(where, builder.mul(channel, channel.type(4)))
-                    _emit_greatest(builder, vectors, inside, pixels, at_x, at_y, at, streamed)
-                with otherwise:
-                    _emit_greatest(builder, vectors, inside, pixels, at_x, at_y, None, streamed)
+            def one(channel, inside):
+                before = builder.mul(channel, channel.type(vectors.size))
+                of_x, of_y = builder.add(at_x, before), builder.add(at_y, before)
+                _emit_prefetch(builder, vectors, before, channels, at_below, high, w, step)
+                with builder.if_else(numbered) as (then, otherwise):
+                    with then:
+                        of_where = builder.add(at_where, builder.mul(channel, channel.type(4)))
+                        _emit_greatest(builder, vectors, inside, pixels, of_x, of_y, of_where, streamed)
+                    with otherwise:
+                        _emit_greatest(builder, vectors, inside, pixels, of_x, of_y, None, streamed)
 
-        vectors.along(channels, one)
+            vectors.along(channels, one)
         return context.get_dummy_value()
 
-    return types.void(kind, *[types.intp] * 9, types.boolean, *[types.intp] * 4), emit
+    return types.void(kind, *[types.intp] * 11, types.boolean, *[types.intp] * 3), emit
 
 
 def _emit_prefetch(builder, vectors, before, channels, below, high, w, wide):
@@ -142,16 +158,21 @@ def _emit_greatest(builder, vectors, inside, pixels, x, y, where, streamed):
         if where is not None:
             here = vectors.splat(builder.trunc(builder.add(first, further), ir.IntType(32)))
             builder.store(builder.select(wins, here, builder.load(number)), number)
-    if inside is None:
-        with builder.if_else(streamed) as (then, otherwise):
-            with then:
-                vectors.stream(builder.load(best), vectors.pointer(y))
-            with otherwise:
-                vectors.store(builder.load(best), vectors.pointer(y))
-    else:
-        vectors.store(builder.load(best), vectors.pointer(y), inside)
+    _store(vectors, builder.load(best), vectors.pointer(y), inside, streamed)
     if where is not None:
         vectors.store(builder.load(number), builder.inttoptr(where, ir.IntType(32).as_pointer()), inside)
+
+
+def _store(vectors, value, pointer, inside, streamed):
+    """Past the caches if `streamed`, whole vectors alone."""
+    if inside is not None:
+        vectors.store(value, pointer, inside)
+        return
+    with vectors.builder.if_else(streamed) as (then, otherwise):
+        with then:
+            vectors.stream(value, pointer)
+        with otherwise:
+            vectors.store(value, pointer)
 
 
 def _forward_gpu(x, kernel_size, stride, padding, dilation, y, where):
@@ -170,8 +191,8 @@ def _backward_reference(gy, where, kernel_size, stride, padding, dilation, gx):
 
 
 def _backward_cpu(gy, where, kernel_size, stride, padding, dilation, gx):
-    n, oh, _, channels = gy.shape
-    if kernel_size == stride and padding == (0, 0) and dilation == (1, 1) and channels >= _MANY_CHANNELS:
+    n, oh = gy.shape[:2]
+    if kernel_size == stride and padding == (0, 0) and dilation == (1, 1):
         _fill_windows(gy, where, kernel_size, gx)
     else:
         reach = (kernel_size[0] - 1) * dilation[0] + 1
@@ -184,20 +205,60 @@ def _backward_cpu(gy, where, kernel_size, stride, padding, dilation, gx):
 def _fill_windows(gy, where, kernel_size, gx):
     """Windows that tile the image: every pixel asks its one window whether it was the greatest.
 
-    No memory is read to be added to, and channels fill the vectors: VGG's last pool takes half the time.
+    No memory is read to be added to: VGG's last pool takes half the time.
     """
-    (n, oh, ow, channels), (_, h, w, _), (kh, kw) = gy.shape, gx.shape, kernel_size
+    (n, oh, ow, c), (_, h, w, _), (kh, kw) = gy.shape, gx.shape, kernel_size
+    kind, size, whole = gx.dtype.type(0), gx.itemsize, min(ow, w // kw)
+    streamed = size * gx.size >= STREAMED and (gx.ctypes.data | c * size) % VECTOR_BYTES == 0
     for task in prange(n * oh):
         image, i = np.int64(task) // oh, np.int64(task) % oh
-        for r in range(i * kh, min(i * kh + kh, h)):
-            for j in range(ow):
-                for q in range(j * kw, min(j * kw + kw, w)):
-                    at = np.int32(r * w + q)
-                    for c in range(channels):
-                        gx[image, r, q, c] = gy[image, i, j, c] if where[image, i, j, c] == at else 0
+        rows, at, first = min(kh, h - i * kh), np.int64(task) * ow * c, i * kh * w
+        source, numbers = gy.ctypes.data + size * at, where.ctypes.data + 4 * at
+        to = gx.ctypes.data + size * (image * h * w + first) * c
+        if rows == 2 and kw == 2:  # LLVM unrolls it
+            _fill(kind, 2, 2, whole, source, numbers, first, c, w, streamed, to)
+        else:
+            _fill(kind, rows, kw, whole, source, numbers, first, c, w, streamed, to)
+        if whole < ow:  # over the edge
+            seen = whole * kw
+            _fill(kind, rows, w - seen, 1, source + size * whole * c, numbers + 4 * whole * c, first + seen, c, w,
+                  streamed, to + size * seen * c)  # fmt: skip
+        fence()
+        for r in range(i * kh, i * kh + rows):
             gx[image, r, ow * kw :] = 0
         if i == oh - 1:
             gx[image, oh * kh :] = 0
+
+
+@intrinsic
+def _fill(context, kind, rows, columns, windows, gy, where, first, channels, w, streamed, gx):
+    """The pixels of windows side by side: the window's gradient where the pixel was the greatest, else 0.
+
+    gy, where, gx: addresses, of the first window's first pixel; `first` is its number. Rows of gx are w pixels apart.
+    """
+
+    def emit(context, builder, signature, args):
+        vectors = Vectors(builder, kind.bitwidth)
+        _, rows, columns, windows, gy, where, first, channels, w, streamed, gx = args
+        gy, gx, where = vectors.pointer(gy), vectors.pointer(gx), builder.inttoptr(where, ir.IntType(32).as_pointer())
+        with cgutils.for_range(builder, windows) as window:
+
+            def one(channel, inside):
+                at = builder.add(builder.mul(window.index, channels), channel)
+                value = vectors.load(builder.gep(gy, [at]), inside)
+                number = vectors.load_numbers(builder.gep(where, [at]), inside)
+                with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
+                    along = builder.add(builder.mul(window.index, columns), column.index)
+                    pixel = builder.add(builder.mul(row.index, w), along)
+                    here = vectors.splat(builder.trunc(builder.add(first, pixel), ir.IntType(32)))
+                    mine = builder.icmp_signed("==", number, here)
+                    to = builder.gep(gx, [builder.add(builder.mul(pixel, channels), channel)])
+                    _store(vectors, builder.select(mine, value, vectors.constant(0)), to, inside, streamed)
+
+            vectors.along(channels, one)
+        return context.get_dummy_value()
+
+    return types.void(kind, *[types.intp] * 8, types.boolean, types.intp), emit
 
 
 @jit
@@ -244,6 +305,9 @@ _CASES = [
     (1, 9, 10, 2, (2, 3), (1, 2), (0, 1), (3, 2), 6, 4),
     (2, 7, 6, 12, (3, 2), (2, 2), (1, 0), (1, 1), 4, 3),  # channels in fours
     (0, 4, 6, 3, (2, 2), (2, 2), (0, 0), (1, 1), 2, 3),
+    (2, 7, 9, 5, (2, 2), (2, 2), (0, 0), (1, 1), 3, 4),  # pixels of no window
+    (1, 7, 8, 18, (3, 3), (3, 3), (0, 0), (1, 1), 3, 3),  # side by side, the last over the edge
+    (1, 5, 6, 4, (3, 3), (1, 1), (1, 1), (1, 1), 5, 6),  # over both edges
 ]
 
 
