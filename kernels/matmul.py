@@ -172,17 +172,15 @@ def _few_rows(a, b, start, y, relu, residual):
     strides = *(s // size for s in a.strides), *(s // size for s in b.strides[:2])
     starts = np.zeros(ceil_div(n, width) * width, y.dtype)
     scratch = empty((MOST_THREADS, m * (deep + _APART)), y.dtype)
-    last = last_step(y, relu, residual)
-    if slabs == 1:
+    whole = slabs == 1  # then nothing is left to add
+    if whole:
         starts[:n] = start
-        _few_rows_sums(a.ctypes.data, b.ctypes.data, strides, starts, *last, a.shape, run, width, deep, scratch,
-                       y.reshape(1, stacks * m, n))  # fmt: skip
-        return
-    sums = empty((slabs, stacks * m, n), y.dtype)
-    _few_rows_sums(a.ctypes.data, b.ctypes.data, strides, starts, *last_step(y, False, None), a.shape, run, width, deep,
-                   scratch, sums)  # fmt: skip
-    begin = contiguous(start if residual is None else start + residual).reshape(-1, n)
-    _add_slabs(sums, begin, last[1], y.reshape(stacks * m, n))
+    sums = y.reshape(1, stacks * m, n) if whole else empty((slabs, stacks * m, n), y.dtype)
+    last = last_step(y, relu and whole, residual if whole else None)
+    _few_rows_sums(a.ctypes.data, b.ctypes.data, strides, starts, *last, a.shape, run, width, deep, scratch, sums)
+    if not whole:
+        begin = contiguous(start if residual is None else start + residual).reshape(-1, n)
+        _add_slabs(sums, begin, last_step(y, relu, None)[1], y.reshape(stacks * m, n))
 
 
 @jit

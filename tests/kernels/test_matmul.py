@@ -31,7 +31,7 @@ def test_few_rows(shape, finish):
     for given in (a, a.transpose(0, 2, 1).copy().transpose(0, 2, 1)):
         y = np.full((stacks, m, n), np.nan)
         matmul.multiply(given, b, start, y, finish != "plain", residual)
-        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-12)
 
 
 def test_few_rows_keep_nan():
