@@ -3,6 +3,8 @@
 import inspect
 import threading
 from contextlib import contextmanager
+from functools import wraps
+from itertools import repeat
 
 import numpy as np
 
@@ -23,8 +25,24 @@ def wide(dtype):
     return _SINGLE if dtype == _HALF else dtype
 
 
+def each(function):
+    """A form that also takes lists of as many arrays, and goes through them one after the other."""
+
+    @wraps(function)
+    def form(*args):
+        if type(args[0]) is not list:
+            function(*args)
+            return
+        for row in zip(*[a if type(a) is list else repeat(a) for a in args], strict=False):
+            function(*row)
+
+    return form
+
+
 class Kernel:
     """A hot loop. Call it like its reference: the arrays' type picks the form.
+
+    Where the reference is made by `each`, arrays may be lists of arrays.
 
     Args:
         name: "operation.direction", for example "conv2d.input_grad".
@@ -67,7 +85,8 @@ class Kernel:
     def __call__(self, *args):
         if _form == "none":
             return None
-        if not isinstance(args[0], np.ndarray):
+        first = args[0][0] if type(args[0]) is list else args[0]
+        if not isinstance(first, np.ndarray):
             return self.gpu(*args)
         if _form == "reference":
             return self.reference(*args)

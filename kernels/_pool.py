@@ -81,6 +81,17 @@ def empty_like(array):
     return in_memory_order(array, lambda memory: empty(memory.shape, memory.dtype))
 
 
+def owner(array):
+    """What the memory of a NumPy array belongs to: arrays of other owners share none of it. None where that is unknown.
+
+    It is an array: NumPy lets every view refer to the one whose memory it is.
+    """
+    base = array.base
+    if type(base) is np.ndarray:
+        array, base = base, base.base
+    return array if type(base) is _Block or base is None and array.flags.owndata else None
+
+
 def empty_cache():
     """Give the memory that no array uses back to the system."""
     with _lock:

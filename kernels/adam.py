@@ -13,7 +13,7 @@
     w = w - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)      (amsgrad: top = max(top, v) for v)
 
 Flat C-contiguous arrays: any layout, seen in the order of the parameter's memory. The last four arguments are changed.
-On a GPU g, w, m, v and top may be lists of arrays, of as many parameters; all of them are changed in one launch.
+g, w, m, v and top may be lists of arrays, of as many parameters; on a GPU all of them are changed in one launch.
 Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2 (decoupled); Reddi et al. 2018 (amsgrad).
 """
 
@@ -22,10 +22,10 @@ import math
 import numpy as np
 
 from ._cuda import Source
-from ._jit import inline, jit, prange
-from ._kernel import Kernel
+from ._jit import helper, inline, jit, jit_serial, prange
+from ._kernel import Kernel, each
 from ._workload import LARGE
-from .sgd import CHUNK
+from .sgd import CHUNK, SHARED, total_bytes
 
 _CUDA = Source("adam", "step")
 
@@ -45,19 +45,40 @@ def _reference(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w,
     w -= kind(lr) * m_hat / (np.sqrt(v_hat) + kind(eps))
 
 
-@jit
 def _cpu(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v, top):
-    kind = w.dtype.type
+    step = _in_turn if w.size < SHARED else _shared
+    step(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v, top)
+
+
+@jit
+def _shared(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v, top):
+    numbers = _numbers(w.dtype.type, t, lr, beta1, beta2, eps, weight_decay, decoupled)
+    for task in prange((w.size + CHUNK - 1) // CHUNK):
+        _chunk(np.int64(task), g, numbers, amsgrad, w, m, v, top)
+
+
+@jit_serial
+def _in_turn(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v, top):
+    numbers = _numbers(w.dtype.type, t, lr, beta1, beta2, eps, weight_decay, decoupled)
+    for task in range((w.size + CHUNK - 1) // CHUNK):
+        _chunk(task, g, numbers, amsgrad, w, m, v, top)
+
+
+@helper
+def _numbers(kind, t, lr, beta1, beta2, eps, weight_decay, decoupled):
     keep_m, add_m, keep_v, add_v = kind(beta1), kind(1 - beta1), kind(beta2), kind(1 - beta2)
     rate, root, least = kind(lr / (1 - beta1**t)), kind(1 / math.sqrt(1 - beta2**t)), kind(eps)
     shrink, decay = kind(1 - lr * weight_decay if decoupled else 1), kind(0 if decoupled else weight_decay)
-    numbers = keep_m, add_m, keep_v, add_v, rate, root, least, shrink, decay
-    for task in prange((w.size + CHUNK - 1) // CHUNK):
-        part = slice(np.int64(task) * CHUNK, min((np.int64(task) + 1) * CHUNK, w.size))
-        if amsgrad:
-            _block(g[part], numbers, True, w[part], m[part], v[part], top[part])
-        else:
-            _block(g[part], numbers, False, w[part], m[part], v[part], top)
+    return keep_m, add_m, keep_v, add_v, rate, root, least, shrink, decay
+
+
+@helper
+def _chunk(task, g, numbers, amsgrad, w, m, v, top):
+    part = slice(task * CHUNK, min((task + 1) * CHUNK, w.size))
+    if amsgrad:
+        _block(g[part], numbers, True, w[part], m[part], v[part], top[part])
+    else:
+        _block(g[part], numbers, False, w[part], m[part], v[part], top)
 
 
 def _gpu(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v, top):
@@ -103,16 +124,16 @@ def _workload(rng, dtype, part=1):
 
 def _traffic(g, *rest):
     """Bytes: the gradient is read, parameter and moments are read and written."""
-    return g.nbytes + sum(2 * a.nbytes for a in rest[-4:])
+    return total_bytes(g) + sum(2 * total_bytes(a) for a in rest[-4:])
 
 
 step = Kernel(
     "adam.step",
-    reference=_reference,
-    cpu=_cpu,
+    reference=each(_reference),
+    cpu=each(_cpu),
     gpu=_gpu,
     samples=_samples,
-    nanoseconds=lambda g, *rest: 2 * g.size,
+    nanoseconds=lambda g, *rest: total_bytes(g) // 2,
     outputs=4,
     workload=_workload,
     traffic=_traffic,

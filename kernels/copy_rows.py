@@ -127,12 +127,15 @@ forward = Kernel(
 # ---- what uses it --------------------------------------------------------------------------------------------------
 
 
-def contiguous(array):
-    """`array` itself where it is C-contiguous and writable, else a copy.
+def is_contiguous(array):
+    """Whether it is C-contiguous and writable: numba compiles a second time for read-only arrays. CuPy has no such."""
+    flags = array.flags
+    return flags.c_contiguous and (type(array) is not np.ndarray or flags.writeable)
 
-    Writable, because numba compiles a second time for read-only arrays. CuPy's have no such flag.
-    """
-    if array.flags.c_contiguous and (type(array) is not np.ndarray or array.flags.writeable):
+
+def contiguous(array):
+    """`array` itself where it is C-contiguous and writable, else a copy."""
+    if is_contiguous(array):
         return array
     copied = empty(array.shape, array.dtype, array)
     copy_into(copied, array)

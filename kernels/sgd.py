@@ -10,15 +10,15 @@
     w = w - lr * u                                 (w - u, if lr_in_velocity)
 
 Flat C-contiguous arrays: any layout, seen in the order of the parameter's memory. The last two arguments are changed.
-On a GPU g, w and v may be lists of arrays, of as many parameters; all of them are changed in one launch.
+g, w and v may be lists of arrays, of as many parameters; on a GPU all of them are changed in one launch.
 Krizhevsky et al. 2012, section 5, keep the rate in the velocity; Sutskever et al. 2013 is Nesterov's form.
 """
 
 import numpy as np
 
 from ._cuda import Source
-from ._jit import helper, jit, prange
-from ._kernel import Kernel
+from ._jit import helper, jit, jit_serial, prange
+from ._kernel import Kernel, each
 from ._workload import LARGE
 
 _CUDA = Source("sgd", "step")
@@ -26,6 +26,7 @@ _CUDA = Source("sgd", "step")
 # Elements per task. In a * b + c * d either product may be rounded before the other is added to it, and the loop over
 # vectors may choose differently than the one over what is left: so what is left must not depend on the threads.
 CHUNK = 4096
+SHARED = 16 * CHUNK  # elements of an array, at least, that threads share: to wake them takes as long as half of it
 
 
 def _reference(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
@@ -40,18 +41,34 @@ def _reference(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w,
     w -= u if lr_in_velocity else kind(lr) * u
 
 
-@jit
 def _cpu(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
+    step = _in_turn if w.size < SHARED else _shared
+    step(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v)
+
+
+@jit
+def _shared(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
+    for task in prange((w.size + CHUNK - 1) // CHUNK):
+        _chunk(np.int64(task), g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v)
+
+
+@jit_serial
+def _in_turn(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
+    for task in range((w.size + CHUNK - 1) // CHUNK):
+        _chunk(task, g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v)
+
+
+@helper
+def _chunk(task, g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
     kind = w.dtype.type
     decay, mu, part = kind(weight_decay), kind(momentum), kind(keep)
     inner = kind(lr if lr_in_velocity else 1)
     outer = kind(1 if lr_in_velocity else lr)
-    for task in prange((w.size + CHUNK - 1) // CHUNK):
-        part_of = slice(np.int64(task) * CHUNK, min((np.int64(task) + 1) * CHUNK, w.size))
-        if momentum == 0:
-            _plain(g[part_of], decay, inner, outer, w[part_of])
-        else:
-            _with_momentum(g[part_of], decay, inner, outer, mu, part, nesterov, w[part_of], v[part_of])
+    part_of = slice(task * CHUNK, min((task + 1) * CHUNK, w.size))
+    if momentum == 0:
+        _plain(g[part_of], decay, inner, outer, w[part_of])
+    else:
+        _with_momentum(g[part_of], decay, inner, outer, mu, part, nesterov, w[part_of], v[part_of])
 
 
 def _gpu(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
@@ -103,16 +120,21 @@ def _workload(rng, dtype, part=1):
 
 def _traffic(g, *rest):
     """Bytes: the gradient is read, parameter and velocity are read and written."""
-    return g.nbytes + sum(2 * a.nbytes for a in rest[-2:])
+    return total_bytes(g) + sum(2 * total_bytes(a) for a in rest[-2:])
+
+
+def total_bytes(arrays):
+    """Bytes of an array, or of a list of arrays."""
+    return sum(a.nbytes for a in arrays) if type(arrays) is list else arrays.nbytes
 
 
 step = Kernel(
     "sgd.step",
-    reference=_reference,
-    cpu=_cpu,
+    reference=each(_reference),
+    cpu=each(_cpu),
     gpu=_gpu,
     samples=_samples,
-    nanoseconds=lambda g, *rest: g.size // 2,
+    nanoseconds=lambda g, *rest: total_bytes(g) // 8,
     outputs=2,
     workload=_workload,
     traffic=_traffic,

@@ -15,7 +15,7 @@ from .function import (
     keep_trace,
     set_grad_enabled,
 )
-from .kernels import COMPILED, add, empty_like
+from .kernels import COMPILED, add, empty_like, owner
 from .kernels._layout import memory_order
 
 _LARGE = 16384  # elements, which are summed by a kernel
@@ -367,10 +367,9 @@ def _own(result, ctx, grads, results):
     Tensor = _tensor.Tensor
     array = result._data if isinstance(result, Tensor) else result
     kind = type(array)
-    share = np.may_share_memory if kind is np.ndarray else cuda.may_share_memory
     if not cuda.writable(array):
         return _copy(result)
-    itself = 0
+    itself, memory = 0, owner(array) if kind is np.ndarray else None
     # The last: constants kept as attributes of ctx. A plain loop, as each weight's gradient comes here.
     for other in (*results, *grads, *ctx.saved_values(), *vars(ctx).values()):
         if other is result:
@@ -383,7 +382,11 @@ def _own(result, ctx, grads, results):
                 other = other._data
             if not isinstance(other, kind):
                 continue
-        if share(other, array):
+        if memory is not None:
+            its = owner(other)
+            if its is not None and its is not memory:
+                continue
+        if cuda.may_share_memory(other, array):
             return _copy(result)
     return result
 

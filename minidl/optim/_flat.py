@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ..kernels import COMPILED, contiguous
+from ..kernels import COMPILED, contiguous, is_contiguous
 from ..kernels._layout import memory_order
 from ..tensor import Tensor
 
 
 def run(kernel, steps):
-    """Run a kernel for several parameters: on a GPU one launch for all whose settings and dtype are the same.
+    """Run a kernel for several parameters: one call for all whose settings and dtype are the same, on a GPU one launch.
 
     Args:
         kernel: called with (gradient, *settings, parameter, *states), as sgd.step.
@@ -20,12 +20,10 @@ def run(kernel, steps):
         g, w, *states = _flat(parameter, gradient, state, names, copies)
         alike.setdefault((type(w), w.dtype, settings), []).append((g, w, *states))
     for (kind, dtype, settings), rows in alike.items():
-        if kind is not np.ndarray and dtype in (*COMPILED, np.float16):
-            g, *changed = map(list, zip(*rows, strict=True))
-            kernel(g, *settings, *changed)
-        else:  # what numba does not compile (half precision, complex numbers) is left to the reference
-            for g, *changed in rows:
-                (kernel if dtype in COMPILED else kernel.reference)(g, *settings, *changed)
+        g, *changed = map(list, zip(*rows, strict=True))
+        # What numba does not compile (half precision, complex numbers) is left to the reference.
+        compiled = dtype in COMPILED or (kind is not np.ndarray and dtype == np.float16)
+        (kernel if compiled else kernel.reference)(g, *settings, *changed)
     for parameter, copy in copies:
         parameter[...] = copy
 
@@ -37,6 +35,11 @@ def _flat(parameter, gradient, state, names, copies):
     A gradient in another order is copied; so is a state (one that was loaded), and kept in its new order. A parameter
     with gaps in its memory is copied, and noted in `copies` to be written back.
     """
+    kept = [state[name]._data for name in names if name is not None]
+    if all(map(is_contiguous, (gradient, parameter, *kept))):
+        flat = iter([array.reshape(-1) for array in (gradient, parameter, *kept)])
+        g, w = next(flat), next(flat)
+        return [g, w, *(w[:0] if name is None else next(flat) for name in names)]
     order = memory_order(parameter)
     view = parameter.transpose(order)
     inside = contiguous(view)
