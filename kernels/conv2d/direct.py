@@ -18,7 +18,7 @@ from .._layout import ceil_div
 from .._pool import empty
 from .._threads import MOST_THREADS
 from .._tile import FETCHED, further, last_step, tile, tile_last, tile_width
-from .._vector import STREAMED, VECTOR_BYTES, copy, fence
+from .._vector import STREAMED, VECTOR_BYTES, copy, fence, transpose
 
 _SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
@@ -269,15 +269,15 @@ _BLOCK = 16  # channels: a line of float32
 @jit
 def _swap(w, rows, columns, groups, taps):
     """A task is a block of output channels of one tap and group. (1024 to 2048: 5 ms less than NumPy's copy.)"""
-    cg, og = w.shape[2], w.shape[3] // groups
+    cg, o = w.shape[2:]
+    og, size = o // groups, w.itemsize
     blocks = (og + _BLOCK - 1) // _BLOCK
     for task in prange(len(rows) * len(columns) * groups * blocks):
         first, g = np.int64(task) % blocks * _BLOCK, np.int64(task) // blocks % groups
         v, u = np.int64(task) // (blocks * groups) % len(columns), np.int64(task) // (blocks * groups * len(columns))
-        for top in range(0, cg, _BLOCK):
-            for j in range(first, min(first + _BLOCK, og)):
-                for c in range(top, min(top + _BLOCK, cg)):
-                    taps[u, v, j, g * cg + c] = w[rows[u], columns[v], c, g * og + j]
+        source = w[rows[u], columns[v]].ctypes.data + size * (g * og + first)
+        target = taps[u, v].ctypes.data + size * (first * groups * cg + g * cg)
+        transpose(w.dtype.type(0), min(_BLOCK, og - first), cg, source, o, target, groups * cg)
 
 
 @jit
