@@ -66,6 +66,8 @@ def _operand(name, value):
 def check_devices(name, **arguments):
     """Raise RuntimeError where one of an operation's arguments, Tensors or arrays, is on a GPU and another is not."""
     arrays = {argument: getattr(value, "_data", value) for argument, value in arguments.items() if value is not None}
+    if len(set(map(type, arrays.values()))) == 1:
+        return
     first = next(iter(arrays))
     for argument, array in arrays.items():
         if apart(arrays[first], array):
@@ -118,6 +120,8 @@ def as_floating(name, tensor):
 
 def as_real(name, tensor):
     """An argument of a kernel as a Tensor of a dtype that it takes; integers become float32. TypeError for others."""
+    if isinstance(tensor, Tensor) and tensor._data.dtype in COMPILED:
+        return tensor
     tensor = as_floating(name, tensor)
     if not has_kernel(tensor._data):
         raise TypeError(f"{name}: input must be float32 or float64, got {tensor.dtype} on {tensor.device}")

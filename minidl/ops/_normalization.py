@@ -16,8 +16,17 @@ from .shape import clone
 
 def as_rows(x):
     """(N, C, *) as a contiguous (N, P, C) array, P the product of *: a view where memory is channels-last."""
-    last = contiguous(x.transpose(0, *range(2, x.ndim), 1))
-    return last.reshape(len(x), math.prod(x.shape[2:]), x.shape[1])
+    return _channels_last(x).reshape(len(x), math.prod(x.shape[2:]), x.shape[1])
+
+
+def as_matrix(x):
+    """(N, C, *) as a contiguous (N · P, C) array: as_rows of all images, one after the other."""
+    return _channels_last(x).reshape(-1, x.shape[1])
+
+
+def _channels_last(x):
+    axes = (0, 2, 3, 1) if x.ndim == 4 else (0, *range(2, x.ndim), 1)
+    return contiguous(x.transpose(axes))
 
 
 def from_rows(rows, shape):
@@ -41,7 +50,8 @@ def affine(name, input, weight, bias, shape, eps):
     check_numbers(name, eps=eps)
     dtype, checked = wide(input.dtype), []
     for argument, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None:
+        fits = isinstance(tensor, Tensor) and tensor._data.dtype == dtype and tensor._data.shape == shape
+        if tensor is not None and not fits:
             tensor = as_real(name, tensor)
             if tensor.shape != shape:
                 raise ValueError(f"{name}: {argument} must have shape {shape}, got {tensor.shape}")

@@ -18,7 +18,7 @@ from ..tensor import Tensor
 from ._common import as_real, check_devices, check_numbers
 from ._normalization import (
     affine,
-    as_rows,
+    as_matrix,
     from_rows,
     gradients,
     input_gradient,
@@ -37,7 +37,7 @@ class BatchNorm(Function):
 
     @staticmethod
     def forward(ctx, x, weight, bias, residual, statistics, eps, relu):
-        channels, rows = x.shape[1], as_rows(x).reshape(-1, x.shape[1])
+        channels, rows = x.shape[1], as_matrix(x)
         ctx.training, ctx.relu, ctx.eps = not statistics, relu, eps
         if ctx.training and rows.size:
             ctx.mean, var, ctx.rstd = empty((3, channels), np.float64, x)
@@ -64,7 +64,7 @@ class BatchNorm(Function):
 def _output(rows, mean, rstd, weight, bias, residual, relu):
     """The array (M, C) of the outputs."""
     channels = rows.shape[1]
-    added = rows[:0] if residual is None else as_rows(residual).reshape(-1, channels)
+    added = rows[:0] if residual is None else as_matrix(residual)
     y = empty(rows.shape, rows.dtype, rows)
     if rows.size:
         kernel.forward(
@@ -79,8 +79,8 @@ def _gradients(y, bias, relu, mean, rstd, training, need_residual, grad, x, weig
     y is given where a ReLU and a residual came last.
     """
     channels = x.shape[1]
-    gy, rows = (as_rows(a).reshape(-1, channels) for a in (grad, x))
-    outputs = rows[:0] if y is None else as_rows(y).reshape(-1, channels)
+    gy, rows = (as_matrix(a) for a in (grad, x))
+    outputs = rows[:0] if y is None else as_matrix(y)
     gx = empty(rows.shape, x.dtype, x)
     make = empty if rows.size else np.zeros
     gw, gb = (make((channels,), wide(x.dtype), like=x) for _ in range(2))
@@ -97,7 +97,7 @@ def _formula(y, bias, relu, mean, rstd, training, need_residual, eps, grad, x, w
     axes = (0, *range(2, x.ndim))
     if relu:
         if y is None:
-            rows, own = as_rows(x._data).reshape(-1, x.shape[1]), None if weight is None else weight._data
+            rows, own = as_matrix(x._data), None if weight is None else weight._data
             y = from_rows(_output(rows, mean, rstd, own, bias, None, True), x.shape)
         grad = where(Tensor(y <= 0), 0.0, grad)
     if training:

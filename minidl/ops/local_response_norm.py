@@ -15,7 +15,7 @@ from ..kernels import empty
 from ..kernels import local_response_norm as kernel
 from ..tensor import Tensor
 from ._common import as_real, check_integer, check_numbers
-from ._normalization import as_rows, from_rows, gradients
+from ._normalization import as_matrix, from_rows, gradients
 from .gather import narrow
 from .joining import cat
 
@@ -29,7 +29,7 @@ class LocalResponseNorm(Function):
     def forward(ctx, x, size, alpha, beta, k):
         ctx.save_for_backward(x)
         ctx.size, ctx.alpha, ctx.beta, ctx.k = size, alpha, beta, k
-        rows = as_rows(x).reshape(-1, x.shape[1])
+        rows = as_matrix(x)
         y, ctx.scale = empty(rows.shape, x.dtype, x), empty(rows.shape, x.dtype, x)
         if x.size:
             kernel.forward(rows, size, alpha, beta, k, y, ctx.scale)
@@ -45,7 +45,7 @@ class LocalResponseNorm(Function):
 
 def _gradient(scale, size, alpha, beta, grad, x):
     """The array of the gradient of x."""
-    gy, rows = (as_rows(a).reshape(-1, x.shape[1]) for a in (grad, x))
+    gy, rows = (as_matrix(a) for a in (grad, x))
     gx = empty(rows.shape, x.dtype, x)
     if x.size:
         kernel.backward(gy, rows, scale, size, alpha, beta, gx)
