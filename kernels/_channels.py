@@ -31,7 +31,7 @@ _GREATEST_LANE = 512  # rows of a lane in a block: few enough for sums in float3
 
 
 @helper
-def _cut(height, channels, itemsize):
+def cut(height, channels, itemsize):
     """(elements of a wide row, rows of a block, blocks of a set)"""
     group = ABREAST * VECTOR_BYTES // itemsize  # elements that are at hand together
     abreast = group // gcd(channels, group)
@@ -64,7 +64,7 @@ _add_deviations = over_rows("deviations", (0,), (1,), (2, 3), (), _deviations)
 @jit
 def _moments(x, n, height, channels, mean, var):
     """First, of each block and channel, a mean that is right to a few digits, the sums of x - it and of its square."""
-    wide, rows, blocks = _cut(height, channels, x.itemsize)
+    wide, rows, blocks = cut(height, channels, x.itemsize)
     sums, one = np.empty((n * blocks, 3, wide), x.dtype), x.dtype.type(1)
     for task in prange(n * blocks):
         image, block = np.int64(task) // blocks, np.int64(task) % blocks
@@ -164,7 +164,7 @@ _add_gradients, _add_by_output, _add_by_input = map(_gradient_terms, (NO_RELU, B
 
 @jit
 def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, sum_g, sum_gd):
-    wide, rows, blocks = _cut(height, channels, x.itemsize)
+    wide, rows, blocks = cut(height, channels, x.itemsize)
     sums, one = np.empty((n * blocks, 2, wide), x.dtype), x.dtype.type(1)
     numbers = np.empty((3, n, wide), x.dtype)
     high, scale, shift = numbers[0], numbers[1], numbers[2]
@@ -242,7 +242,7 @@ _write_sum, _write_relu_of_sum = _normalized(True, False), _normalized(True, Tru
 
 @jit
 def _normalize(x, mean, rstd, weight, bias, residual, add, relu, n, height, channels, y):
-    wide, rows, blocks = _cut(height, channels, x.itemsize)
+    wide, rows, blocks = cut(height, channels, x.itemsize)
     one, streamed = x.dtype.type(1), y.itemsize * y.size >= STREAMED
     numbers = np.empty((3, n, wide), x.dtype)
     high, scale, shift = numbers[0], numbers[1], numbers[2]
@@ -319,7 +319,7 @@ _scale, _scale_both = (_input_gradients(NO_RELU, False, keep) for keep in (False
 def _input_gradient(
     gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, keep, n, height, channels, gx, gresidual,
 ):  # fmt: skip
-    wide, rows, blocks = _cut(height, channels, x.itemsize)
+    wide, rows, blocks = cut(height, channels, x.itemsize)
     one, streamed = x.dtype.type(1), gx.itemsize * gx.size >= STREAMED
     numbers = np.empty((5, n, wide), x.dtype)
     high, scale, slope, offset, shift = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
