@@ -148,12 +148,18 @@ def _emit_tile(builder, emitted, args, place, line, height, vectors):
     def at(row, j):
         return builder.gep(row, [i64(j * lanes)])
 
-    has_residual = builder.icmp_signed("!=", beside, i64(0))
-    with builder.if_then(has_residual):  # fetch it while the products are summed
+    def fetch(row_of):
         for i in range(height):
-            row = emitted.beside(builder.gep(y, [builder.mul(yi, i64(i))]), beside)
             for j in range(vectors):
-                emitted.prefetch(builder.ptrtoint(at(row, j), i64))
+                emitted.prefetch(builder.ptrtoint(at(row_of(i), j), i64))
+
+    # What is added in the end is fetched while the products are summed: the residual, and sums begun before. (Into the
+    # L1 cache: weights' gradients 1.02 times as fast in place of 1.02 to 1.15, where rows are a power of two apart.)
+    has_residual = builder.icmp_signed("!=", beside, i64(0))
+    with builder.if_then(has_residual):
+        fetch(lambda i: emitted.beside(builder.gep(y, [builder.mul(yi, i64(i))]), beside))
+    with builder.if_then(builder.icmp_signed("!=", si, i64(0))):
+        fetch(lambda i: builder.gep(s, [builder.mul(si, i64(i))]))
     # A pointer for every third row, as an address may add a stride and twice a stride. With one for each row, or one
     # that goes from row to row, a step has more instructions than a core takes in while it does the products.
     side_by_side = isinstance(xi, ir.Constant)
