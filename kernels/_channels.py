@@ -128,14 +128,16 @@ def _block_mean(s, c, count):
 NO_RELU, BY_OUTPUT, BY_INPUT = 0, 1, 2
 
 
-def gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, sum_g, sum_gd):
+def gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, sum_g, sum_gd, g=None):
     """Per set and channel, sum_g = sum of g and sum_gd = sum of g * (x - mean); g = gy, but 0 where a ReLU gave 0.
 
     relu: NO_RELU; BY_OUTPUT, of what y has; BY_INPUT, of (x - mean) * rstd * weight + bias, which no other has use for.
+    g: where it is not None, which goes with BY_OUTPUT, it is written, too.
     """
     n, height, channels = x.shape
     arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
-    _gradient_sums(*arrays, relu, mean, rstd, weight, bias, n, height, channels, sum_g, sum_gd)
+    kept = arrays[2][:0] if g is None else g.reshape(-1)
+    _gradient_sums(*arrays, relu, mean, rstd, weight, bias, n, height, channels, sum_g, sum_gd, kept)
 
 
 def _gradient(v, relu, inputs, numbers):
@@ -148,23 +150,25 @@ def _gradient(v, relu, inputs, numbers):
     return inputs[0], d
 
 
-def _gradient_terms(relu):
-    """Of (gy, x, y, high, scale, shift, sum of g, sum of g * d)."""
+def _gradient_terms(relu, keep=False):
+    """Of (gy, x, y, high, scale, shift, sum of g, sum of g * d, g)."""
 
     def formula(v, _, inputs, numbers, sums):
         g, d = _gradient(v, relu, inputs, numbers)
-        return [v.builder.fadd(sums[0], g), v.fma(g, d, sums[1])], []
+        return [v.builder.fadd(sums[0], g), v.fma(g, d, sums[1])], [g] if keep else []
 
-    inputs = (0, 1, 2) if relu == BY_OUTPUT else (0, 1)
-    return over_rows(f"gradient_sums.{relu}", inputs, (3, 4, 5), (6, 7), (), formula)
+    inputs, outputs = (0, 1, 2) if relu == BY_OUTPUT else (0, 1), (8,) if keep else ()
+    return over_rows(f"gradient_sums.{relu}.{keep}", inputs, (3, 4, 5), (6, 7), outputs, formula)
 
 
 _add_gradients, _add_by_output, _add_by_input = map(_gradient_terms, (NO_RELU, BY_OUTPUT, BY_INPUT))
+_add_and_keep = _gradient_terms(BY_OUTPUT, True)
 
 
 @jit
-def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, sum_g, sum_gd):
+def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, sum_g, sum_gd, kept):
     wide, rows, blocks = cut(height, channels, x.itemsize)
+    streamed = kept.itemsize * kept.size >= STREAMED
     sums, one = np.empty((n * blocks, 2, wide), x.dtype), x.dtype.type(1)
     numbers = np.empty((3, n, wide), x.dtype)
     high, scale, shift = numbers[0], numbers[1], numbers[2]
@@ -180,10 +184,13 @@ def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels
         sums[task] = 0
         arrays = (
             gy.ctypes.data, x.ctypes.data, y.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data,
-            shift[i].ctypes.data, sums[task, 0].ctypes.data, sums[task, 1].ctypes.data,
+            shift[i].ctypes.data, sums[task, 0].ctypes.data, sums[task, 1].ctypes.data, kept.ctypes.data,
         )  # fmt: skip
         if relu == BY_INPUT:
             _add_by_input(one, first, last, wide, 0, False, arrays)
+        elif kept.size:
+            _add_and_keep(one, first, last, wide, 0, streamed, arrays)
+            fence()
         elif relu == BY_OUTPUT:
             _add_by_output(one, first, last, wide, 0, False, arrays)
         else:
@@ -274,51 +281,42 @@ def _affine(mean, rstd, weight, bias, high, scale, shift):
     _repeat(bias + (high[: mean.size] - mean) * (rstd * weight), shift)
 
 
-def input_gradient(gy, x, y, relu, mean, scale, slope, offset, bias, gx, gresidual):
-    """gx = scale * g - (x - mean) * slope - offset, and gresidual = g where it has rows; g as in gradient_sums.
+def input_gradient(gy, x, y, relu, mean, scale, slope, offset, bias, gx):
+    """gx = scale * g - (x - mean) * slope - offset; g as in gradient_sums.
 
-    scale: rstd * weight. slope and offset are None where x does not move the statistics: gx = scale * g; then and with
-    gresidual relu is not BY_INPUT.
+    scale: rstd * weight. slope and offset are None where x does not move the statistics: gx = scale * g; then relu is
+    not BY_INPUT.
     """
     n, height, channels = x.shape
     arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
     moves = slope is not None
     numbers = mean, scale, *((slope, offset) if moves else (scale, scale)), bias
-    flags = relu, moves, bool(gresidual.size)
-    _input_gradient(*arrays, *numbers, *flags, n, height, channels, gx.reshape(-1), gresidual.reshape(-1))
+    _input_gradient(*arrays, *numbers, relu, moves, n, height, channels, gx.reshape(-1))
 
 
-def _input_gradients(relu, moves, keep):
-    """Of (gy, x, y, high, scale, shift, slope, offset, gx, gresidual)."""
+def _input_gradients(relu, moves):
+    """Of (gy, x, y, high, scale, shift, slope, offset, gx)."""
 
     def moved(v, _, inputs, numbers, sums):
         g, d = _gradient(v, relu, inputs, numbers)
         _, scale, _, slope, offset = numbers
-        gx = v.builder.fsub(v.builder.fmul(scale, g), v.fma(d, slope, offset))
-        return [], [gx, g] if keep else [gx]
+        return [], [v.builder.fsub(v.builder.fmul(scale, g), v.fma(d, slope, offset))]
 
     def scaled(v, _, inputs, numbers, sums):
-        g = v.where_positive(*inputs) if relu else inputs[0]
-        gx = v.builder.fmul(numbers[0], g)
-        return [], [gx, g] if keep else [gx]
+        return [], [v.builder.fmul(numbers[0], v.where_positive(*inputs) if relu else inputs[0])]
 
-    name, outputs = f"input_gradient.{relu}.{moves}.{keep}", (8, 9) if keep else (8,)
+    name = f"input_gradient.{relu}.{moves}"
     if moves:
-        return over_rows(name, (0, 1, 2) if relu == BY_OUTPUT else (0, 1), (3, 4, 5, 6, 7), (), outputs, moved)
-    return over_rows(name, (0, 2) if relu else (0,), (4,), (), outputs, scaled)
+        return over_rows(name, (0, 1, 2) if relu == BY_OUTPUT else (0, 1), (3, 4, 5, 6, 7), (), (8,), moved)
+    return over_rows(name, (0, 2) if relu else (0,), (4,), (), (8,), scaled)
 
 
-_move_by_input = _input_gradients(BY_INPUT, True, False)
-_move_by_output, _move_both_by_output = (_input_gradients(BY_OUTPUT, True, keep) for keep in (False, True))
-_move, _move_both = (_input_gradients(NO_RELU, True, keep) for keep in (False, True))
-_scale_by_output, _scale_both_by_output = (_input_gradients(BY_OUTPUT, False, keep) for keep in (False, True))
-_scale, _scale_both = (_input_gradients(NO_RELU, False, keep) for keep in (False, True))
+_move, _move_by_output, _move_by_input = (_input_gradients(relu, True) for relu in (NO_RELU, BY_OUTPUT, BY_INPUT))
+_scale, _scale_by_output = (_input_gradients(relu, False) for relu in (NO_RELU, BY_OUTPUT))
 
 
 @jit
-def _input_gradient(
-    gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, keep, n, height, channels, gx, gresidual,
-):  # fmt: skip
+def _input_gradient(gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, n, height, channels, gx):
     wide, rows, blocks = cut(height, channels, x.itemsize)
     one, streamed = x.dtype.type(1), gx.itemsize * gx.size >= STREAMED
     numbers = np.empty((5, n, wide), x.dtype)
@@ -335,39 +333,19 @@ def _input_gradient(
         last = (i * height + min((block + 1) * rows, height)) * channels
         arrays = (
             gy.ctypes.data, x.ctypes.data, y.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data,
-            shift[i].ctypes.data, slope[i].ctypes.data, offset[i].ctypes.data, gx.ctypes.data, gresidual.ctypes.data,
+            shift[i].ctypes.data, slope[i].ctypes.data, offset[i].ctypes.data, gx.ctypes.data,
         )  # fmt: skip
-        if moves:
-            _write_moved(one, first, last, wide, streamed, relu, keep, arrays)
+        if moves and relu == BY_INPUT:
+            _move_by_input(one, first, last, wide, 0, streamed, arrays)
+        elif moves and relu == BY_OUTPUT:
+            _move_by_output(one, first, last, wide, 0, streamed, arrays)
+        elif moves:
+            _move(one, first, last, wide, 0, streamed, arrays)
+        elif relu:
+            _scale_by_output(one, first, last, wide, 0, streamed, arrays)
         else:
-            _write_scaled(one, first, last, wide, streamed, relu, keep, arrays)
+            _scale(one, first, last, wide, 0, streamed, arrays)
         fence()
-
-
-@helper
-def _write_moved(one, first, last, wide, streamed, relu, keep, arrays):
-    if relu == BY_INPUT:
-        _move_by_input(one, first, last, wide, 0, streamed, arrays)
-    elif relu == BY_OUTPUT and keep:
-        _move_both_by_output(one, first, last, wide, 0, streamed, arrays)
-    elif relu == BY_OUTPUT:
-        _move_by_output(one, first, last, wide, 0, streamed, arrays)
-    elif keep:
-        _move_both(one, first, last, wide, 0, streamed, arrays)
-    else:
-        _move(one, first, last, wide, 0, streamed, arrays)
-
-
-@helper
-def _write_scaled(one, first, last, wide, streamed, relu, keep, arrays):
-    if relu and keep:
-        _scale_both_by_output(one, first, last, wide, 0, streamed, arrays)
-    elif relu:
-        _scale_by_output(one, first, last, wide, 0, streamed, arrays)
-    elif keep:
-        _scale_both(one, first, last, wide, 0, streamed, arrays)
-    else:
-        _scale(one, first, last, wide, 0, streamed, arrays)
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------

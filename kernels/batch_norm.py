@@ -22,6 +22,7 @@ from ._jit import jit_serial
 from ._kernel import Kernel, wide
 from ._pool import empty
 from ._workload import LARGE
+from .copy_rows import copy_into
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
 
@@ -106,11 +107,15 @@ def _backward_cpu(gy, x, y, mean, rstd, weight, bias, training, relu, gx, gw, gb
     if relu:
         kind = _channels.BY_OUTPUT if len(y) else _channels.BY_INPUT
     sum_g, sum_gd, scale, slope, offset = np.empty((5, 1, x.shape[1]))
-    rows = gy[None], x[None], y, kind, mean[None]
-    _channels.gradient_sums(*rows, rstd[None], weight, bias, sum_g, sum_gd)
+    kept = gresidual if gresidual.size and relu else None
+    _channels.gradient_sums(gy[None], x[None], y, kind, mean[None], rstd[None], weight, bias, sum_g, sum_gd, kept)
     _coefficients(sum_g[0], sum_gd[0], rstd, weight, len(x), gw, gb, scale[0], slope[0], offset[0])
     moved = (slope, offset) if training else (None, None)
-    _channels.input_gradient(*rows, scale, *moved, bias, gx, gresidual)
+    if kept is not None:  # an array less to read
+        gy, kind = kept, _channels.NO_RELU
+    elif gresidual.size:
+        copy_into(gresidual, gy)
+    _channels.input_gradient(gy[None], x[None], y, kind, mean[None], scale, *moved, bias, gx)
 
 
 @jit_serial

@@ -81,7 +81,7 @@ def _backward_cpu(gy, x, weight, mean, var, eps, gx, gw, gb):
     scale, slope, offset = (
         (a[:, :, None] * b).reshape(n, g * k) for a, b in ((rstd, weight), (slope, each), (offset, each))
     )
-    _channels.input_gradient(*rows, scale, slope, offset, none, gx, nothing)
+    _channels.input_gradient(*rows, scale, slope, offset, none, gx)
 
 
 def _backward_gpu(gy, x, weight, mean, var, eps, gx, gw, gb):
