@@ -140,14 +140,17 @@ _SHAPES = [(7, 3), (2, 1), (1031, 6), (5000, 17), (129, 67), (40, 600), (3, 3300
 
 
 def _inputs(rng, dtype):
-    """Rows of every shape; large means; constant columns; NaN and infinities."""
+    """Rows of every shape; large means; constant columns; first rows unlike the others; NaN and infinities."""
     for shape in _SHAPES:
         yield rng.standard_normal(shape).astype(dtype)
     x = rng.standard_normal((700, 5))
     yield (x + 1e4).astype(dtype)
     yield (1e-4 * x + [1, -1, 0, 10, 3]).astype(dtype)
     yield np.full((100, 4), 0.1, dtype)
+    yield (x + 100 * (np.arange(700) < 40)[:, None]).astype(dtype)
     x[3, 0], x[8, 1], x[9, 2], x[10, 2] = np.nan, np.inf, np.inf, -np.inf
+    yield x.astype(dtype)
+    x[699], x[8, 1] = [0, np.inf, 0, np.nan, -np.inf], 0
     yield x.astype(dtype)
 
 
