@@ -154,9 +154,9 @@ def _emit_tile(builder, emitted, args, place, line, height, vectors):
             for j in range(vectors):
                 emitted.prefetch(builder.ptrtoint(at(row_of(i), j), i64))
 
-    # What is added in the end is fetched while the products are summed: the residual, and sums begun before, unless their
-    # rows are so near that they are a task's own, in its L2 cache (else 0.93 to 0.97 times as fast). Into the L1 cache,
-    # weights' gradients are 1.02 times as fast in place of 1.02 to 1.15: their rows are a power of two of bytes apart.
+    # What is added in the end is fetched while the products are summed: the residual, and sums begun before, unless
+    # their rows are so near that they are a task's own, in its L2 cache (else 0.93 to 0.97 times as fast). Into the L1
+    # cache, weights' gradients are 1.02 times as fast in place of 1.02 to 1.15: rows a power of two of bytes apart.
     has_residual = builder.icmp_signed("!=", beside, i64(0))
     with builder.if_then(has_residual):
         fetch(lambda i: emitted.beside(builder.gep(y, [builder.mul(yi, i64(i))]), beside))

@@ -22,7 +22,7 @@ from ..add import add_parts
 from ..matmul import multiply
 
 _ROWS = 37 * TALLEST  # of gw in a task, and
-_SUMS = 560 * 1024  # bytes of it; of 1×1 windows twice as many, which are fetched in time, as X is narrow (1.01 to 1.07)
+_SUMS = 560 * 1024  # bytes of it; of 1×1 windows twice as many, as their X is narrow (1.01 to 1.07)
 _PIXELS = 208  # at a time
 _APART = 2048  # bytes: where pixels of gy lie so far apart or farther its panels are copied, too (1.1 to 1.2; else 0.9)
 _RUN = 16  # pixels of X in a task, forward
