@@ -16,13 +16,14 @@ from ._jit import jit, prange
 from ._kernel import COMPILED, Kernel
 from ._layout import memory_order, span
 from ._pool import empty
-from ._vector import STREAMED, copy, fence, stream, transpose
+from ._vector import LINE, STREAMED, copy, fence, prefetch, stream, transpose
 from ._workload import LARGE
 
 _CUDA = Source("copy_rows", "forward<T, T>", "forward<T, float4>")
 
 _UNIT = 16  # bytes that a thread of a GPU copies at a time, where all is made of such
 _TASK = 16384  # elements
+_AHEAD = 8192  # bytes that are copied before what is fetched
 _LEAST = 65536  # bytes: less is copied before a kernel begins
 
 
@@ -47,12 +48,17 @@ def _cpu(x, y):
 def _copy(kind, x, y, size, blocks, height, width, x_block, x_step, y_block, y_step, rows):
     """x, y: addresses, so that read-only arrays are no type of their own."""
     streamed = size * blocks * height * width >= STREAMED
+    # Pieces of rows that lie apart the hardware does not foresee: GoogLeNet's splits take 0.6 to 0.9 of the time.
+    apart = size * width if x_step > width else 0
+    ahead = size * x_step * max(1, _AHEAD // max(1, size * width))
     for task in prange((blocks * height + rows - 1) // rows):
         first = np.int64(task) * rows
         block, row = first // height, first % height
         for _ in range(first, min(first + rows, blocks * height)):
             source = x + size * (block * x_block + row * x_step)
             target = y + size * (block * y_block + row * y_step)
+            for at in range(0, apart, LINE):
+                prefetch(source + ahead + at)
             if streamed:
                 stream(kind, width, source, target)
             else:
