@@ -13,7 +13,7 @@ from math import gcd
 import numba
 import numpy as np
 
-from .._jit import helper, jit, prange
+from .._jit import helper, inline_sum, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
 from .._threads import MOST_THREADS
@@ -22,6 +22,7 @@ from .._vector import STREAMED, VECTOR_BYTES, copy, fence, transpose
 
 _SCRATCH_BYTES = 96 * 1024  # of bordered input rows per thread: well inside any L2 cache
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
+_SUMMED = 32768  # elements that are summed at once, to see whether all are finite
 _FEW_CHANNELS, _MANY_PRODUCTS = 4, 100  # of a pixel, of each of its elements: then it pays to ask if all are finite
 _PARTIAL_SUMS = 32  # weight gradient: independent sums over images, where the weights alone give too few tasks
 
@@ -54,8 +55,23 @@ def _side_by_side(w_shape, y, stride, dilation, groups):
 
 
 def _is_finite(x):
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.isfinite(x.sum())
+    return np.isfinite(_total(x.reshape(-1)))
+
+
+@jit
+def _total(x):
+    sums = np.empty((x.size + _SUMMED - 1) // _SUMMED, x.dtype)
+    for task in prange(sums.size):
+        sums[task] = _sum(x[np.int64(task) * _SUMMED : (np.int64(task) + 1) * _SUMMED])
+    return _sum(sums)
+
+
+@inline_sum
+def _sum(x):
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total += x[i]
+    return total
 
 
 def _shifted(w, stride, side):
