@@ -24,21 +24,21 @@ def _reference(x, y):
 def _cpu(x, y):
     if x.shape[1] == 0:
         return
-    wide, rows, blocks = _channels.cut(*x.shape, x.itemsize)  # of shapes alone: threads do not change a bit
-    sums = np.zeros((blocks, wide), x.dtype)
-    _blocks(x.reshape(-1), rows * x.shape[1], wide, sums)
-    np.sum(sums.reshape(-1, x.shape[1]), axis=0, out=y)
+    np.sum(_blocks(x.reshape(-1), *x.shape).reshape(-1, x.shape[1]), axis=0, out=y)
 
 
 _add = over_rows("channel_sum", (0,), (), (1,), (), lambda v, _, x, none, sums: ([v.builder.fadd(sums[0], x[0])], []))
 
 
 @jit
-def _blocks(x, elements, wide, sums):
-    for task in prange(len(sums)):
+def _blocks(x, height, channels):
+    wide, rows, blocks = _channels.cut(height, channels, x.itemsize)  # of shapes alone: threads do not change a bit
+    sums, elements = np.zeros((blocks, wide), x.dtype), rows * channels
+    for task in prange(blocks):
         first = np.int64(task) * elements
         addresses = x.ctypes.data, sums[task].ctypes.data
         _add(x.dtype.type(0), first, min(first + elements, x.size), wide, 0, False, addresses)
+    return sums
 
 
 def _gpu(x, y):

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-_REST = 0.2  # seconds between turns, for spinning threads to fall asleep: ONNX Runtime's took 30 ms of a quick host
+_REST = 0.05  # seconds between turns, for spinning threads to fall asleep; with 0.2 LeNet took up to twice as long
 
 
 class Competitor:
