@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from minidl.kernels import _pool, empty, empty_cache, empty_like
+from minidl.kernels import _pool, empty, empty_cache, empty_like, owner
 
 SHAPE = (64, 1024)  # 256 kB of float32
 
@@ -155,3 +155,13 @@ def test_an_array_may_die_while_the_pool_is_at_work():
     gc.collect()
     free = sorted((start, size) for start, size in _pool._starts.items())
     assert all(a + size <= b for (a, size), (b, _) in zip(free, free[1:], strict=False))
+
+
+def test_owner_tells_apart_whose_memory_an_array_is():
+    small, large = np.arange(6.0).reshape(2, 3), empty((1 << 10, 1 << 6), np.float32)
+    for array in (small, large):
+        assert owner(array[1:]) is owner(array.T[::2]) is owner(array)
+    assert owner(small) is not owner(large)
+    assert owner(small.copy()) is not owner(small)
+    assert owner(np.frombuffer(bytearray(8), np.uint8)) is None  # who else has that memory is unknown
+    assert owner(np.asarray(memoryview(small))) is None
