@@ -66,9 +66,9 @@ _add_deviations = over_rows("deviations", (0,), (1,), (2, 3), (), _deviations)
 def _moments(x, n, height, channels, mean, var):
     """First, of each block and channel, the mean m of its first rows, and the sums of x - m and of its square.
 
-    With the mean of all rows, read before, it took twice as long. An eighth of the rows does: however they differ from
-    the others, the square of their distance from the mean is at most eight times the variance, of which rounding then
-    takes three bits.
+    With the mean of all rows, read before, it took 1.2 to 1.4 times as long. An eighth of the rows does: however they
+    differ from the others, the square of their mean's distance from the block's is at most seven times the block's
+    variance, of which rounding then takes three bits.
     """
     wide, rows, blocks = cut(height, channels, x.itemsize)
     sums, one = np.empty((n * blocks, 3, wide), x.dtype), x.dtype.type(1)
@@ -78,7 +78,7 @@ def _moments(x, n, height, channels, mean, var):
         last = (image * height + min((block + 1) * rows, height)) * channels
         about, total, squares = sums[task, 0], sums[task, 1], sums[task, 2]
         about[:], total[:], squares[:] = 0, 0, 0
-        sampled = min(last, first + max(1, (last - first) // (_SAMPLE * wide)) * wide)
+        sampled = min(last, first + (last - first + _SAMPLE * wide - 1) // (_SAMPLE * wide) * wide)
         share = one / x.dtype.type((sampled - first) // channels)  # the sum of shares does not overflow
         arrays = x.ctypes.data, about.ctypes.data, total.ctypes.data, squares.ctypes.data
         _add_shares(share, first, sampled, wide, 0, False, arrays)

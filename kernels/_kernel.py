@@ -39,6 +39,11 @@ def each(function):
     return form
 
 
+def total_bytes(arrays):
+    """Bytes of an array, or of a list of arrays."""
+    return sum(a.nbytes for a in arrays) if type(arrays) is list else arrays.nbytes
+
+
 class Kernel:
     """A hot loop. Call it like its reference: the arrays' type picks the form.
 

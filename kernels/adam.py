@@ -23,9 +23,9 @@ import numpy as np
 
 from ._cuda import Source
 from ._jit import helper, inline, jit, jit_serial, prange
-from ._kernel import Kernel, each
+from ._kernel import Kernel, each, total_bytes
 from ._workload import LARGE
-from .sgd import CHUNK, SHARED, total_bytes
+from .sgd import CHUNK, SHARED
 
 _CUDA = Source("adam", "step")
 

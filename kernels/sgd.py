@@ -18,7 +18,7 @@ import numpy as np
 
 from ._cuda import Source
 from ._jit import helper, jit, jit_serial, prange
-from ._kernel import Kernel, each
+from ._kernel import Kernel, each, total_bytes
 from ._workload import LARGE
 
 _CUDA = Source("sgd", "step")
@@ -121,11 +121,6 @@ def _workload(rng, dtype, part=1):
 def _traffic(g, *rest):
     """Bytes: the gradient is read, parameter and velocity are read and written."""
     return total_bytes(g) + sum(2 * total_bytes(a) for a in rest[-2:])
-
-
-def total_bytes(arrays):
-    """Bytes of an array, or of a list of arrays."""
-    return sum(a.nbytes for a in arrays) if type(arrays) is list else arrays.nbytes
 
 
 step = Kernel(
