@@ -13,11 +13,11 @@ import math
 import mmap
 import os
 import threading
-from bisect import bisect_left, insort
 from collections import deque
 
 import numpy as np
 
+from ._jit import jit_serial
 from ._layout import in_memory_order
 
 _POOLED = 64 * 1024  # bytes; malloc keeps smaller blocks itself
@@ -40,25 +40,19 @@ def _half_of_memory():
 _SEGMENT = _half_of_memory()
 
 _lock = threading.Lock()
-_returned = deque()  # blocks whose array died: the garbage collector may say so in the middle of anything
+_returned = deque()  # (address, bytes) of blocks whose array died: the garbage collector may say so at any moment
 _segments = []
-_free = []  # (bytes, address) of the free blocks, sorted
-_starts, _ends = {}, {}  # of the free blocks: address -> bytes, address after the block -> address
-_borders = set()  # where segments begin: blocks are not joined across, though the system may put segments side by side
+_free = np.zeros((256, 2), np.int64)  # (address, bytes) of the free blocks, by address, after a row (their number, 0)
 _in_use = 0  # bytes
 
 
-class _Block:
+class _Block(np.ndarray):
     """Owns a block while an array uses it: NumPy keeps an array's owner alive as long as any view of it."""
 
-    __slots__ = ("address", "size", "__array_interface__")
-
-    def __init__(self, address, size, shape, dtype):
-        self.address, self.size = address, size
-        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
+    __slots__ = ("place",)
 
     def __del__(self):
-        _returned.append(self)
+        _returned.append(self.place)
 
 
 def empty(shape, dtype, like=None):
@@ -69,15 +63,20 @@ def empty(shape, dtype, like=None):
         return cupy.empty(shape, dtype)  # which has a pool of its own
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if size < _POOLED:
-        return np.empty(shape, dtype)
-    return np.asarray(_Block(*_take(size), tuple(shape), dtype))
+    return np.empty(shape, dtype) if size < _POOLED else np.ndarray(shape, dtype, _take(size))
 
 
 def empty_like(array):
     """np.empty_like(array): axes in the same order in memory."""
     if array.nbytes < _POOLED or type(array) is not np.ndarray:
         return np.empty_like(array)
+    if array.ndim == 4:  # images; to find out how any array lies takes longer than to allocate
+        n, c, h, w = array.shape
+        y = empty((n, h, w, c), array.dtype).transpose(0, 3, 1, 2)
+        if y.strides == array.strides:
+            return y
+    elif array.flags.c_contiguous:
+        return empty(array.shape, array.dtype)
     return in_memory_order(array, lambda memory: empty(memory.shape, memory.dtype))
 
 
@@ -96,24 +95,29 @@ def empty_cache():
     """Give the memory that no array uses back to the system."""
     with _lock:
         _collect()
+        count = int(_free[0, 0])
         for segment in list(_segments):
-            if _starts.get(segment.address) == segment.size:
-                _remove(segment.address, segment.size)
+            whole = (_free[1 : count + 1] == (segment.address, segment.size)).all(1)
+            if whole.any():
+                _free[1:count] = _free[1 : count + 1][~whole]
+                _free[0, 0] = count = count - 1
                 _segments.remove(segment)
-                _borders.remove(segment.address)
             else:
-                segment.give_back((start, size) for start, size in _starts.items())
+                segment.give_back(_free[1 : count + 1].tolist())
 
 
 def in_use():
     """(bytes that arrays use, bytes of addresses that are free)."""
     with _lock:
         _collect()
-        return _in_use, sum(size for size, _ in _free)
+        return _in_use, int(_free[1 : _free[0, 0] + 1, 1].sum())
 
 
 class _Segment:
-    """Addresses from the system, in pages of 2 MB where it has them."""
+    """Addresses from the system, in pages of 2 MB where it has them.
+
+    The last line is left out: so a block never ends where another segment begins, and is not joined with it.
+    """
 
     def __init__(self, size):
         self.memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -122,7 +126,7 @@ class _Segment:
                 self.memory.madvise(mmap.MADV_HUGEPAGE)
             except OSError:
                 pass  # a system without
-        self.address, self.size = np.frombuffer(self.memory, np.uint8).ctypes.data, size
+        self.address, self.size = np.frombuffer(self.memory, np.uint8).ctypes.data, size - _LINE
 
     def give_back(self, blocks):
         """Let the system have the whole pages of those free blocks that lie here."""
@@ -134,7 +138,7 @@ class _Segment:
 
 
 def _take(size):
-    """(address, bytes) of a block of at least `size` bytes.
+    """A block of at least `size` bytes.
 
     A line more than is needed, so that arrays do not all begin at the same place of the caches' sets.
     """
@@ -142,21 +146,21 @@ def _take(size):
     size = (size // _LINE + 2) * _LINE
     with _lock:
         _collect()
-        place = bisect_left(_free, (size, 0))
-        if place == len(_free):
+        address, taken = _cut(_free, size)
+        if not taken:
             _add_segment(size)
-            place = bisect_left(_free, (size, 0))
-        whole, address = _free[place]
-        _remove(address, whole)
-        if whole - size < _POOLED:
-            size = whole
-        else:
-            _add(address + size, whole - size)
-        _in_use += size
-        return address, size
+            address, taken = _cut(_free, size)
+        _in_use += taken
+        for segment in _segments:
+            if segment.address <= address < segment.address + segment.size:
+                break
+    block = _Block(taken, np.uint8, segment.memory, address - segment.address)
+    block.place = address, taken
+    return block
 
 
 def _add_segment(size):
+    size += _LINE
     try:
         segment = _Segment(max(_SEGMENT, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE))
     except (OSError, ValueError):  # a limit on addresses: no more than must be
@@ -165,33 +169,69 @@ def _add_segment(size):
         except (OSError, ValueError) as error:
             raise MemoryError(f"cannot allocate an array of {size} bytes") from error
     _segments.append(segment)
-    _borders.add(segment.address)
     _add(segment.address, segment.size)
 
 
 def _collect():
-    """Make free what arrays have returned, joined with the free blocks beside it."""
+    """Make free what arrays have returned."""
     global _in_use
     while _returned:
-        block = _returned.popleft()
-        start, size = block.address, block.size
+        address, size = _returned.popleft()
         _in_use -= size
-        if start + size in _starts and start + size not in _borders:
-            after = _starts[start + size]
-            _remove(start + size, after)
-            size += after
-        if start in _ends and start not in _borders:
-            before = _ends[start]
-            size += start - before
-            _remove(before, start - before)
-            start = before
-        _add(start, size)
+        _add(address, size)
 
 
-def _add(start, size):
-    insort(_free, (size, start))
-    _starts[start], _ends[start + size] = size, start
+def _add(address, size):
+    global _free
+    if _join(_free, address, size):
+        _free = np.concatenate((_free, np.zeros_like(_free)))
 
 
-def _remove(start, size):
-    del _free[bisect_left(_free, (size, start))], _starts[start], _ends[start + size]
+# A step of GoogLeNet takes 719 blocks. In Python, with sorted lists, it took 10 ms of 740 to find and to join them.
+
+
+@jit_serial
+def _cut(free, size):
+    """(address, bytes) cut from the smallest free block that holds `size`; (0, 0) if none does."""
+    best, count = 0, free[0, 0]
+    for row in range(1, count + 1):
+        if free[row, 1] >= size and (best == 0 or free[row, 1] < free[best, 1]):
+            best = row
+    if best == 0:
+        return 0, 0
+    address, whole = free[best, 0], free[best, 1]
+    if whole - size >= _POOLED:
+        free[best, 0] += size
+        free[best, 1] -= size
+        return address, size
+    for row in range(best, count):
+        free[row, 0], free[row, 1] = free[row + 1, 0], free[row + 1, 1]
+    free[0, 0] -= 1
+    return address, whole
+
+
+@jit_serial
+def _join(free, address, size):
+    """Add a block, joined with the free blocks beside it. Whether there is no room for another."""
+    count = free[0, 0]
+    row = count + 1  # of the first block after it
+    while row > 1 and free[row - 1, 0] > address:
+        row -= 1
+    before = row > 1 and free[row - 1, 0] + free[row - 1, 1] == address
+    after = row <= count and address + size == free[row, 0]
+    if before and after:
+        free[row - 1, 1] += size + free[row, 1]
+        for later in range(row, count):
+            free[later, 0], free[later, 1] = free[later + 1, 0], free[later + 1, 1]
+        free[0, 0] -= 1
+    elif before:
+        free[row - 1, 1] += size
+    elif after:
+        free[row, 0] = address
+        free[row, 1] += size
+    else:
+        for later in range(count, row - 1, -1):
+            free[later + 1, 0], free[later + 1, 1] = free[later, 0], free[later, 1]
+        free[row, 0], free[row, 1] = address, size
+        free[0, 0] += 1
+    return free[0, 0] + 2 > len(free)

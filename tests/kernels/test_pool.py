@@ -130,8 +130,8 @@ def test_blocks_of_segments_side_by_side_are_not_joined(monkeypatch):
     arrays.clear()
     gc.collect()
     _pool.in_use()
-    assert all(size <= segment.size for segment in _pool._segments for start, size in _pool._starts.items()
-               if start == segment.address)  # fmt: skip
+    ends = {segment.address: segment.address + segment.size for segment in _pool._segments}
+    assert all(start + size <= max(end for begin, end in ends.items() if begin <= start) for start, size in free())
     empty_cache()
     assert not _pool._segments or _pool.in_use()[0] > 0
 
@@ -153,8 +153,36 @@ def test_an_array_may_die_while_the_pool_is_at_work():
     finally:
         gc.set_threshold(700, 10, 10)
     gc.collect()
-    free = sorted((start, size) for start, size in _pool._starts.items())
-    assert all(a + size <= b for (a, size), (b, _) in zip(free, free[1:], strict=False))
+    blocks = free()
+    assert all(a + size <= b for (a, size), (b, _) in zip(blocks, blocks[1:], strict=False))
+
+
+def test_many_gaps_and_the_best_of_them():
+    """Of 1,600 arrays every other one dies; then the smallest gap that holds an array is taken."""
+    rng = np.random.default_rng(0)
+    empty(SHAPE, np.float32)
+    _pool.in_use()
+    before = free()
+    arrays = [empty((int(n),), np.uint8) for n in rng.permutation(1600) * 64 + _pool._POOLED]
+    places = sorted((address(a), a.nbytes) for a in arrays)
+    assert all(a + size < b for (a, size), (b, _) in zip(places, places[1:], strict=False))
+    del arrays[::2]
+    _pool.in_use()
+    assert len(free()) > 300  # more than there was room for
+    for _ in range(50):
+        size = int(rng.integers(_pool._POOLED, _pool._POOLED + 1600 * 64))
+        room = [(extent, start) for start, extent in free() if extent >= (size // 64 + 2) * 64]
+        array = empty((size,), np.uint8)
+        assert address(array) == min(room)[1]
+        arrays.append(array)
+    del arrays, array
+    _pool.in_use()
+    assert free() == before
+
+
+def free():
+    """(address, bytes) of the free blocks, by address."""
+    return [tuple(row) for row in _pool._free[1 : _pool._free[0, 0] + 1].tolist()]
 
 
 def test_owner_tells_apart_whose_memory_an_array_is():
