@@ -15,20 +15,23 @@ constants per channel.
 
 from math import gcd
 
+import numba
 import numpy as np
 
 from ._cuda import Source
 from ._jit import helper, jit, prange
-from ._layout import ceil_div
+from ._layout import ceil_div, span
 from ._passes import ABREAST, over_rows
 from ._pool import empty
-from ._vector import STREAMED, VECTOR_BYTES, fence
+from ._threads import MOST_THREADS
+from ._vector import LINE, STREAMED, VECTOR_BYTES, copy, fence, prefetch
 
 _BLOCK = 32768  # elements
 _LANES = 512  # of a wide row, if channels are fewer
 _GREATEST_LANE = 512  # rows of a lane in a block: few enough for sums in float32
 _SAMPLE = 8  # a block's rows over those whose mean its sums are taken around
 _TOGETHER = 64  # channels whose blocks are put together by a thread
+_AHEAD = 8192  # bytes that are copied before what is fetched
 
 
 @helper
@@ -41,6 +44,33 @@ def cut(height, channels, itemsize):
     wide = abreast * channels
     rows = max(1, min(_GREATEST_LANE, _BLOCK // max(wide, abreast))) * abreast
     return wide, rows, (height + rows - 1) // rows if channels else 0
+
+
+def _flat(gy):
+    """(elements, from row to row, scratch memory) of rows of one set that may lie apart, as a slice of channels does.
+
+    A thread copies a block of such rows before it passes over it: it then lies in the L2 cache, and is not written to
+    memory and read again.
+    """
+    channels, step = gy.shape[2], gy.strides[1] // gy.itemsize
+    if gy.flags.c_contiguous or gy.shape[1] == 1:
+        return gy.reshape(-1), channels, np.empty((1, 0), gy.dtype)
+    return span(gy), step, empty((MOST_THREADS, max(_BLOCK, _LANES, channels)), gy.dtype)
+
+
+@helper
+def _together(gy, first, last, channels, step, scratch):
+    """Where element 0 of rows would lie whose elements first to last are together."""
+    if step == channels:
+        return gy.ctypes.data
+    size, own = gy.itemsize, scratch[numba.get_thread_id()].ctypes.data
+    ahead = size * step * max(1, _AHEAD // max(1, size * channels))
+    for row in range((last - first) // channels):
+        source = gy.ctypes.data + size * step * (first // channels + row)
+        for at in range(0, size * channels, LINE):
+            prefetch(source + ahead + at)
+        copy(gy.dtype.type(0), channels, source, own + size * channels * row)
+    return own - size * first
 
 
 # ---- moments -------------------------------------------------------------------------------------------------------
@@ -152,13 +182,17 @@ NO_RELU, BY_OUTPUT, BY_INPUT = 0, 1, 2
 def gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, sum_g, sum_gd, g=None):
     """Per set and channel, sum_g = sum of g and sum_gd = sum of g * (x - mean); g = gy, but 0 where a ReLU gave 0.
 
+    gy: the rows of one set may lie apart.
     relu: NO_RELU; BY_OUTPUT, of what y has; BY_INPUT, of (x - mean) * rstd * weight + bias, which no other has use for.
     g: where it is not None, which goes with BY_OUTPUT, it is written, too.
     """
     n, height, channels = x.shape
-    arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
-    kept = arrays[2][:0] if g is None else g.reshape(-1)
-    _gradient_sums(*arrays, relu, mean, rstd, weight, bias, n, height, channels, sum_g, sum_gd, kept)
+    gy, step, scratch = _flat(gy)
+    x, y = x.reshape(-1), y.reshape(-1)
+    kept = y[:0] if g is None else g.reshape(-1)
+    _gradient_sums(
+        gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, step, scratch, sum_g, sum_gd, kept
+    )  # fmt: skip
 
 
 def _gradient(v, relu, inputs, numbers):
@@ -187,7 +221,7 @@ _add_and_keep = _gradient_terms(BY_OUTPUT, True)
 
 
 @jit
-def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, sum_g, sum_gd, kept):
+def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, step, scratch, sum_g, sum_gd, kept):
     wide, rows, blocks = cut(height, channels, x.itemsize)
     streamed = kept.itemsize * kept.size >= STREAMED
     sums, one = np.empty((n * blocks, 2, wide), x.dtype), x.dtype.type(1)
@@ -204,8 +238,9 @@ def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels
         last = (i * height + min((block + 1) * rows, height)) * channels
         sums[task] = 0
         arrays = (
-            gy.ctypes.data, x.ctypes.data, y.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data,
-            shift[i].ctypes.data, sums[task, 0].ctypes.data, sums[task, 1].ctypes.data, kept.ctypes.data,
+            _together(gy, first, last, channels, step, scratch), x.ctypes.data, y.ctypes.data, high[i].ctypes.data,
+            scale[i].ctypes.data, shift[i].ctypes.data, sums[task, 0].ctypes.data, sums[task, 1].ctypes.data,
+            kept.ctypes.data,
         )  # fmt: skip
         if relu == BY_INPUT:
             _add_by_input(one, first, last, wide, 0, False, arrays)
@@ -309,10 +344,11 @@ def input_gradient(gy, x, y, relu, mean, scale, slope, offset, bias, gx):
     not BY_INPUT.
     """
     n, height, channels = x.shape
-    arrays = gy.reshape(-1), x.reshape(-1), y.reshape(-1)
+    gy, step, scratch = _flat(gy)
     moves = slope is not None
     numbers = mean, scale, *((slope, offset) if moves else (scale, scale)), bias
-    _input_gradient(*arrays, *numbers, relu, moves, n, height, channels, gx.reshape(-1))
+    sizes = n, height, channels, step, scratch
+    _input_gradient(gy, x.reshape(-1), y.reshape(-1), *numbers, relu, moves, *sizes, gx.reshape(-1))
 
 
 def _input_gradients(relu, moves):
@@ -337,7 +373,9 @@ _scale, _scale_by_output = (_input_gradients(relu, False) for relu in (NO_RELU, 
 
 
 @jit
-def _input_gradient(gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, n, height, channels, gx):
+def _input_gradient(
+    gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, n, height, channels, step, scratch, gx
+):  # fmt: skip
     wide, rows, blocks = cut(height, channels, x.itemsize)
     one, streamed = x.dtype.type(1), gx.itemsize * gx.size >= STREAMED
     numbers = np.empty((5, n, wide), x.dtype)
@@ -353,8 +391,8 @@ def _input_gradient(gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, 
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
         arrays = (
-            gy.ctypes.data, x.ctypes.data, y.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data,
-            shift[i].ctypes.data, slope[i].ctypes.data, offset[i].ctypes.data, gx.ctypes.data,
+            _together(gy, first, last, channels, step, scratch), x.ctypes.data, y.ctypes.data, high[i].ctypes.data,
+            scale[i].ctypes.data, shift[i].ctypes.data, slope[i].ctypes.data, offset[i].ctypes.data, gx.ctypes.data,
         )  # fmt: skip
         if moves and relu == BY_INPUT:
             _move_by_input(one, first, last, wide, 0, streamed, arrays)

@@ -22,7 +22,7 @@ from ._jit import jit_serial
 from ._kernel import Kernel, wide
 from ._pool import empty
 from ._workload import LARGE
-from .copy_rows import copy_into
+from .copy_rows import contiguous, copy_into
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ def _coefficients(sum_g, sum_gd, rstd, weight, height, gw, gb, scale, slope, off
 def _backward_gpu(gy, x, y, mean, rstd, weight, bias, training, relu, gx, gw, gb, gresidual):
     output, kept = y if len(y) else None, gresidual if gresidual.size else None
     numbers = mean, rstd, weight, bias
-    _channels.gradients_gpu(gy, x[None], output, bool(relu), 1, *numbers, training, gx, gw, gb, kept)
+    _channels.gradients_gpu(contiguous(gy), x[None], output, bool(relu), 1, *numbers, training, gx, gw, gb, kept)
 
 
 # ---- samples and registration --------------------------------------------------------------------------------------
@@ -183,6 +183,10 @@ def _backward_samples(rng, dtype):
         for training in (True, False):
             outputs = np.empty_like(x), np.empty_like(weight), np.empty_like(weight), np.empty_like(residual)
             yield gy, x, y if relu else y[:0], mean, rstd, weight, bias, training, relu, *outputs
+        apart = np.empty((len(x), x.shape[1] + 5), dtype)[:, 2 : 2 + x.shape[1]]
+        apart[...] = gy  # rows that lie apart
+        outputs = np.empty_like(x), np.empty_like(weight), np.empty_like(weight), np.empty_like(residual)
+        yield apart, x, y if relu else y[:0], mean, rstd, weight, bias, True, relu, *outputs
         if relu and not residual.size:
             outputs = np.empty_like(x), np.empty_like(weight), np.empty_like(weight), np.empty_like(residual)
             yield gy, x, y[:0], mean, rstd, weight, bias, len(x) % 2 == 0, relu, *outputs

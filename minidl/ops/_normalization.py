@@ -24,9 +24,23 @@ def as_matrix(x):
     return _channels_last(x).reshape(-1, x.shape[1])
 
 
+def as_rows_apart(x):
+    """as_matrix, but a view, of rows that lie evenly apart, where x is a slice of the channels of a NumPy array."""
+    view = _with_channels_last(x)
+    if type(x) is np.ndarray and view.strides[-1] == x.itemsize and view.strides[-2] > 0 and x.flags.writeable:
+        try:
+            return view.reshape(-1, x.shape[1], copy=False)
+        except ValueError:  # they do not, unless x has no elements
+            pass
+    return as_matrix(x)
+
+
+def _with_channels_last(x):
+    return x.transpose((0, 2, 3, 1) if x.ndim == 4 else (0, *range(2, x.ndim), 1))
+
+
 def _channels_last(x):
-    axes = (0, 2, 3, 1) if x.ndim == 4 else (0, *range(2, x.ndim), 1)
-    return contiguous(x.transpose(axes))
+    return contiguous(_with_channels_last(x))
 
 
 def from_rows(rows, shape):
