@@ -15,6 +15,7 @@ from .function import Function, detect_anomaly, enable_grad, is_grad_enabled, no
 from .gradcheck import GradcheckError, GradcheckWarning, gradcheck, gradgradcheck
 from .inference import optimize_for_inference
 from .kernels import exact_convolution, get_num_threads, set_num_threads, use_kernels
+from .plan import optimize_for_training
 from .random import manual_seed
 from .serialization import load, load_metadata, save
 from .tensor import Tensor, tensor
@@ -47,6 +48,7 @@ __all__ = [
     "ops",
     "optim",
     "optimize_for_inference",
+    "optimize_for_training",
     "save",
     "set_grad_enabled",
     "set_num_threads",

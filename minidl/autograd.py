@@ -9,16 +9,17 @@ from .function import (
     AFTER_ACCUMULATION,
     Function,
     _modes,
-    _next_sequence,
     casting,
     check_gradient,
     keep_trace,
+    next_sequence,
     set_grad_enabled,
 )
 from .kernels import COMPILED, add, empty_like, owner
 from .kernels._layout import memory_order
 
 _LARGE = 16384  # elements, which are summed by a kernel
+_NO_ARRAYS = {type(None), bool, int, float, tuple, list}
 
 
 def backward(tensors, gradients=None, retain_graph=None, create_graph=False):
@@ -378,6 +379,8 @@ def _own(result, ctx, grads, results):
                 return _copy(result)
             continue
         if type(other) is not kind:
+            if type(other) in _NO_ARRAYS:
+                continue
             if isinstance(other, Tensor):
                 other = other._data
             if not isinstance(other, kind):
@@ -412,7 +415,7 @@ class _Opaque(Function):
     """
 
     def __init__(self, culprit, grads, array):
-        self._culprit, self._sequence = culprit.name, _next_sequence()
+        self._culprit, self._sequence = culprit.name, next_sequence()
         self._edges = culprit._edges + [_place(g) for g in grads if g._requires_grad]
         self._outputs = [(array.shape, array.dtype)]
 

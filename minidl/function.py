@@ -114,7 +114,7 @@ def is_observed():
 # ---- a node of the graph -------------------------------------------------------------------------------------------
 
 _NUMBERS = {type(None), bool, int, float, complex}  # what is saved as it is
-_next_sequence = itertools.count().__next__
+next_sequence = itertools.count().__next__
 _ROOM = 8  # references to views kept before the dead ones among them are looked for
 AFTER_ACCUMULATION = "after accumulation"  # the key of a leaf's hooks that run once .grad has been added to
 
@@ -342,7 +342,7 @@ class Function:
             array = tensor._data
             tensors, node._outputs = (tensor,), ((array.shape, array.dtype),)
         if recording:
-            node._edges, node._sequence = edges, _next_sequence()
+            node._edges, node._sequence = edges, next_sequence()
             if not isinstance(a, Tensor):
                 node._least = len(args)
                 while not isinstance(args[node._least - 1], Tensor):

@@ -57,9 +57,9 @@ def optimize_for_inference(net, input_shape=None):
     into them. All else, dropout included, is as in net.eval(). The copy is not to be trained: its running statistics
     are gone.
 
-    Within no_grad() the copy runs its operations one after the other, without the Python between them (plan.py). The
-    first call with inputs of another shape takes three times as long, as it looks which operations there are. What
-    forward does beside them (to print, to fill a list) then happens no more, unless a hook does it.
+    The copy runs its operations one after the other, without the Python between them (plan.py). The first call with
+    inputs of another shape takes three times as long, as it looks which operations there are. What forward does beside
+    them (to print, to fill a list) then happens no more, unless a hook does it.
 
     Args:
         input_shape: (C, H, W) of images that the net takes; by default net.in_channels and a usual size.

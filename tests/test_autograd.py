@@ -60,7 +60,7 @@ def test_fan_out_and_uneven_depths():
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_a_leaf_waits_for_all_its_users(order, monkeypatch):
     """Also for the very first operation of a process, whose number is zero."""
-    monkeypatch.setattr(function, "_next_sequence", itertools.count().__next__)
+    monkeypatch.setattr(function, "next_sequence", itertools.count().__next__)
     x = scalar(1)
     terms = [x * 2, x * 3, x * 4]
     a, b, c = (terms[i] for i in order)

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "models": {"nn", "ops", "random", "serialization", "tensor"},
     "amp": {"cuda", "function", "kernels", "tensor"},
     "trace": {"function", "tensor"},
-    "plan": {"function", "nn", "tensor", "trace"},
+    "plan": {"function", "nn", "random", "tensor", "trace"},
     "inference": {"cuda", "kernels", "nn", "ops", "plan", "tensor", "trace"},
     "onnx": {"serialization", "tensor", "trace"},
 }

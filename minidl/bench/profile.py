@@ -47,7 +47,8 @@ def profile(run, rounds):
     Its calls are added up by kernel and shapes, slowest first. "seconds" is the run's time without the record's own,
     "rest" what no kernel took: the engine, and what NumPy does itself.
     """
-    run()  # loads machine code, fills the pool
+    for _ in range(3):  # loads machine code, fills the pool; a net that is planned runs its list from the third on
+        run()
     runs = []
     for _ in range(rounds):
         start = time.perf_counter()

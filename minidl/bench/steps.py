@@ -51,6 +51,7 @@ def minidl(name, batch, training, device="cpu"):
 
         return timed(infer)
     optimizer = dl.optim.SGD(net.parameters(), **SGD)
+    dl.optimize_for_training(net)
 
     def step():
         optimizer.zero_grad()

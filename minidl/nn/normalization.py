@@ -64,16 +64,16 @@ class _BatchNorm(_Running):
         self._check_input(input)
         momentum = 0.0 if self.momentum is None else self.momentum
         mean, var, batches = self.running_mean, self.running_var, self.num_batches_tracked
-        if self.training and self.track_running_stats and batches is not None:
-            count = batches.data
-            count += 1  # in place
-            batches.mark_changed(type(self).__name__)
-            if self.momentum is None:  # the average over all batches so far
-                momentum = 1 / batches.item()
+        if not (self.training and self.track_running_stats):
+            batches = None
+        elif self.momentum is None and batches is not None:  # the average over all batches so far, and this one
+            momentum = 1 / (batches.item() + 1)
         training = self.training or mean is None and var is None
         running = (mean, var) if not self.training or self.track_running_stats else (None, None)
         arguments = input, *running, self.weight, self.bias, training, momentum, self.eps
-        return ops.batch_norm_relu(*arguments, residual) if relu else ops.batch_norm(*arguments)
+        if relu:
+            return ops.batch_norm_relu(*arguments, residual, num_batches_tracked=batches)
+        return ops.batch_norm(*arguments, num_batches_tracked=batches)
 
     forward.fuses_relu = True  # see Conv2d
 

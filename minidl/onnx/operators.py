@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 
+from ..tensor import Tensor
+
 HANDLERS = {}
 
 
@@ -226,12 +228,13 @@ def _means(extent, windows):
 
 @_handles("BatchNorm")
 def _batch_norm(graph, call):
-    x, weight, bias, residual, (mean, var), eps, relu = call.args
-    if call.outputs[0]._node.training:
+    x, weight, bias, residual, mean, var, _, training, _, eps, relu = call.args
+    if training:
         raise ValueError(
             f"export: the batch norm in {graph.module or 'the net'} normalises by the batch; it needs running "
             "statistics (track_running_stats=True)"
         )
+    mean, var = (value.data if isinstance(value, Tensor) else value for value in (mean, var))
     channels, path = x.shape[1], f"{graph.module}." if graph.module else ""
     y = graph.add(
         "BatchNormalization", graph.value(x), graph.numbers(weight, channels, x.dtype, 1),

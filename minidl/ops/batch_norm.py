@@ -19,6 +19,7 @@ from ._common import as_real, check_devices, check_numbers
 from ._normalization import (
     affine,
     as_matrix,
+    as_rows_apart,
     from_rows,
     gradients,
     input_gradient,
@@ -31,21 +32,26 @@ from .arithmetic import where
 
 
 class BatchNorm(Function):
-    """statistics is the pair (mean, var) of an evaluation, or an empty list that receives that of the batch."""
+    """In training running_mean, running_var and batches, the number of batches, are changed in place; None are not."""
 
     on_arrays = True
 
     @staticmethod
-    def forward(ctx, x, weight, bias, residual, statistics, eps, relu):
+    def forward(ctx, x, weight, bias, residual, running_mean, running_var, batches, training, momentum, eps, relu):
         channels, rows = x.shape[1], as_matrix(x)
-        ctx.training, ctx.relu, ctx.eps = not statistics, relu, eps
-        if ctx.training and rows.size:
+        ctx.training, ctx.relu, ctx.eps = training, relu, eps
+        if training and batches is not None:
+            batches += 1
+        if training and rows.size:
             ctx.mean, var, ctx.rstd = empty((3, channels), np.float64, x)
             kernel.statistics(rows, eps, ctx.mean, var, ctx.rstd)
-            statistics += ctx.mean, var
+            if running_mean is not None:
+                update_running(running_mean, running_var, ctx.mean, var, len(rows), momentum)
+        elif training:  # no images
+            ctx.mean, ctx.rstd = np.zeros(channels, like=x), full((channels,), 1, np.float64, x)
         else:
-            ctx.mean, var = statistics or (np.zeros(channels, like=x), full((channels,), 1, np.float64, x))
-            ctx.rstd = 1 / np.sqrt(var + eps)
+            ctx.mean = running_mean.astype(np.float64)  # a copy: later changes do not reach backward
+            ctx.rstd = 1 / np.sqrt(running_var.astype(np.float64) + eps)
         y = _output(rows, ctx.mean, ctx.rstd, weight, bias, residual, relu)
         y = from_rows(y, x.shape)
         # In training x says where a ReLU gave 0, and is read anyway; but not behind a residual.
@@ -58,7 +64,8 @@ class BatchNorm(Function):
         x, weight, bias, y = ctx.saved_tensors
         about = array_of(y), array_of(bias), ctx.relu, ctx.mean, ctx.rstd, ctx.training, ctx.needs_input_grad[3]
         found = gradients(partial(_gradients, *about), partial(_formula, *about, ctx.eps), grad, x, weight)
-        return tuple(g if need else None for g, need in zip(found, ctx.needs_input_grad[:4], strict=False))
+        found = [g if need else None for g, need in zip(found, ctx.needs_input_grad, strict=False)]
+        return *found, *[None] * (7 - len(found))
 
 
 def _output(rows, mean, rstd, weight, bias, residual, relu):
@@ -78,8 +85,7 @@ def _gradients(y, bias, relu, mean, rstd, training, need_residual, grad, x, weig
 
     y is given where a ReLU and a residual came last.
     """
-    channels = x.shape[1]
-    gy, rows = (as_matrix(a) for a in (grad, x))
+    channels, gy, rows = x.shape[1], as_rows_apart(grad), as_matrix(x)
     outputs = rows[:0] if y is None else as_matrix(y)
     gx = empty(rows.shape, x.dtype, x)
     make = empty if rows.size else np.zeros
@@ -111,7 +117,10 @@ def _formula(y, bias, relu, mean, rstd, training, need_residual, eps, grad, x, w
     return (*found, grad) if need_residual else found
 
 
-def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+def batch_norm(
+    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, *,
+    num_batches_tracked=None,
+):  # fmt: skip
     """Bring each channel to mean 0 and variance 1, then scale by weight and shift by bias.
 
     Args:
@@ -121,27 +130,35 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
             or both None. In evaluation they stand for the batch's.
         weight, bias: (C,) or None. On a GPU float32 (or float16) where input is float16.
         training: normalize by the mean and the variance (divided by the count) of this batch.
+        num_batches_tracked: an integer () Tensor or array to which training adds 1, or None.
 
     Raises:
         ValueError: shapes that do not fit; running statistics missing in evaluation; one value per channel in training.
         TypeError: dtypes that do not go together.
     """
-    return _apply("batch_norm", input, running_mean, running_var, weight, bias, training, momentum, eps, False, None)
+    return _apply(
+        "batch_norm", input, running_mean, running_var, weight, bias, training, momentum, eps, num_batches_tracked,
+        False, None,
+    )  # fmt: skip
 
 
 def batch_norm_relu(
-    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, residual=None
-):
+    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, residual=None, *,
+    num_batches_tracked=None,
+):  # fmt: skip
     """relu(batch_norm(input, …) + residual) in one pass over memory less each way: the end of a residual block.
 
     residual: shaped as input, or None. The other arguments and errors are batch_norm's.
     """
     return _apply(
-        "batch_norm_relu", input, running_mean, running_var, weight, bias, training, momentum, eps, True, residual
-    )
+        "batch_norm_relu", input, running_mean, running_var, weight, bias, training, momentum, eps,
+        num_batches_tracked, True, residual,
+    )  # fmt: skip
 
 
-def _apply(name, input, running_mean, running_var, weight, bias, training, momentum, eps, relu, residual):
+def _apply(
+    name, input, running_mean, running_var, weight, bias, training, momentum, eps, num_batches_tracked, relu, residual
+):
     check_numbers(name, momentum=momentum)
     input = as_real(name, input)
     if input.ndim < 2:
@@ -157,21 +174,15 @@ def _apply(name, input, running_mean, running_var, weight, bias, training, momen
             )
     running = running_statistics(name, running_mean, running_var, channels)
     check_devices(name, input=input, running_mean=running_mean, running_var=running_var)
-    if training:
-        count = input.numel() // max(channels, 1)
-        if count == 1:
-            raise ValueError(
-                f"{name}: training needs more than one value per channel, got input of shape {input.shape}"
-            )
-        statistics = []
-        y = BatchNorm.apply(input, weight, bias, residual, statistics, float(eps), relu)
-        if running and count:
-            update_running(name, running, *statistics, count, momentum)
-        return y
-    if not running:
+    if training and input.numel() == channels > 0:
+        raise ValueError(f"{name}: training needs more than one value per channel, got input of shape {input.shape}")
+    if not (training or running):
         raise ValueError(f"{name}: running_mean and running_var must be given where training is False")
-    statistics = [array_of(r).astype(np.float64) for r in running]  # copies: later changes do not reach backward
-    return BatchNorm.apply(input, weight, bias, residual, statistics, float(eps), relu)
+    arguments = (*(running or (None, None)), num_batches_tracked)
+    y = BatchNorm.apply(input, weight, bias, residual, *arguments, bool(training), float(momentum), float(eps), relu)
+    if training:
+        mark_changed(name, *arguments)
+    return y
 
 
 def array_of(value):
@@ -196,13 +207,15 @@ def running_statistics(name, running_mean, running_var, channels):
     return running_mean, running_var
 
 
-def update_running(name, running, mean, var, count, momentum):
+def update_running(running_mean, running_var, mean, var, count, momentum):
     """running = (1 - momentum) * running + momentum * batch's, in place; mean and var are those of `count` values."""
-    arrays = [array_of(value) for value in running]
-    if arrays[0].dtype == arrays[1].dtype and all(array.flags.c_contiguous for array in arrays):
-        kernel.update_running(mean, var, count, momentum, *arrays)
-    else:
-        kernel.update_running.reference(mean, var, count, momentum, *arrays)
-    for value in running:
+    compiled = running_mean.dtype == running_var.dtype and running_mean.flags.c_contiguous
+    update = kernel.update_running if compiled and running_var.flags.c_contiguous else kernel.update_running.reference
+    update(mean, var, count, momentum, running_mean, running_var)
+
+
+def mark_changed(name, *values):
+    """Say of those that are Tensors that the operation changed them in place."""
+    for value in values:
         if isinstance(value, Tensor):
             value.mark_changed(name)

@@ -22,10 +22,11 @@ from .conv2d import nchw, nhwc
 
 
 class Dropout(Function):
-    """key is (seed, call). The mask is a constant, so the operation is linear and its own adjoint."""
+    """The mask is a constant, so the operation is linear and its own adjoint: of a key, (seed, call), the same one."""
 
     @staticmethod
-    def forward(ctx, x, p, key):
+    def forward(ctx, x, p, key=None):
+        key = next_call() if key is None else key
         ctx.p, ctx.key = p, key
         x = nhwc(x) if x.ndim == 4 else contiguous(x)
         y = empty(x.shape, x.dtype, x)
@@ -61,7 +62,7 @@ def dropout(input, p=0.5, training=True):
     input = as_real("dropout", input)
     if not training or p == 0:
         return input
-    return input * 0.0 if p == 1 else Dropout.apply(input, float(p), next_call())
+    return input * 0.0 if p == 1 else Dropout.apply(input, float(p))
 
 
 def dropout2d(input, p=0.5, training=True):

@@ -26,7 +26,7 @@ from ._normalization import (
     or_zeros,
     per_channel,
 )
-from .batch_norm import batch_norm, running_statistics, update_running
+from .batch_norm import array_of, batch_norm, mark_changed, running_statistics, update_running
 
 
 class GroupNorm(Function):
@@ -139,5 +139,6 @@ def instance_norm(
     y = GroupNorm.apply(input, weight, bias, channels, float(eps), statistics)
     if running and input.numel():
         mean, var = (s.mean(axis=0) for s in statistics)
-        update_running(name, running, mean, var, pixels, momentum)
+        update_running(*map(array_of, running), mean, var, pixels, momentum)
+        mark_changed(name, *running)
     return y

@@ -12,6 +12,7 @@ from ..data import DataLoader
 from ..function import no_grad
 from ..models import training_loss
 from ..optim import SGD, CosineAnnealingLR
+from ..plan import optimize_for_training
 from ..tensor import Tensor
 from .metrics import correct
 
@@ -96,6 +97,7 @@ def fit(net, dataset, recipe, seed, amp=False):
     """Train a net on a Dataset by SGD while a half cosine takes the rate from recipe.lr to 0.
 
     The seed decides the order of the images and their augmentation; the weights are the net's, and so is the device.
+    While it is trained the net runs as after optimize_for_training (plan.py), unless it has a forward of its own.
 
     Args:
         amp: in mixed precision (amp.py), on a GPU.
@@ -106,6 +108,17 @@ def fit(net, dataset, recipe, seed, amp=False):
     Raises:
         Diverged: the loss became infinite or NaN. ValueError: amp, and the net is on the CPU.
     """
+    own = "forward" in vars(net)
+    net = net if own else optimize_for_training(net)
+    try:
+        yield from _epochs(net, dataset, recipe, seed, amp)
+    finally:
+        if not own:
+            del net.forward
+
+
+def _epochs(net, dataset, recipe, seed, amp):
+    """What fit yields."""
     images, device = dataset.normalize(dataset.train_images), _device(net)
     loader = DataLoader(
         images, dataset.train_labels, recipe.batch_size, True, seed, transform=recipe.transform,
