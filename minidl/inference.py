@@ -1,4 +1,5 @@
 """A net for inference alone: batch norms folded into the convolutions before them, residuals and ReLUs along with them.
+Images are flattened as they lie in memory, for linear layers with their weights in that order.
 
 In evaluation a batch norm is y = x * s + t with s = weight / sqrt(running_var + eps) and t = bias - running_mean * s,
 two numbers per channel. After a convolution x = W * input + b that is the convolution (s W) * input + (s b + t).
@@ -48,14 +49,28 @@ class ReLUAfter(nn.Module):
         return self.layer(input, relu=True)
 
 
+class FlattenPixels(nn.Module):
+    """(N, C, H, W) to (N, H * W * C), a view of channels-last memory; for a Linear with its weights in that order."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape  # (C, H, W)
+
+    def forward(self, input):
+        if input.shape[1:] != self.shape:  # as many numbers, which Flatten takes as they come
+            input = input.flatten(1).reshape(-1, *self.shape)
+        return input.permute(0, 2, 3, 1).flatten(1)
+
+
 def optimize_for_inference(net, input_shape=None):
     """A copy of a net in evaluation mode that gives the same outputs, to rounding, in less time.
 
     Folded are batch norms whose input is the output of a convolution that nothing else sees, as one run of the net
     shows (of shapes alone, so it takes no time). The convolution then runs in the place of the batch norm, which knows
     of the residual and the ReLU that follow. A ReLU module that only ever follows convolutions and linear layers goes
-    into them. All else, dropout included, is as in net.eval(). The copy is not to be trained: its running statistics
-    are gone.
+    into them. Between a Flatten module and the linear layer that alone sees what it gives, an image's numbers go in the
+    order of memory, (H, W, C). All else, dropout included, is as in net.eval(). The copy is not to be trained: its
+    running statistics are gone.
 
     The copy runs its operations one after the other, without the Python between them (plan.py). The first call with
     inputs of another shape takes three times as long, as it looks which operations there are. What forward does beside
@@ -76,12 +91,13 @@ def optimize_for_inference(net, input_shape=None):
     for parameter in net.parameters():
         parameter.requires_grad_(False)
         parameter.grad = None
-    runs = Counter(name for name, call in calls if call.name in ("Conv2d", "Linear", "BatchNorm"))
+    runs = Counter(name for name, call in calls if call.name in ("Conv2d", "Linear", "BatchNorm", "Reshape"))
     steps = _with_sources(calls, runs)
     for name, call, source in steps:
         foldable = call.name == "BatchNorm" and runs[name] == 1 and source is not None
         if foldable and isinstance(net.get_submodule(source), nn.Conv2d):
             _fold(net, source, name)
+    _flatten_as_in_memory(net, steps, runs)
     _put_relus_into_layers(net, steps)
     net.forward = PlannedForward(net)
     return net
@@ -102,6 +118,20 @@ def _with_sources(calls, runs):
         alone = source is not None and used[taken] == runs[source] == 1
         steps.append((name, call, source if alone else None))
     return steps
+
+
+def _flatten_as_in_memory(net, steps, runs):
+    reshapes = [(name, call) for name, call, _ in steps if call.name == "Reshape" and call.outputs[0].ndim == 2]
+    flattened = {name: call.args[0].shape[1:] for name, call in reshapes}
+    for name, call, source in steps:
+        if call.name != "Linear" or runs[name] != 1 or len(flattened.get(source, ())) != 3:
+            continue
+        flatten, linear = net.get_submodule(source), net.get_submodule(name)
+        if type(flatten) is nn.Flatten and flatten.start_dim == 1 and type(linear) is nn.Linear:
+            shape = flattened[source]
+            weight = linear.weight.data.T.reshape(*shape, -1).transpose(1, 2, 0, 3)  # to (H, W, C, O), which memory is
+            linear.weight = nn.Parameter(weight.reshape(-1, weight.shape[-1]).T, False)
+            _replace(net, source, FlattenPixels(shape).eval())
 
 
 def _put_relus_into_layers(net, steps):

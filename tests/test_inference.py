@@ -6,6 +6,7 @@ from helpers import normal
 
 import minidl as dl
 from minidl import nn, ops
+from minidl.kernels import KERNELS
 
 
 def _settled(net):
@@ -154,3 +155,49 @@ def test_linear_layers_alone_take_their_relu_along():
     assert type(fast.relu) is nn.Identity and type(net.relu) is nn.ReLU
     assert fast(x).grad_fn is None and (net(x).data > 0).any()
     np.testing.assert_allclose(fast(x).data, net(x).data, rtol=1e-5, atol=1e-6)
+
+
+class Flattening(nn.Module):
+    def __init__(self, then):
+        super().__init__()
+        self.conv, self.pool, self.flatten = nn.Conv2d(2, 3, 3, padding=1), nn.MaxPool2d(2), nn.Flatten()
+        self.linear, self.other, self.columns = nn.Linear(36, 5), nn.Linear(36, 5), nn.Linear(3, 5)
+        self.dropout, self.rows, self.then = nn.Dropout(), nn.Flatten(1, 2), then
+
+    def forward(self, x):
+        return self.then(self, self.pool(self.conv(x)))
+
+
+@pytest.mark.parametrize(
+    ("then", "in_memory_order"),
+    [
+        (lambda net, y: net.linear(net.flatten(y)), True),
+        (lambda net, y: net.linear(net.dropout(net.flatten(y).relu())), False),  # a ReLU between
+        (lambda net, y: net.linear(net.dropout(net.flatten(y))).relu(), True),
+        (lambda net, y: net.linear(net.flatten(y)) + net.other(net.flatten(y)), False),
+        (lambda net, y: net.linear(net.flatten(y)) * net.linear(net.flatten(y * 2)), False),
+        (lambda net, y: net.linear(z := net.flatten(y)) + z.sum(), False),
+        (lambda net, y: net.columns(net.rows(y)), False),  # (N, C * H, W)
+        (lambda net, y: net.linear(y.flatten(1)), False),  # no module, which could be replaced
+    ],
+)
+def test_images_are_flattened_as_they_lie_in_memory(then, in_memory_order):
+    dl.manual_seed(0)
+    net = Flattening(then).double().eval()
+    fast = dl.optimize_for_inference(net, (2, 8, 6))
+    assert (type(fast.flatten).__name__ == "FlattenPixels") == in_memory_order and type(net.flatten) is nn.Flatten
+    # Other images of as many numbers mean what they did.
+    for height, width in [(8, 6)] if "columns" in then.__code__.co_names else [(8, 6), (6, 8), (4, 12)]:
+        x = dl.Tensor(normal(5, 2, height, width, seed=height))
+        np.testing.assert_allclose(fast(x).data, net(x).data, rtol=1e-12, atol=1e-12)
+
+
+def test_flattening_in_memory_order_copies_nothing(monkeypatch):
+    net = dl.optimize_for_inference(dl.models.create("lenet", "lecture"))
+    x = dl.Tensor(normal(64, 32, 32, 1, dtype=np.float32).transpose(0, 3, 1, 2))
+    copies, kernel = [], KERNELS["copy_rows.forward"]
+    monkeypatch.setattr(kernel, "cpu", lambda *args, form=kernel.cpu: copies.append(1) or form(*args))
+    with dl.no_grad():
+        for _ in range(3):
+            net(x)
+    assert not copies
