@@ -169,7 +169,7 @@ def _run(roots, gradients, retain_graph, create_graph, inputs):
                     if reached is not None and source not in reached:
                         continue
                     if leaf:
-                        pending[source] = [_own(result, ctx, grads, results)]
+                        pending[source] = [result if target.gives_new else _own(result, ctx, grads, results)]
                         continue
                     totals = pending[source] = [None] * len(source._outputs)
                 if totals[index] is None or added and number == 0:

@@ -144,6 +144,8 @@ class Function:
             recorded it is given arrays in place of Tensors, on which the same formula runs faster.
         adds_onto: set True, beside on_arrays, for an operation whose backward can add its first input's gradient to
             what that input's value has received from its other users (`ctx.take_onto()`), where there is any.
+        gives_new: set True for an operation whose backward gives arrays that share memory with nothing: not with each
+            other, with what it was given, or with what ctx keeps. A leaf then keeps its gradient without a look.
         elementwise: set True for an operation as above whose inputs broadcast. The gradients that it returns are then
             also summed over the axes along which an input was repeated.
         is_view: set True for an operation whose outputs may share the memory of its first input, and nothing but that:
@@ -156,6 +158,7 @@ class Function:
 
     on_arrays = False
     adds_onto = False
+    gives_new = False
     elementwise = False
     is_view = False
     _saved = ()  # Tensors that nothing had changed; else (value, index of an output, version, counter)

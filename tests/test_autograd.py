@@ -1,6 +1,7 @@
 """The backward pass over the graph: its order, where gradients go, what it keeps."""
 
 import itertools
+import sys
 import weakref
 
 import numpy as np
@@ -9,6 +10,7 @@ from graphs import Square, define, doubling, leaf, no_garbage_collector, saving,
 
 import minidl as dl
 from minidl import function, ops
+from minidl.gradcheck.samples import SAMPLES
 
 # ---- the shape of the graph ------------------------------------------------------------------------------------------
 
@@ -436,3 +438,28 @@ def test_an_error_in_backward_leaves_the_engine_usable():
         assert dl.is_grad_enabled() and x.grad is None
     (x * 3).backward()
     assert x.grad.item() == 3
+
+
+def test_what_is_said_to_be_new_shares_no_memory(monkeypatch):
+    """Over the samples of every operation: those that say gives_new against the look that others get."""
+    autograd = sys.modules["minidl.autograd"]
+    seen, differentiate = set(), autograd._differentiate
+
+    def watched(node, ctx, grads, recording):
+        results = differentiate(node, ctx, grads, recording)
+        if node.gives_new:
+            seen.add(node.name)
+            for result in results:
+                assert result is None or autograd._own(result, ctx, grads, results) is result, node.name
+        return results
+
+    monkeypatch.setattr(autograd, "_differentiate", watched)
+    for sample in [sample for samples in SAMPLES.values() for sample in samples]:
+        inputs = [dl.Tensor(array) for array in sample.inputs(np.random.default_rng(0))]
+        for x in inputs:
+            x.requires_grad_(x.dtype.kind in "fc")
+        outputs = sample.f(*inputs)
+        for y in outputs if isinstance(outputs, tuple | list) else [outputs]:
+            if isinstance(y, dl.Tensor) and y.requires_grad:
+                y.backward(dl.Tensor(np.ones(y.shape, y.dtype)), retain_graph=True)
+    assert seen == {"Conv2d", "Conv2dReLU", "Linear", "LinearReLU", "BatchNorm"}

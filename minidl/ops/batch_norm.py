@@ -34,7 +34,7 @@ from .arithmetic import where
 class BatchNorm(Function):
     """In training running_mean, running_var and batches, the number of batches, are changed in place; None are not."""
 
-    on_arrays = True
+    on_arrays = gives_new = True
 
     @staticmethod
     def forward(ctx, x, weight, bias, residual, running_mean, running_var, batches, training, momentum, eps, relu):

@@ -33,7 +33,7 @@ def nchw(y):
 class Conv2d(Function):
     """geometry is (stride, padding, dilation, groups), the first three as pairs."""
 
-    on_arrays = adds_onto = True
+    on_arrays = adds_onto = gives_new = True
 
     @staticmethod
     def forward(ctx, x, w, bias, geometry):
@@ -49,7 +49,7 @@ class Conv2d(Function):
 class Conv2dReLU(Function):
     """max(Conv2d + residual, 0): what is below zero is never stored."""
 
-    on_arrays = adds_onto = True
+    on_arrays = adds_onto = gives_new = True
 
     @staticmethod
     def forward(ctx, x, w, bias, geometry, residual):

@@ -98,7 +98,7 @@ def matmul(input, other):
 class Linear(Function):
     """y = x W^T + b: dL/dx = dL/dy W, dL/dW = dL/dy^T x, dL/db = the sum of dL/dy over all but the last axis."""
 
-    on_arrays = True
+    on_arrays = gives_new = True
 
     @staticmethod
     def forward(ctx, x, w, bias):
@@ -114,7 +114,7 @@ class Linear(Function):
 class LinearReLU(Function):
     """max(Linear, 0): what is below zero is never stored."""
 
-    on_arrays = True
+    on_arrays = gives_new = True
 
     @staticmethod
     def forward(ctx, x, w, bias):
