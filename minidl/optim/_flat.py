@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..kernels import COMPILED, contiguous, is_contiguous
+from ..kernels import COMPILED, contiguous
 from ..kernels._layout import memory_order
 from ..tensor import Tensor
 
@@ -13,7 +13,7 @@ def run(kernel, steps):
     Args:
         kernel: called with (gradient, *settings, parameter, *states), as sgd.step.
         steps: per parameter (settings, parameter, gradient, state, names): the names of its states in the dictionary
-            `state`, None for one that the settings leave out.
+            `state`; in the end None for each that the settings leave out.
     """
     alike, copies = {}, []
     for settings, parameter, gradient, state, names in steps:
@@ -35,11 +35,15 @@ def _flat(parameter, gradient, state, names, copies):
     A gradient in another order is copied; so is a state (one that was loaded), and kept in its new order. A parameter
     with gaps in its memory is copied, and noted in `copies` to be written back.
     """
-    kept = [state[name]._data for name in names if name is not None]
-    if all(map(is_contiguous, (gradient, parameter, *kept))):
-        flat = iter([array.reshape(-1) for array in (gradient, parameter, *kept)])
-        g, w = next(flat), next(flat)
-        return [g, w, *(w[:0] if name is None else next(flat) for name in names)]
+    if type(parameter) is np.ndarray:
+        flat, strides = [], parameter.strides
+        for array in (gradient, parameter, *[state[name]._data for name in names if name is not None]):
+            view = array.ravel("K")
+            if array.strides != strides or view.base is None or not view.flags.writeable:
+                break
+            flat.append(view)
+        else:
+            return [*flat, *[flat[1][:0]] * names.count(None)]
     order = memory_order(parameter)
     view = parameter.transpose(order)
     inside = contiguous(view)

@@ -56,15 +56,14 @@ class SGD(Optimizer):
 
     def update_all(self, parameters, gradients, group, states):
         lr, momentum, weight_decay = (float(group[name]) for name in ("lr", "momentum", "weight_decay"))
-        name = "momentum_buffer" if momentum else None
+        keep, name = float(1 - group["dampening"]), "momentum_buffer" if momentum else None
+        rest = weight_decay, bool(group["nesterov"]), bool(group["lr_in_velocity"])
+        usual, first = (lr, momentum, keep, *rest), (lr, momentum, 1.0, *rest)
         steps = []
         for parameter, gradient, state in zip(parameters, gradients, states, strict=True):
-            keep = 1 - group["dampening"]
+            settings = usual
             if momentum and name not in state:
                 refuse_capture(parameter, "SGD's first step", "each replay would begin without velocity")
-                state[name], keep = Tensor(np.zeros_like(parameter)), 1
-            settings = (
-                lr, momentum, float(keep), weight_decay, bool(group["nesterov"]), bool(group["lr_in_velocity"]),
-            )  # fmt: skip
+                state[name], settings = Tensor(np.zeros_like(parameter)), first
             steps.append((settings, parameter, gradient, state, (name,)))
         run(kernel.step, steps)
