@@ -27,7 +27,7 @@ from .function import (
 from .nn.hooks import changes
 from .nn.module import Module
 from .random import generator
-from .tensor import Tensor, wrap
+from .tensor import Tensor, changes_of_kind, kind_of, wrap
 from .trace import place
 
 _MOST_PLANS = 16  # kinds of inputs of which the list is kept
@@ -71,7 +71,7 @@ class PlannedForward:
         self.net, self.tried_out, self.tries = net, tried_out, 0
         self.plans, self.first = {}, {}  # by kinds of inputs: the plan, None without; the plan that one run showed
         self.seen, self.state = None, []  # of the net when the plans were made
-        self.modes, self.held = (), []  # of its modules; its parameters and buffers
+        self.modes, self.held, self.kinds = (), [], []  # of its modules; its parameters and buffers, and of what kind
 
     def __deepcopy__(self, memo):
         return PlannedForward(memo.get(id(self.net), self.net), self.tried_out)
@@ -82,13 +82,13 @@ class PlannedForward:
         for x in inputs:
             if type(x) is not Tensor or x._data.dtype.kind != "f":
                 return self._forward(*inputs)
-        if self.seen != changes():
+        if self.seen != (changes(), changes_of_kind()):
             self._look()
         needs = [x._requires_grad for x in (*inputs, *self.held)] if is_grad_enabled() else ()
         recording = True in needs
         key = (
             self.modes,
-            *[(x._data.shape, x._data.dtype, type(x._data)) for x in inputs],
+            *[kind_of(x._data) for x in inputs],
             *(needs if recording else ()),
         )
         plan = self.plans.get(key, ...)
@@ -115,11 +115,13 @@ class PlannedForward:
                 state.append(value)
                 if name in ("_parameters", "_buffers", "_modules"):
                     state += value.values()
-        if len(state) != len(self.state) or any(map(operator.is_not, state, self.state)):
+        held = [*self.net.parameters(), *self.net.buffers()]
+        kinds = [kind_of(tensor._data) for tensor in held]
+        if len(state) != len(self.state) or any(map(operator.is_not, state, self.state)) or kinds != self.kinds:
             self.plans.clear()
             self.first.clear()
-        self.seen, self.state, self.modes = changes(), state, tuple(modes)
-        self.held = [*self.net.parameters(), *self.net.buffers()]
+        self.seen, self.state, self.modes = (changes(), changes_of_kind()), state, tuple(modes)
+        self.held, self.kinds = held, kinds
 
     def _may_try(self):
         """Whether to look which operations there are. Counts."""

@@ -12,6 +12,7 @@ from . import cuda, function
 DEFAULT_DTYPE = np.dtype(np.float32)  # of Python floats, as in PyTorch
 _SINGLE = {np.dtype(np.float64): DEFAULT_DTYPE, np.dtype(np.complex128): np.dtype(np.complex64)}
 _FLOATING = "fc"
+_kinds = 0  # see changes_of_kind
 
 
 class Counter:
@@ -79,6 +80,9 @@ class Tensor:
         value = _as_array(value)
         if self.requires_grad and value.dtype.kind not in _FLOATING:
             raise TypeError(f"data: {value.dtype} cannot replace the data of a Tensor that requires a gradient")
+        if kind_of(value) != kind_of(self._data):
+            global _kinds
+            _kinds += 1
         self._data = value
         self.mark_changed("assigning to .data")
 
@@ -407,6 +411,16 @@ def tensor(data, requires_grad=False, dtype=None, device=None):
         raise ValueError(f"tensor: device must be 'cpu', 'cuda' or 'cuda:' and a number, got {device!r}")
     moved = array if device is None else cuda.send(array, device)
     return Tensor(moved.copy(order="K") if moved is array else moved, requires_grad)
+
+
+def kind_of(array):
+    """Its shape, dtype and library."""
+    return array.shape, array.dtype, type(array)
+
+
+def changes_of_kind():
+    """A number that is another one after some Tensor was given an array of another kind, to whoever relies on it."""
+    return _kinds
 
 
 def wrap(array, node, index, counter=None):

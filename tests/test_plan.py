@@ -456,3 +456,28 @@ def test_training_takes_no_more_memory_than_without():
 def test_only_a_module_is_planned():
     with pytest.raises(TypeError, match="optimize_for_training: net must be a Module, got function"):
         dl.optimize_for_training(image)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_parameters_of_another_kind_are_seen(training):
+    """In place, so that no module is told: the kernels of a list would read float64 as float32."""
+    dl.manual_seed(0)
+    net = Net(lambda net, y: net.linear(y))
+    net = dl.optimize_for_training(net) if training else dl.optimize_for_inference(net, (3, 8, 8))
+    x = image().astype(np.float32)
+    run = net if training else lambda x: dl.Tensor(infer(net, x))
+    for _ in range(3):
+        plain = run(x)
+    net.double()
+    with pytest.raises(TypeError, match="must all be float32 or all float64, got float32, float64"):
+        run(x)
+    np.testing.assert_allclose(run(image()).data, plain.data, rtol=1e-5, atol=1e-6)
+    net.float()
+    for _ in range(3):
+        np.testing.assert_array_equal(run(x).data, plain.data)
+    net.linear.weight.data = net.linear.weight.data[:4]
+    with pytest.raises(ValueError, match="bias must have shape"):
+        run(x)
+    net.linear.bias.data = net.linear.bias.data[:4]
+    for _ in range(3):
+        np.testing.assert_array_equal(run(x).data, plain.data[..., :4])
