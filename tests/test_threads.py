@@ -15,9 +15,9 @@ from minidl import kernels
 ROOT = Path(__file__).resolve().parents[1]
 
 # Runs every kernel of the table on 1 to 4 threads and prints, as JSON, a list per kernel and dtype: for each of its
-# inputs the hash of its outputs, by number of threads.
+# inputs which of the outputs seen so far its outputs are, by number of threads. (SHA-256 of them took 30 of 45 s.)
 CODE = """
-import copy, hashlib, json
+import copy, json
 import numpy as np
 import minidl
 import numba
@@ -40,26 +40,29 @@ def total(x, y):
 
 Kernel("careless", reference=total.py_func, cpu=total, gpu=total.py_func, samples=lambda rng, dtype: [])
 
-hashes = {}
+results = {}
 for kernel in KERNELS.values():
     for dtype in "float32", "float64":
         rng = np.random.default_rng(0)
-        found = hashes[f"{kernel.name} {dtype}"] = []
+        found = results[f"{kernel.name} {dtype}"] = []
         for args in [*kernel.samples(rng, dtype), *larger(kernel, rng, dtype)]:
             found.append([])
+            seen = []
             for threads in THREADS:
                 minidl.set_num_threads(threads)
                 assert minidl.get_num_threads() == threads
                 used = copy.deepcopy(args)
                 kernel.cpu(*used)  # and not kernel(*used), which keeps little work on one thread
                 outputs = b"".join(y.tobytes() for y in used[-kernel.outputs :])
-                found[-1].append(hashlib.sha256(outputs).hexdigest())
-print(json.dumps(hashes))
+                if outputs not in seen:
+                    seen.append(outputs)
+                found[-1].append(seen.index(outputs))
+print(json.dumps(results))
 """
 
 
 @pytest.fixture(scope="module")
-def hashes():
+def results():
     environment = os.environ | {"NUMBA_NUM_THREADS": "4", "PYTHONPATH": str(ROOT)}
     ran = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
@@ -68,16 +71,16 @@ def hashes():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", kernels.KERNELS)
-def test_threads_do_not_change_a_bit(hashes, name, dtype):
-    found = hashes[f"{name} {dtype}"]
+def test_threads_do_not_change_a_bit(results, name, dtype):
+    found = results[f"{name} {dtype}"]
     assert found
     assert [number for number, by_threads in enumerate(found) if len(set(by_threads)) != 1] == []
 
 
-def test_a_careless_sum_would_be_found(hashes):
+def test_a_careless_sum_would_be_found(results):
     """A sum that is split by threads, as numba does it unasked, differs."""
     for dtype in "float32", "float64":
-        (by_threads,) = hashes[f"careless {dtype}"]
+        (by_threads,) = results[f"careless {dtype}"]
         assert len(set(by_threads)) > 1
 
 

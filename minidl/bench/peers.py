@@ -147,6 +147,11 @@ def _channel_sum(layout, x, y):
     return lambda: torch.sum(x, 0, out=y)
 
 
+def _masked_channel_sum(layout, gy, r, x, y):
+    gy, r, x, y = map(_tensor, (gy, r, x, y))
+    return lambda: torch.sum(aten.threshold_backward.grad_input(gy, r, 0, grad_input=x), 0, out=y)
+
+
 def _softmax(function):
     def build(layout, x, y):
         x, y = _tensor(x), _tensor(y)
@@ -381,6 +386,7 @@ PEERS = {
     "batch_norm.forward": _batch_norm_forward,
     "batch_norm.statistics": _batch_norm_statistics,
     "channel_sum.forward": _channel_sum,
+    "channel_sum.masked": _masked_channel_sum,
     "conv2d.forward": _conv2d_forward,
     "conv2d.forward_relu": _conv2d_forward_relu,
     "conv2d.forward_add_relu": _conv2d_forward_add_relu,

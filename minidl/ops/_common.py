@@ -209,7 +209,9 @@ def check_integer(name, argument, value):
 
 def pair(name, argument, value, least):
     """A size for rows and columns: an int for both, or two ints, each at least `least`."""
-    if type(value) is tuple and len(value) == 2:  # what layers keep: a convolution asks three times
+    if type(value) is int and value >= least:  # first what is usual: a convolution asks three times
+        return value, value
+    if type(value) is tuple and len(value) == 2:
         rows, columns = value
         if type(rows) is int and type(columns) is int and rows >= least and columns >= least:
             return value

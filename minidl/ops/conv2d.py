@@ -12,7 +12,7 @@ from ..function import Function
 from ..kernels import channel_sum, contiguous, empty
 from ..kernels import conv2d as kernel
 from ._common import as_tensor, has_kernel, pair
-from .relu import masked
+from .relu import is_small, masked
 
 
 def nhwc(x):
@@ -64,8 +64,19 @@ class Conv2dReLU(Function):
     @staticmethod
     def backward(ctx, grad):
         x, w, y = ctx.saved_tensors
-        grad = masked(grad, y)
-        return *_gradients(ctx, grad, x, w), None, grad if ctx.needs_input_grad[4] else None
+        sums = None
+        if ctx.needs_input_grad[2] and type(y) is np.ndarray and not is_small(y):
+            grad, sums = _masked_and_summed(grad, y)
+        else:
+            grad = masked(grad, y)
+        return *_gradients(ctx, grad, x, w, sums), None, grad if ctx.needs_input_grad[4] else None
+
+
+def _masked_and_summed(grad, y):
+    """Arrays: the gradient where the ReLU that gave y let it pass, and its sum per channel."""
+    masked, sums = empty(y.transpose(0, 2, 3, 1).shape, y.dtype), np.empty(y.shape[1], y.dtype)
+    channel_sum.masked(*(a.reshape(-1, y.shape[1]) for a in (nhwc(grad), nhwc(y), masked)), sums)
+    return nchw(masked), sums
 
 
 def _output(ctx, forward, x, w, bias, geometry, *residual):
@@ -78,12 +89,13 @@ def _output(ctx, forward, x, w, bias, geometry, *residual):
     return nchw(y)
 
 
-def _gradients(ctx, grad, x, w):
+def _gradients(ctx, grad, x, w, sums=None):
+    """The bias's is `sums` where that is known."""
     need_x, need_w, need_bias = ctx.needs_input_grad[:3]
     return (
         Conv2dInputGrad.call(grad, w, ctx.geometry, ctx.shapes[0], *ctx.take_onto()) if need_x else None,
         Conv2dWeightGrad.call(x, grad, ctx.geometry, ctx.shapes[1]) if need_w else None,
-        ChannelSum.call(grad) if need_bias else None,
+        ChannelSum.call(grad) if need_bias and sums is None else sums,
     )
 
 

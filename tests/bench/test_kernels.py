@@ -58,7 +58,7 @@ def test_a_run_writes_table_file_and_picture(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(kernels, "conditions", lambda *arguments: {"machine": "a machine", **measured})
     file, picture = tmp_path / "k.json", tmp_path / "k.png"
     arguments = [
-        "channel_sum",
+        "channel_sum.forward",
         "--rounds",
         "1",
         "--forms",

@@ -360,17 +360,17 @@ def test_resnet_with_the_same_relus_open(cupy, monkeypatch):
     """
     fused, found = ops.batch_norm_relu, []
 
-    def noting(*args):
-        y = fused(*args)
+    def noting(*args, **options):
+        y = fused(*args, **options)
         found.append(y.data > 0)
         return y
 
     def through(masks):
         masks = iter(masks)
 
-        def masked(*args):
+        def masked(*args, **options):
             *args, residual = args
-            y = ops.batch_norm(*args)
+            y = ops.batch_norm(*args, **options)
             return (y if residual is None else y + residual) * dl.Tensor(next(masks).astype(SINGLE))
 
         return masked

@@ -76,6 +76,33 @@ def test_conv2d_relu(case):
         arrays.append(normal(n, o, *out, seed=6))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_gradient_of_conv2d_relu_in_one_pass(dtype, residual):
+    """Mask and bias's sum together: to the last bit those of the two operations, whatever the gradient's layout."""
+    arrays = [
+        normal(3, 6, 20, 19, dtype=dtype),
+        normal(10, 6, 3, 3, seed=1, dtype=dtype),
+        normal(10, seed=2, dtype=dtype),
+    ]
+    arrays += [normal(3, 10, 18, 17, seed=3, dtype=dtype)] * residual
+    arrays[2][0], arrays[2][1] = -100, np.nan  # a channel that is zero, and one that is NaN
+    for order in (0, 1, 2, 3), (0, 2, 3, 1), (3, 1, 0, 2):
+        g = normal(3, 10, 18, 17, seed=4, dtype=dtype)
+        g = g.transpose(order).copy().transpose(np.argsort(order))
+        results = []
+        for f in (
+            lambda x, w, b, *r: ops.conv2d_relu(x, w, b, residual=r[0] if r else None),
+            lambda x, w, b, *r: ops.add_relu(ops.conv2d(x, w, b), r[0]) if r else ops.relu(ops.conv2d(x, w, b)),
+        ):
+            leaves = [dl.Tensor(a.copy(), True) for a in arrays]
+            f(*leaves).backward(dl.Tensor(g))
+            results.append([leaf.grad.data for leaf in leaves])
+        for a, b in zip(*results, strict=True):
+            assert np.array_equal(a, b, equal_nan=True)
+        assert not results[0][2][0] and results[0][2][1:].all()
+
+
 @pytest.mark.parametrize("shape, o", [((3, 5), 4), ((2, 3, 40), 50), ((130, 70), 90)])
 def test_linear_relu(shape, o):
     """Value, gradients and second gradients are those of the two operations, for NumPy's product and the kernel's."""
