@@ -84,13 +84,10 @@ class PlannedForward:
                 return self._forward(*inputs)
         if self.seen != (changes(), changes_of_kind()):
             self._look()
-        needs = [x._requires_grad for x in (*inputs, *self.held)] if is_grad_enabled() else ()
+        tensors = [*inputs, *self.held]
+        needs = tuple([x._requires_grad for x in tensors]) if is_grad_enabled() else ()
         recording = True in needs
-        key = (
-            self.modes,
-            *[kind_of(x._data) for x in inputs],
-            *(needs if recording else ()),
-        )
+        key = self.modes, recording and needs, *[kind_of(x._data) for x in inputs]
         plan = self.plans.get(key, ...)
         if plan is ... and recording:
             return self._run_and_look(key, inputs)
@@ -98,7 +95,7 @@ class PlannedForward:
             plan = self._try_out(key, inputs)
         if plan is None:
             return self._forward(*inputs)
-        return (plan.run_recorded if recording else plan.run)([*inputs, *self.held])
+        return (plan.run_recorded if recording else plan.run)(tensors)
 
     def _forward(self, *inputs, **options):
         return type(self.net).forward(self.net, *inputs, **options)
@@ -201,8 +198,14 @@ def _cut(nodes, leaves):
 
 def _random_states():
     """Where the generators are that a net may draw from; dropout's numbers are drawn by its operation."""
-    name, keys, *rest = np.random.get_state()
-    return random.getstate(), name, keys.tobytes(), rest, generator().bit_generator.state
+    return random.getstate(), _plain(np.random.get_state(legacy=False)), _plain(generator().bit_generator.state)
+
+
+def _plain(state):
+    """A generator's state as what == compares as a whole."""
+    if isinstance(state, dict):
+        return {key: _plain(value) for key, value in state.items()}
+    return state.tobytes() if isinstance(state, np.ndarray) else state
 
 
 class _Step(NamedTuple):
@@ -211,7 +214,6 @@ class _Step(NamedTuple):
     function: type
     constants: list  # the arguments; None where another is put
     taken: list  # (position of an argument, number of the value)
-    saved: list  # numbers of what it saves for backward, None for what is no value
     least: int  # see Function._least
     first: int  # the number of the first output
     done: list  # numbers of outputs that no later step takes
@@ -233,7 +235,7 @@ class _Recording:
     def note(self, node, outputs, args):
         """Take over an operation: at once, as what is replaced in place has another place later."""
         self.nodes.append(node)  # as long as it lives no other has its place
-        constants, taken, saved = [None] * len(args), [], []
+        constants, taken = [None] * len(args), []
         for position, value in enumerate(args):
             if isinstance(value, Tensor):
                 number = self.numbers.get(place(value))
@@ -245,17 +247,11 @@ class _Recording:
                 constants[position] = value
             else:
                 return self.refuse()
-        for entry in node._saved:
-            value, index = (entry, None) if isinstance(entry, Tensor) else entry[:2]
-            if isinstance(value, Tensor):
-                saved.append(self.numbers[place(value)])
-            else:
-                saved.append(None if index is None else self.size + index)
         for output in outputs:
             self.last[self.size] = len(self.steps)
             self.numbers[place(output)] = self.size
             self.size += 1
-        self.steps.append(_Step(type(node), constants, taken, saved, node._least, self.size - len(outputs), []))
+        self.steps.append(_Step(type(node), constants, taken, node._least, self.size - len(outputs), []))
 
     def plan(self, output, changed):
         """The _Plan; None without one, and where forward returns anything but outputs of its operations."""
@@ -296,7 +292,7 @@ class _Plan:
     def run(self, tensors):
         """What the net gives for [*inputs, *what it holds]."""
         values = [tensor._data for tensor in tensors] + [None] * (self.size - len(tensors))
-        for function, constants, taken, _, _, first, done in self.steps:
+        for function, constants, taken, _, first, done in self.steps:
             args = constants.copy()
             for position, number in taken:
                 args[position] = values[number]
@@ -317,7 +313,7 @@ class _Plan:
         edges = [(x if x._node is None else x._node, x._index) if x._requires_grad else None for x in tensors]
         room = [None] * (self.size - len(tensors))
         values, edges, tensors = values + room, edges + room, tensors + room
-        for function, constants, taken, saved, least, first, done in self.steps:
+        for function, constants, taken, least, first, done in self.steps:
             args, own = constants.copy(), [None] * len(constants)
             for position, number in taken:
                 args[position], own[position] = values[number], edges[number]
@@ -333,8 +329,8 @@ class _Plan:
                     if array.dtype.kind in "fc" and id(array) not in node._constants:
                         edges[first + index] = node, index
                 if node._saved:
-                    entries = zip(node._saved, saved, strict=True)
-                    node._saved = [_entry(*entry, first, values, edges, tensors) for entry in entries]
+                    known = [number for _, number in taken] + list(range(first, first + len(outputs)))
+                    node._saved = [_entry(array, known, first, values, edges, tensors) for array in node._saved]
             for number in done:
                 values[number] = edges[number] = tensors[number] = None
         for number, what in self.changed:
@@ -342,15 +338,18 @@ class _Plan:
         return self._give([_tensor(number, values, edges, tensors) for number in self.returned])
 
 
-def _entry(array, number, first, values, edges, tensors):
-    """What a node keeps of an array that it saved, the value of this number: see Function._saved."""
-    if number is None or array is not values[number]:
+def _entry(array, known, first, values, edges, tensors):
+    """What a node keeps of an array that it saved: see Function._saved. known: numbers of what it took and gave."""
+    for number in known:
+        if values[number] is array:
+            break
+    else:
         return array, None, 0, None
     tensor = _tensor(number, values, edges, tensors)
-    counter = tensor._counter
     if number >= first:  # an output: its Tensor would keep the node, and the node it
         counter = tensor.counter()
         return array, number - first, counter.value, counter
+    counter = tensor._counter
     return tensor if counter is None else (tensor, None, counter.value, counter)
 
 

@@ -353,6 +353,39 @@ def test_backward_twice_hooks_and_changes_in_place():
         assert np.array_equal(a.grad.data, b.grad.data)
 
 
+class Times(dl.Function):
+    """x * w, which saves what is needed alone: another number of arrays where x is recorded than where it is not."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(*(a for a, need in zip((w, x), ctx.needs_input_grad, strict=True) if need))
+        return x * w
+
+    @staticmethod
+    def backward(ctx, grad):
+        saved = iter(ctx.saved_tensors)
+        return tuple(grad * next(saved) if need else None for need in ctx.needs_input_grad)
+
+
+def test_what_is_saved_may_depend_on_what_is_needed():
+    class Product(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(normal(3, 4))
+
+        def forward(self, x):
+            return Times.apply(Times.apply(x, self.w), self.w)
+
+    net, x = dl.optimize_for_training(Product()), image(1, 3, 4)
+    for _ in range(4):
+        y = net(x)
+        (first,) = dl.grad(y.sum(), [net.w], create_graph=True)
+        (second,) = dl.grad(first.sum(), [net.w])
+    assert any(net.forward.plans.values())
+    np.testing.assert_allclose(first.data, 2 * x.data * net.w.data)
+    np.testing.assert_allclose(second.data, 2 * x.data)
+
+
 def test_an_output_that_backward_needs_is_watched():
     net, x = planned_for_training(lambda net, y: y.sigmoid()), image(1)
     assert goes_by_list(net, x)
