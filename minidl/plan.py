@@ -32,6 +32,7 @@ from .trace import place
 
 _MOST_PLANS = 16  # kinds of inputs of which the list is kept
 _MOST_TRIES = 32  # lists that are made of a net, kept or not: one that never comes to rest runs as it is
+_GENERATORS = np.random.Generator, np.random.RandomState, random.Random
 _CONSTANTS = type(None), bool, int, float, complex, str, slice, type(...)
 
 
@@ -72,6 +73,7 @@ class PlannedForward:
         self.plans, self.first = {}, {}  # by kinds of inputs: the plan, None without; the plan that one run showed
         self.seen, self.state = None, []  # of the net when the plans were made
         self.modes, self.held, self.kinds = (), [], []  # of its modules; its parameters and buffers, and of what kind
+        self.generators = []  # of random numbers, attributes of its modules
 
     def __deepcopy__(self, memo):
         return PlannedForward(memo.get(id(self.net), self.net), self.tried_out)
@@ -119,6 +121,7 @@ class PlannedForward:
             self.first.clear()
         self.seen, self.state, self.modes = (changes(), changes_of_kind()), state, tuple(modes)
         self.held, self.kinds = held, kinds
+        self.generators = [value for value in state if isinstance(value, _GENERATORS)]
 
     def _may_try(self):
         """Whether to look which operations there are. Counts."""
@@ -147,7 +150,7 @@ class PlannedForward:
     def _probe(self, arrays):
         try:
             with enable_grad():
-                _, plan, _ = _look_on(self._forward, [Tensor(a, requires_grad=True) for a in arrays], self.held)
+                _, plan, _ = self._look_on([Tensor(a, requires_grad=True) for a in arrays])
                 return plan
         except Exception:
             return None  # which the net without a plan shall tell
@@ -159,7 +162,7 @@ class PlannedForward:
             return self._forward(*inputs)
         # What a constant goes into is recorded, too, as it is part of the list; then its gradient is renounced.
         traced = [x if x._requires_grad else Tensor(x, requires_grad=True) for x in inputs]
-        output, plan, nodes = _look_on(self._forward, traced, self.held)
+        output, plan, nodes = self._look_on(traced)
         _cut(nodes, [x for x, given in zip(traced, inputs, strict=True) if x is not given])
         if plan and any(y._view for y in (output if isinstance(output, tuple) else (output,))):
             plan = None  # what is changed in it changes what it is a view of
@@ -170,20 +173,19 @@ class PlannedForward:
             self.first[key] = plan
         return output
 
-
-def _look_on(forward, inputs, held):
-    """(what forward(*inputs) gives, the _Plan of the run or None, its nodes)."""
-    recording, states = _Recording([*inputs, *held]), _random_states()
-    counts = [tensor.counter().value for tensor in held]
-    with observe_nodes(recording.note), observe_reads(recording.refuse):
-        output = forward(*inputs)
-    changed = [
-        (len(inputs) + number, tensor.counter().last)
-        for number, (tensor, count) in enumerate(zip(held, counts, strict=True))
-        if tensor.counter().value != count
-    ]
-    plan = recording.plan(output, changed) if _random_states() == states else None
-    return output, plan, recording.nodes
+    def _look_on(self, inputs):
+        """(what the net gives, the _Plan of the run or None, its nodes)."""
+        recording, states = _Recording([*inputs, *self.held]), _random_states(self.generators)
+        counts = [tensor.counter().value for tensor in self.held]
+        with observe_nodes(recording.note), observe_reads(recording.refuse):
+            output = self._forward(*inputs)
+        changed = [
+            (len(inputs) + number, tensor.counter().last)
+            for number, (tensor, count) in enumerate(zip(self.held, counts, strict=True))
+            if tensor.counter().value != count
+        ]
+        plan = recording.plan(output, changed) if _random_states(self.generators) == states else None
+        return output, plan, recording.nodes
 
 
 def _cut(nodes, leaves):
@@ -196,9 +198,15 @@ def _cut(nodes, leaves):
             ends.add(node)
 
 
-def _random_states():
-    """Where the generators are that a net may draw from; dropout's numbers are drawn by its operation."""
-    return random.getstate(), _plain(np.random.get_state(legacy=False)), _plain(generator().bit_generator.state)
+def _random_states(generators):
+    """Where generators are, these and those that belong to nobody. Dropout's numbers are drawn by its operation."""
+    states = [random.getstate(), np.random.get_state(legacy=False)]
+    for each in (generator(), *generators):
+        if isinstance(each, random.Random):
+            states.append(each.getstate())
+        else:
+            states.append(each.bit_generator.state if isinstance(each, np.random.Generator) else each.get_state(False))
+    return [_plain(state) for state in states]
 
 
 def _plain(state):

@@ -25,6 +25,7 @@ class Net(nn.Module):
         super().__init__()
         self.conv, self.linear, self.dropout = nn.Conv2d(3, 4, 3), nn.Linear(6, 5), nn.Dropout(0.5)
         self.then, self.runs, self.flag = then, [], False
+        self.new, self.old, self.python = np.random.default_rng(0), np.random.RandomState(0), random.Random(0)
 
     def forward(self, x):
         self.runs.append(1)
@@ -405,6 +406,9 @@ def test_an_output_that_backward_needs_is_watched():
         lambda net, y: y + dl.Tensor(np.ones(6)),
         lambda net, y: y * random.choice([1, 1]),
         lambda net, y: y * float(generator().choice([1.0, 1.0])),
+        lambda net, y: y * float(net.new.choice([1.0, 1.0])),
+        lambda net, y: y * float(net.old.choice([1.0, 1.0])),
+        lambda net, y: y * net.python.choice([1, 1]),
         lambda net, y: dl.checkpoint(lambda v: v.tanh(), y) * 2,
         lambda net, y: y.transpose(1, 2),  # a view: what is changed in it changes what comes before
         lambda net, y: {"y": y},
