@@ -52,7 +52,8 @@ class _Block(np.ndarray):
     __slots__ = ("place",)
 
     def __del__(self):
-        _returned.append(self.place)
+        if hasattr(self, "place"):  # a view of it, which somebody took from `base`, has none
+            _returned.append(self.place)
 
 
 def empty(shape, dtype, like=None):

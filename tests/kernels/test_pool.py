@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import threading
 
 import numpy as np
@@ -155,6 +156,19 @@ def test_an_array_may_die_while_the_pool_is_at_work():
     gc.collect()
     blocks = free()
     assert all(a + size <= b for (a, size), (b, _) in zip(blocks, blocks[1:], strict=False))
+
+
+def test_a_view_of_an_owner_gives_nothing_back(monkeypatch):
+    """The block stays in use until the last view dies, also one that was taken of the array's base, and dies once."""
+    errors = []
+    monkeypatch.setattr(sys, "unraisablehook", errors.append)
+    before = _pool.in_use()[0]
+    array = empty(SHAPE, np.float32)
+    view = array.base[3:]
+    del array
+    assert _pool.in_use()[0] > before
+    del view
+    assert _pool.in_use()[0] == before and not errors
 
 
 def test_many_gaps_and_the_best_of_them():
