@@ -15,23 +15,21 @@ constants per channel.
 
 from math import gcd
 
-import numba
 import numpy as np
 
 from ._cuda import Source
 from ._jit import helper, jit, prange
-from ._layout import ceil_div, span
+from ._layout import ceil_div
 from ._passes import ABREAST, over_rows
 from ._pool import empty
-from ._threads import MOST_THREADS
-from ._vector import LINE, STREAMED, VECTOR_BYTES, copy, fence, prefetch
+from ._rows_apart import flat, together
+from ._vector import STREAMED, VECTOR_BYTES, fence
 
 _BLOCK = 32768  # elements
 _LANES = 512  # of a wide row, if channels are fewer
 _GREATEST_LANE = 512  # rows of a lane in a block: few enough for sums in float32
 _SAMPLE = 8  # a block's rows over those whose mean its sums are taken around
 _TOGETHER = 64  # channels whose blocks are put together by a thread
-_AHEAD = 8192  # bytes that are copied before what is fetched
 
 
 @helper
@@ -44,33 +42,6 @@ def cut(height, channels, itemsize):
     wide = abreast * channels
     rows = max(1, min(_GREATEST_LANE, _BLOCK // max(wide, abreast))) * abreast
     return wide, rows, (height + rows - 1) // rows if channels else 0
-
-
-def _flat(gy):
-    """(elements, from row to row, scratch memory) of rows of one set that may lie apart, as a slice of channels does.
-
-    A thread copies a block of such rows before it passes over it: it then lies in the L2 cache, and is not written to
-    memory and read again.
-    """
-    channels, step = gy.shape[2], gy.strides[1] // gy.itemsize
-    if gy.flags.c_contiguous or gy.shape[1] == 1:
-        return gy.reshape(-1), channels, np.empty((1, 0), gy.dtype)
-    return span(gy), step, empty((MOST_THREADS, max(_BLOCK, _LANES, channels)), gy.dtype)
-
-
-@helper
-def _together(gy, first, last, channels, step, scratch):
-    """Where element 0 of rows would lie whose elements first to last are together."""
-    if step == channels:
-        return gy.ctypes.data
-    size, own = gy.itemsize, scratch[numba.get_thread_id()].ctypes.data
-    ahead = size * step * max(1, _AHEAD // max(1, size * channels))
-    for row in range((last - first) // channels):
-        source = gy.ctypes.data + size * step * (first // channels + row)
-        for at in range(0, size * channels, LINE):
-            prefetch(source + ahead + at)
-        copy(gy.dtype.type(0), channels, source, own + size * channels * row)
-    return own - size * first
 
 
 # ---- moments -------------------------------------------------------------------------------------------------------
@@ -187,7 +158,7 @@ def gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, sum_g, sum_gd, g=Non
     g: where it is not None, which goes with BY_OUTPUT, it is written, too.
     """
     n, height, channels = x.shape
-    gy, step, scratch = _flat(gy)
+    gy, step, scratch = flat(gy, max(_BLOCK, _LANES))
     x, y = x.reshape(-1), y.reshape(-1)
     kept = y[:0] if g is None else g.reshape(-1)
     _gradient_sums(
@@ -238,7 +209,7 @@ def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels
         last = (i * height + min((block + 1) * rows, height)) * channels
         sums[task] = 0
         arrays = (
-            _together(gy, first, last, channels, step, scratch), x.ctypes.data, y.ctypes.data, high[i].ctypes.data,
+            together(gy, first, last, channels, step, scratch), x.ctypes.data, y.ctypes.data, high[i].ctypes.data,
             scale[i].ctypes.data, shift[i].ctypes.data, sums[task, 0].ctypes.data, sums[task, 1].ctypes.data,
             kept.ctypes.data,
         )  # fmt: skip
@@ -344,7 +315,7 @@ def input_gradient(gy, x, y, relu, mean, scale, slope, offset, bias, gx):
     not BY_INPUT.
     """
     n, height, channels = x.shape
-    gy, step, scratch = _flat(gy)
+    gy, step, scratch = flat(gy, max(_BLOCK, _LANES))
     moves = slope is not None
     numbers = mean, scale, *((slope, offset) if moves else (scale, scale)), bias
     sizes = n, height, channels, step, scratch
@@ -391,7 +362,7 @@ def _input_gradient(
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
         arrays = (
-            _together(gy, first, last, channels, step, scratch), x.ctypes.data, y.ctypes.data, high[i].ctypes.data,
+            together(gy, first, last, channels, step, scratch), x.ctypes.data, y.ctypes.data, high[i].ctypes.data,
             scale[i].ctypes.data, shift[i].ctypes.data, slope[i].ctypes.data, offset[i].ctypes.data, gx.ctypes.data,
         )  # fmt: skip
         if moves and relu == BY_INPUT:
