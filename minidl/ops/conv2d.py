@@ -73,10 +73,14 @@ class Conv2dReLU(Function):
 
 
 def _masked_and_summed(grad, y):
-    """Arrays: the gradient where the ReLU that gave y let it pass, and its sum per channel."""
-    masked, sums = empty(y.transpose(0, 2, 3, 1).shape, y.dtype), np.empty(y.shape[1], y.dtype)
-    channel_sum.masked(*(a.reshape(-1, y.shape[1]) for a in (nhwc(grad), nhwc(y), masked)), sums)
-    return nchw(masked), sums
+    """NumPy arrays: the gradient where the ReLU that gave y let it pass, and its sum per channel.
+
+    On a GPU it would be as many launches as the two operations.
+    """
+    images, sums = nhwc(y), np.empty(y.shape[1], y.dtype)
+    passed = empty(images.shape, y.dtype)
+    channel_sum.masked(*(a.reshape(-1, y.shape[1]) for a in (nhwc(grad), images, passed)), sums)
+    return nchw(passed), sums
 
 
 def _output(ctx, forward, x, w, bias, geometry, *residual):
