@@ -127,7 +127,8 @@ def _flatten_as_in_memory(net, steps, runs):
         if call.name != "Linear" or runs[name] != 1 or len(flattened.get(source, ())) != 3:
             continue
         flatten, linear = net.get_submodule(source), net.get_submodule(name)
-        if type(flatten) is nn.Flatten and flatten.start_dim == 1 and type(linear) is nn.Linear:
+        layers = type(flatten) is nn.Flatten and flatten.start_dim == 1 and type(linear) is nn.Linear
+        if layers and sum(value is linear.weight for _, call, _ in steps for value in call.args) == 1:
             shape = flattened[source]
             weight = linear.weight.data.T.reshape(*shape, -1).transpose(1, 2, 0, 3)  # to (H, W, C, O), which memory is
             linear.weight = nn.Parameter(weight.reshape(-1, weight.shape[-1]).T, False)

@@ -178,6 +178,10 @@ class Flattening(nn.Module):
         (lambda net, y: net.linear(net.flatten(y)) * net.linear(net.flatten(y * 2)), False),
         (lambda net, y: net.linear(z := net.flatten(y)) + z.sum(), False),
         (lambda net, y: net.columns(net.rows(y)), False),  # (N, C * H, W)
+        (
+            lambda net, y: net.linear(net.flatten(y)) + net.linear.weight[0, 7],
+            False,
+        ),  # weights used twice
         (lambda net, y: net.linear(y.flatten(1)), False),  # no module, which could be replaced
     ],
 )
