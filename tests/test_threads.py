@@ -15,7 +15,7 @@ from minidl import kernels
 ROOT = Path(__file__).resolve().parents[1]
 
 # Runs every kernel of the table on 1 to 4 threads and prints, as JSON, a list per kernel and dtype: for each of its
-# inputs which of the outputs seen so far its outputs are, by number of threads. (SHA-256 of them took 30 of 45 s.)
+# inputs which of the outputs seen so far its outputs are, by number of threads. (SHA-256 of them took 29 of 58 s.)
 CODE = """
 import copy, json
 import numpy as np
