@@ -2,31 +2,31 @@
 
     y[i, j] = sum over a, b of m[i, a] * x[a, b] * m[j, b]       x[a, b] and y[i, j] are runs of channels
 
-Each matrix becomes straight-line vector instructions: zeros vanish, ones become additions, and two rows that differ
-only in the sign of some columns (points p and -p) share their two partial sums.
+Each matrix becomes straight-line vector instructions: zeros vanish, ones become additions, and of points p and -p two
+rows share their partial sums, or two columns the sum and the difference of what they are multiplied by.
 """
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from ._vector import Vectors
 
 
 def emit_transform(builder, bits, matrices, args, finish=None, border=None):
-    """Emit the transform of a block by matrices[r], for all its channels. All are integers of 64 bits but `least`.
+    """Emit the transform of a block by matrices[m, r], for all its channels. All are integers of 64 bits but `least`.
 
-    matrices: number r -> matrix.
-    args: (r, channels, x, x_row, x_column, y, y_row, y_column). x and y are addresses in bytes of their first elements,
-        strides count elements.
+    matrices: (m, r) -> matrix of Fractions.
+    args: (m, r, channels, x, x_row, x_column, y, y_row, y_column). x and y are addresses in bytes of their first
+        elements, strides count elements.
     finish: (start, beside, least, streamed) or None. The run at address `start` and a residual are added to each
         result; the last three are as for tile_last.
     border: (top, bottom, left, right, zeros) or None. Of a block that may reach over an image's border, rows top to
         bottom and columns left to right are in the image; the others count as zero and are not read. zeros is the
         address of a vector of zeros.
     """
-    vectors, (r, channels, *args) = Vectors(builder, bits), args
-    for number, matrix in matrices.items():
-        with builder.if_then(builder.icmp_signed("==", r, r.type(number))):
+    vectors, (m, r, channels, *args) = Vectors(builder, bits), args
+    for (outputs, rows), matrix in matrices.items():
+        is_m, is_r = builder.icmp_signed("==", m, m.type(outputs)), builder.icmp_signed("==", r, r.type(rows))
+        with builder.if_then(builder.and_(is_m, is_r)):
             _emit_channels(builder, vectors, matrix, channels, args, finish, border)
 
 
@@ -35,30 +35,46 @@ def _emit_channels(builder, vectors, matrix, channels, args, finish, border):
 
     (Masked stores, where they are not needed, take a quarter of a small layer's weight gradient.)
     """
+    x, x_row, x_column, y, y_row, y_column = args
 
-    def emit_all(border):
+    def emit_all(border, has_residual=False, past_caches=False):
         def emit(first, inside):
             """The vector from the channel `first` on."""
-            x, x_row, x_column, y, y_row, y_column = args
             before = builder.mul(first, first.type(vectors.size))
             own = builder.add(x, before), x_row, x_column, builder.add(y, before), y_row, y_column
-            last = finish and (builder.add(finish[0], before), *finish[1:])
+            last = None
+            if finish:
+                last = builder.add(finish[0], before), finish[1] if has_residual else None, finish[2], past_caches
             _emit_vector(builder, vectors, matrix, inside, own, last, border)
 
         vectors.along(channels, emit)
 
-    if border is None:
+    if finish:
+        # Asked once, not at every row of the outputs: its values would go through the stack.
+        residual = builder.icmp_signed("!=", finish[1], finish[1].type(0))
+        streamed = vectors.can_stream(finish[3], y, y_row, y_column)
+        for has_residual, at_residual in _both(builder, residual):
+            with at_residual:
+                for past_caches, at_stores in _both(builder, streamed):
+                    with at_stores:
+                        emit_all(None, has_residual, past_caches)
+    elif border is None:
         emit_all(None)
-        return
-    # Of a block that lies inside no pixel has to be asked whether it exists.
-    top, bottom, left, right = border[:4]
-    size = top.type(len(matrix[0]))
-    seen = builder.mul(builder.sub(bottom, top), builder.sub(right, left))
-    with builder.if_else(builder.icmp_signed("==", seen, builder.mul(size, size))) as (covered, cut):
-        with covered:
-            emit_all(None)
-        with cut:
-            emit_all(border)
+    else:
+        # Of a block that lies inside no pixel has to be asked whether it exists.
+        top, bottom, left, right = border[:4]
+        size = top.type(len(matrix[0]))
+        seen = builder.mul(builder.sub(bottom, top), builder.sub(right, left))
+        for covered, at in _both(builder, builder.icmp_signed("==", seen, builder.mul(size, size))):
+            with at:
+                emit_all(None if covered else border)
+
+
+def _both(builder, condition):
+    """(True, context), (False, context): what is emitted within runs where the condition is so."""
+    with builder.if_else(condition) as (then, otherwise):
+        yield True, then
+        yield False, otherwise
 
 
 def _emit_vector(builder, vectors, matrix, inside, args, finish, border):
@@ -70,37 +86,6 @@ def _emit_vector(builder, vectors, matrix, inside, args, finish, border):
         for stride, times in steps:
             pointer = builder.gep(pointer, [builder.mul(stride, ir.IntType(64)(times))])
         return pointer
-
-    def total(terms):
-        """The sum of coefficient * value."""
-        result = None
-        for coefficient, value in sorted(terms, key=lambda term: abs(term[0]) != 1):  # additions first
-            if result is None:
-                result = value if coefficient == 1 else builder.fmul(vectors.constant(coefficient), value)
-            elif abs(coefficient) == 1:
-                result = (builder.fadd if coefficient == 1 else builder.fsub)(result, value)
-            else:
-                result = vectors.fma(vectors.constant(coefficient), value, result)
-        return vectors.constant(0) if result is None else result
-
-    def times(values):
-        """The matrix times a vector of values."""
-        results = [None] * len(matrix)
-        for i, row in enumerate(matrix):
-            if results[i] is not None:
-                continue
-            terms = [(c, v) for c, v in zip(row, values, strict=True) if c]
-            for k in range(i + 1, len(matrix)):
-                other = [c for c, own in zip(matrix[k], row, strict=True) if own]
-                mirrored = all(abs(a) == abs(b) for a, b in zip(matrix[k], row, strict=True))
-                same = [t for t, c in zip(terms, other, strict=True) if t[0] == c]
-                if mirrored and 0 < len(same) < len(terms):
-                    even, odd = total(same), total([t for t, c in zip(terms, other, strict=True) if t[0] != c])
-                    results[i], results[k] = builder.fadd(even, odd), builder.fsub(even, odd)
-                    break
-            else:
-                results[i] = total(terms)
-        return results
 
     def within(low, high):
         """Per index of a row or column: whether low <= index < high."""
@@ -116,28 +101,79 @@ def _emit_vector(builder, vectors, matrix, inside, args, finish, border):
     if border is not None:
         rows, across = within(*border[:2]), within(*border[2:4])
     size = len(matrix[0])
-    columns = [times([pixel(a, b) for a in range(size)]) for b in range(size)]  # columns[b][i]
+    columns = [_times(vectors, matrix, [pixel(a, b) for a in range(size)]) for b in range(size)]  # columns[b][i]
+    start, beside, least, past_caches = finish or (None, None, None, False)
     if finish:
-        start, beside, least = vectors.load(at(finish[0]), inside), finish[1], vectors.splat(finish[2])
-        streamed = vectors.can_stream(finish[3], y, y_row, y_column)
-        has_residual = builder.icmp_signed("!=", beside, beside.type(0))
+        start, least = vectors.load(at(start), inside), vectors.splat(least)
     for i in range(len(matrix)):
-        row = times([column[i] for column in columns])
-        if finish:
-            totals = [cgutils.alloca_once_value(builder, builder.fadd(value, start)) for value in row]
-            with builder.if_then(has_residual):
-                for j, total_of_j in enumerate(totals):
-                    residual = vectors.load(vectors.beside(at(y, (y_row, i), (y_column, j)), beside), inside)
-                    builder.store(builder.fadd(builder.load(total_of_j), residual), total_of_j)
-            row = [vectors.at_least(builder.load(total_of_j), least) for total_of_j in totals]
-        if finish and inside is None:
-            with builder.if_else(streamed) as (then, otherwise):
-                with then:
-                    for j, value in enumerate(row):
-                        vectors.stream(value, at(y, (y_row, i), (y_column, j)))
-                with otherwise:
-                    for j, value in enumerate(row):
-                        vectors.store(value, at(y, (y_row, i), (y_column, j)))
+        for j, value in enumerate(_times(vectors, matrix, [column[i] for column in columns])):
+            place = at(y, (y_row, i), (y_column, j))
+            if finish:
+                value = builder.fadd(value, start)
+            if beside:
+                value = builder.fadd(value, vectors.load(vectors.beside(place, beside), inside))
+            if finish:
+                value = vectors.at_least(value, least)
+            if past_caches and inside is None:
+                vectors.stream(value, place)
+            else:
+                vectors.store(value, place, inside)
+
+
+def _times(vectors, matrix, values):
+    """The matrix times a vector of values."""
+    builder = vectors.builder
+    matrix, values = _columns_shared(builder, matrix, values)
+    results = [None] * len(matrix)
+    for i, row in enumerate(matrix):
+        if results[i] is not None:
+            continue
+        k = next((k for k in range(i + 1, len(matrix)) if _mirrored(row, matrix[k])), None)
+        if k is None:
+            results[i] = _total(vectors, row, values)
+            continue
+        # Row i is even + odd, row k even - odd. What they have in common of a factor is left to the last step.
+        even = [(a + b) / 2 for a, b in zip(row, matrix[k], strict=True)]
+        odd = [(a - b) / 2 for a, b in zip(row, matrix[k], strict=True)]
+        factor = 1 if any(abs(c) == 1 for c in odd) else next(c for c in odd if c)
+        even, odd = _total(vectors, even, values), _total(vectors, [c / factor for c in odd], values)
+        if factor == 1:
+            results[i], results[k] = builder.fadd(even, odd), builder.fsub(even, odd)
         else:
-            for j, value in enumerate(row):
-                vectors.store(value, at(y, (y_row, i), (y_column, j)), inside)
+            factor = vectors.constant(factor)
+            results[i], results[k] = (vectors.fma(factor, part, even) for part in (odd, builder.fneg(odd)))
+    return results
+
+
+def _mirrored(a, b):
+    """Whether two rows, or columns, differ in the sign of some of their numbers, and only so."""
+    same = [p == q for p, q in zip(a, b, strict=True) if p or q]
+    return all(abs(p) == abs(q) for p, q in zip(a, b, strict=True)) and True in same and False in same
+
+
+def _columns_shared(builder, matrix, values):
+    """(matrix, values) of the same product, where mirrored columns meet the sum and the difference of two values."""
+    columns, values = list(zip(*matrix, strict=True)), list(values)
+    for j, column in enumerate(columns):
+        for k in range(j + 1, len(columns)):
+            other = columns[k]
+            if _mirrored(column, other):
+                values[j], values[k] = builder.fadd(values[j], values[k]), builder.fsub(values[j], values[k])
+                columns[j] = [(a + b) / 2 for a, b in zip(column, other, strict=True)]
+                columns[k] = [(a - b) / 2 for a, b in zip(column, other, strict=True)]
+                break
+    return list(zip(*columns, strict=True)), values
+
+
+def _total(vectors, coefficients, values):
+    """The sum of coefficient * value."""
+    builder, result = vectors.builder, None
+    terms = [(c, value) for c, value in zip(coefficients, values, strict=True) if c]
+    for coefficient, value in sorted(terms, key=lambda term: (term[0] != 1, term[0] != -1)):  # additions first
+        if result is None:
+            result = value if coefficient == 1 else builder.fmul(vectors.constant(coefficient), value)
+        elif abs(coefficient) == 1:
+            result = (builder.fadd if coefficient == 1 else builder.fsub)(result, value)
+        else:
+            result = vectors.fma(vectors.constant(coefficient), value, result)
+    return vectors.constant(0) if result is None else result

@@ -2,6 +2,9 @@
 
     y tile (m×m) = A^T [ sum over c of (G w G^T) * (B^T x tile B) ] A        * elementwise; _cook_toom.py has A, G, B
 
+A tile has 4×4 outputs, or 5×5 of a 3×3 window where those fit the images better (14² takes 9 of 49 products for 16 of
+36).
+
 Three stages, over blocks of tiles so small that what lies between them stays in the L2 cache:
 
     V[k, t, c]   the n×n transformed pixels of each tile, k = 0 … n² - 1
@@ -12,7 +15,8 @@ Each stage is linear, so the gradients are their adjoints: the input's is the sa
 around; the weights' is dM = A gy A^T, dU[k] = V[k]^T dM[k], gw = G^T dU G.
 
 The points of 3×3 windows are not the usual 0, ±1, ±2: of 0, ±2/3, ±3/2 the rounding error is less than half (float32,
-64 channels of unit variance: 7.5e-7 in place of 1.6e-6; the direct sum's is 5.0e-7). Sources: Lavin and Gray 2016;
+64 channels of unit variance: 7.5e-7 in place of 1.6e-6; the direct sum's is 5.0e-7). Tiles of 5×5 are as far off as
+the usual ones of 4×4. Sources: Lavin and Gray 2016;
 Barabasz, Anderson, Soodhalter, Gregg 2020, "Error analysis and improving the accuracy of Winograd convolution".
 """
 
@@ -29,11 +33,10 @@ from ..add import add_parts
 from . import winograd_large
 from .direct import swapped
 from .winograd_tiles import (
-    OUTPUTS,
-    WINDOWS,
     finish_tile,
     gather_weights,
     next_place,
+    outputs_of,
     pixels_of,
     place_of,
     spread_tile,
@@ -57,26 +60,28 @@ def fits(w_shape, y, stride, dilation, groups):
     more than they save; where most of a tile lies beyond the image, so do the tiles.
     """
     r, columns, *channels = w_shape
-    if r not in WINDOWS or columns != r or stride != (1, 1) or dilation != (1, 1) or groups != 1:
+    m = outputs_of(r, y)
+    if m is None or columns != r or stride != (1, 1) or dilation != (1, 1) or groups != 1:
         return False
-    tiles, n = tiles_of(y), OUTPUTS + r - 1
+    tiles, n = tiles_of(m, y), m + r - 1
     pixels = y.shape[0] * y.shape[1] * y.shape[2]
     return min(channels) >= 12 and tiles >= 24 and 3 * n * n * tiles <= 2 * r * r * pixels
 
 
-def _large(w):
+def _large(w, m):
     """Whether the transformed weights outgrow the caches: then winograd_large.py."""
-    n = OUTPUTS + len(w) - 1
+    n = m + len(w) - 1
     return n * n * w.shape[2] * w.shape[3] * w.itemsize > _MOST_WEIGHTS
 
 
 def forward(x, w, bias, padding, relu, residual, y):
     """relu: what is negative becomes 0, after the residual, if it is not None, was added."""
     last = last_step(y, relu, residual)
-    if _large(w):
-        winograd_large.correlate(x, w, False, bias, padding, *last, y)
+    m = outputs_of(len(w), y)
+    if _large(w, m):
+        winograd_large.correlate(x, w, m, False, bias, padding, *last, y)
     else:
-        _correlate(x, w, bias, padding, *last, y)
+        _correlate(x, w, m, bias, padding, *last, y)
 
 
 def input_grad(start, residual, gy, w, padding, gx):
@@ -85,68 +90,70 @@ def input_grad(start, residual, gy, w, padding, gx):
     """
     r, last = len(w), last_step(gx, False, residual)
     padding = r - 1 - padding[0], r - 1 - padding[1]
-    if _large(w):
-        winograd_large.correlate(gy, w, True, start, padding, *last, gx)
+    m = outputs_of(r, gx)
+    if _large(w, m):
+        winograd_large.correlate(gy, w, m, True, start, padding, *last, gx)
     else:
         backwards = range(r - 1, -1, -1)
-        _correlate(gy, swapped(w, backwards, backwards), start, padding, *last, gx)
+        _correlate(gy, swapped(w, backwards, backwards), m, start, padding, *last, gx)
 
 
-def _correlate(x, w, bias, padding, beside, least, y):
+def _correlate(x, w, m, bias, padding, beside, least, y):
     r, c, o = len(w), *w.shape[2:]
-    n, width, tiles = OUTPUTS + r - 1, tile_width(x.dtype), tiles_of(y)
+    n, width, tiles = m + r - 1, tile_width(x.dtype), tiles_of(m, y)
     u_step = apart(ceil_div(o, width) * c * width)
     panels = empty((n * n * u_step,), x.dtype)
-    _transform_weights(w.reshape(-1), r, c, o, panels, u_step, width)
+    _transform_weights(w.reshape(-1), m, r, c, o, panels, u_step, width)
     blocks = ceil_div(tiles, max(2 * TALLEST, _L2 // (n * n * (c + o) * x.itemsize) // TALLEST * TALLEST))
     blocks += blocks % 2 if blocks < 16 else 0  # two threads share an odd few badly
     per_block = ceil_div(tiles, max(blocks, 1))
     steps = apart(per_block * c), u_step, apart(per_block * o)  # from a k to the next of V, U and M
-    scratch = empty((MOST_THREADS, n * n * (steps[0] + steps[2]) + 2 * OUTPUTS * OUTPUTS * o), x.dtype)
+    scratch = empty((MOST_THREADS, n * n * (steps[0] + steps[2]) + 2 * m * m * o), x.dtype)
     _correlate_blocks(
-        x.reshape(-1), x.shape, panels, bias, r, padding, beside, least, y.reshape(-1), y.shape, tiles, per_block,
+        x.reshape(-1), x.shape, panels, bias, m, r, padding, beside, least, y.reshape(-1), y.shape, tiles, per_block,
         steps, scratch, width, np.zeros(width, x.dtype),
     )  # fmt: skip
 
 
 @jit
-def _transform_weights(w, r, c, o, panels, step, width):
+def _transform_weights(w, m, r, c, o, panels, step, width):
     """Weights (r, r, C, O) to U as panels (n², O / width rounded up, C, width)."""
-    n, kind, size = OUTPUTS + r - 1, w.dtype.type(0), w.itemsize
+    n, kind, size = m + r - 1, w.dtype.type(0), w.itemsize
     for task in prange(c):
         i = np.int64(task)
         for j in range(0, o, width):
-            transform_weights(kind, r, min(width, o - j), w.ctypes.data + size * (i * o + j), r * c * o, c * o,
+            transform_weights(kind, m, r, min(width, o - j), w.ctypes.data + size * (i * o + j), r * c * o, c * o,
                               panels.ctypes.data + size * (j * c + i * width), n * step, step)  # fmt: skip
 
 
 @jit
-def _correlate_blocks(x, x_shape, panels, bias, r, padding, beside, least, y, y_shape, tiles, per_block, steps,
+def _correlate_blocks(x, x_shape, panels, bias, m, r, padding, beside, least, y, y_shape, tiles, per_block, steps,
                       scratch, width, zeros):  # fmt: skip
     """A task is a block of tiles, from the first stage to the last."""
-    n, c, o, size = OUTPUTS + r - 1, x_shape[3], y_shape[3], x.itemsize
+    n, c, o, size = m + r - 1, x_shape[3], y_shape[3], x.itemsize
     nn = n * n
     for task in prange((tiles + per_block - 1) // per_block):
         first = np.int64(task) * per_block
         count = min(per_block, tiles - first)
         own = scratch[numba.get_thread_id()]
-        v, m, edge = own.ctypes.data, own.ctypes.data + size * nn * steps[0], own[nn * (steps[0] + steps[2]) :]
-        start = place_of(first, y_shape)
+        v, products, edge = own.ctypes.data, own.ctypes.data + size * nn * steps[0], own[nn * (steps[0] + steps[2]) :]
+        start = place_of(first, m, y_shape)
         place = start
         for t in range(count):
-            transform_tile(x.ctypes.data, x_shape, place, r, padding, 0, c, v + size * t * c, steps[0], c, zeros)
-            place = next_place(place, y_shape)
+            transform_tile(x.ctypes.data, x_shape, place, m, r, padding, 0, c, v + size * t * c, steps[0], c, zeros)
+            place = next_place(place, m, y_shape)
         end = first + count
-        written = pixels_of(y, y_shape, y_shape, first, end if beside else first)
+        written = pixels_of(y, y_shape, y_shape, m, first, end if beside else first)
         residual = written[0] + beside, written[1] + beside
-        ahead = pixels_of(x, x_shape, y_shape, end, min(end + per_block, tiles)) + residual
+        ahead = pixels_of(x, x_shape, y_shape, m, end, min(end + per_block, tiles)) + residual
         for k in range(nn):
             ahead = _multiply(v + size * k * steps[0], panels.ctypes.data + size * k * steps[1],
-                              m + size * k * steps[2], count, c, o, width, zeros, ahead)  # fmt: skip
+                              products + size * k * steps[2], count, c, o, width, zeros, ahead)  # fmt: skip
         place = start
         for t in range(count):
-            finish_tile(m + size * t * o, steps[2], bias.ctypes.data, r, beside, least, y, y_shape, place, 0, o, edge)
-            place = next_place(place, y_shape)
+            finish_tile(products + size * t * o, steps[2], bias.ctypes.data, m, r, beside, least, y, y_shape, place, 0,
+                        o, edge)  # fmt: skip
+            place = next_place(place, m, y_shape)
         fence()
 
 
@@ -167,11 +174,12 @@ def _multiply(a, panels, y, rows, c, o, width, zeros, ahead):
 
 
 def weight_grad(x, gy, padding, gw):
-    if _large(gw):
-        winograd_large.weight_grad(x, gy, padding, gw)
-        return
     r, c, o = gw.shape[0], *gw.shape[2:]
-    nn, tiles, width, threads = (OUTPUTS + r - 1) ** 2, tiles_of(gy), tile_width(x.dtype), MOST_THREADS
+    m = outputs_of(r, gy)
+    if _large(gw, m):
+        winograd_large.weight_grad(x, gy, m, padding, gw)
+        return
+    nn, tiles, width, threads = (m + r - 1) ** 2, tiles_of(m, gy), tile_width(x.dtype), MOST_THREADS
     cuts = ceil_div(c, _BLOCK), ceil_div(o, _BLOCK)
     block = ceil_div(ceil_div(c, cuts[0]), 16) * 16, ceil_div(ceil_div(o, cuts[1]), width) * width
     parts = max(1, min(ceil_div(_FEWEST_TASKS, cuts[0] * cuts[1]), tiles // 64))
@@ -180,17 +188,17 @@ def weight_grad(x, gy, padding, gw):
     steps = apart(at_once * block[0]), apart(at_once * block[1]), apart(block[0] * block[1])  # of V, dM and dU
     sums = empty((parts, gw.size), x.dtype)
     _weight_grad(
-        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, tiles, at_once, cuts, block, steps,
+        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, m, r, padding, tiles, at_once, cuts, block, steps,
         empty((threads, nn * sum(steps)), x.dtype), sums, width, np.zeros(width, x.dtype),
     )  # fmt: skip
     add_parts(sums, gw.reshape(-1))
 
 
 @jit
-def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, block, steps, scratch, sums, width,
+def _weight_grad(x, x_shape, gy, gy_shape, m, r, padding, tiles, at_once, cuts, block, steps, scratch, sums, width,
                  zeros):  # fmt: skip
     """A task is a block of input and output channels and a part of the tiles, with a dU of its own."""
-    n, c, o, size = OUTPUTS + r - 1, x_shape[3], gy_shape[3], x.itemsize
+    n, c, o, size = m + r - 1, x_shape[3], gy_shape[3], x.itemsize
     nn, parts = n * n, len(sums)
     for task in prange(parts * cuts[0] * cuts[1]):
         part, row = np.int64(task) // (cuts[0] * cuts[1]), np.int64(task) // cuts[1] % cuts[0] * block[0]
@@ -202,24 +210,24 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, cuts, blo
         begin, end = tiles * part // parts, tiles * (part + 1) // parts
         for first in range(begin, end, at_once):
             count = min(at_once, end - first)
-            place = place_of(first, gy_shape)
+            place = place_of(first, m, gy_shape)
             for t in range(count):
-                transform_tile(x.ctypes.data, x_shape, place, r, padding, row, high, v + size * t * block[0], steps[0],
-                               block[0], zeros)  # fmt: skip
-                spread_tile(gy.ctypes.data, gy_shape, place, r, column, wide, d + size * t * block[1], steps[1],
+                transform_tile(x.ctypes.data, x_shape, place, m, r, padding, row, high, v + size * t * block[0],
+                               steps[0], block[0], zeros)  # fmt: skip
+                spread_tile(gy.ctypes.data, gy_shape, place, m, r, column, wide, d + size * t * block[1], steps[1],
                             block[1], zeros)  # fmt: skip
-                place = next_place(place, gy_shape)
+                place = next_place(place, m, gy_shape)
             after = min(first + count + at_once, end)
             # Of a part of the channels the pixels are no run.
-            next_x = pixels_of(x, x_shape, gy_shape, first + count, after if high == c else first + count)
-            next_gy = pixels_of(gy, gy_shape, gy_shape, first + count, after if wide == o else first + count)
+            next_x = pixels_of(x, x_shape, gy_shape, m, first + count, after if high == c else first + count)
+            next_gy = pixels_of(gy, gy_shape, gy_shape, m, first + count, after if wide == o else first + count)
             ahead = next_x + next_gy
             for k in range(nn):
                 ahead = _add_products(v + size * k * steps[0], d + size * k * steps[1], u + size * k * steps[2], count,
                                       high, wide, block, width, first == begin, zeros, ahead)  # fmt: skip
         for i in range(high):
             to = part * r * r * c * o + (row + i) * o + column
-            gather_weights(zeros.dtype.type(0), r, wide, u + size * i * block[1], n * steps[2], steps[2],
+            gather_weights(zeros.dtype.type(0), m, r, wide, u + size * i * block[1], n * steps[2], steps[2],
                            sums.ctypes.data + size * to, r * c * o, c * o)  # fmt: skip
 
 

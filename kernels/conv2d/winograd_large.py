@@ -17,7 +17,6 @@ from .._threads import MOST_THREADS
 from .._tile import TALLEST, tile, tile_width
 from .._vector import copy, fence, prefetch
 from .winograd_tiles import (
-    OUTPUTS,
     finish_tile,
     gather_weights,
     next_place,
@@ -41,13 +40,13 @@ def _at_once(tiles, size, most):
     return ceil_div(tiles, max(1, ceil_div(tiles * size, most)))
 
 
-def correlate(x, w, turned, bias, padding, beside, least, y):
+def correlate(x, w, m, turned, bias, padding, beside, least, y):
     """y = the correlation of x with w, or, `turned`, with w turned around and its channels exchanged.
 
     Each pixel of y starts from the bias; beside, least: of last_step.
     """
     r, c, threads = len(w), x.shape[3], MOST_THREADS
-    nn, width, tiles = (OUTPUTS + r - 1) ** 2, tile_width(x.dtype), tiles_of(y)
+    nn, width, tiles = (m + r - 1) ** 2, tile_width(x.dtype), tiles_of(m, y)
     chunks = ceil_div(c, _CHUNK)
     at_once = _at_once(tiles, nn * chunks * _CHUNK * x.itemsize, _CORRELATE_L3)
     per_task = ceil_div(at_once, ceil_div(at_once, max(2 * TALLEST, _L2 // (nn * width * x.itemsize))))
@@ -55,62 +54,62 @@ def correlate(x, w, turned, bias, padding, beside, least, y):
     steps = apart(at_once * _CHUNK), apart(_CHUNK * width), apart(per_task * width)
     blocks, kept = chunks * ceil_div(y.shape[3], width), tiles > _FEW * per_task
     _correlate(
-        x.reshape(-1), x.shape, w.reshape(-1), turned, bias, r, padding, beside, least, y.reshape(-1), y.shape, tiles,
-        at_once, per_task, steps, empty((nn * chunks * steps[0],), x.dtype),
-        empty((threads, 2 * OUTPUTS * OUTPUTS * width), x.dtype),
+        x.reshape(-1), x.shape, w.reshape(-1), turned, bias, m, r, padding, beside, least, y.reshape(-1), y.shape,
+        tiles, at_once, per_task, steps, empty((nn * chunks * steps[0],), x.dtype),
+        empty((threads, 2 * m * m * width), x.dtype),
         empty((blocks if kept else threads, nn * steps[1]), x.dtype), kept, empty((threads, r * r * steps[1]), x.dtype),
         empty((threads, nn * steps[2]), x.dtype), width, np.zeros(width, x.dtype),
     )  # fmt: skip
 
 
 @jit
-def _correlate(x, x_shape, w, turned, bias, r, padding, beside, least, y, y_shape, tiles, at_once, per_task, steps, v,
-               edges, weights, kept, taps, products, width, zeros):  # fmt: skip
+def _correlate(x, x_shape, w, turned, bias, m, r, padding, beside, least, y, y_shape, tiles, at_once, per_task, steps,
+               v, edges, weights, kept, taps, products, width, zeros):  # fmt: skip
     c, o, size = x_shape[3], y_shape[3], x.itemsize
-    nn, panels = (OUTPUTS + r - 1) * (OUTPUTS + r - 1), (o + width - 1) // width
+    nn, panels = (m + r - 1) * (m + r - 1), (o + width - 1) // width
     chunks = (c + _CHUNK - 1) // _CHUNK
     if kept:
         for task in prange(panels * chunks):
             column, chunk = np.int64(task) // chunks * width, np.int64(task) % chunks * _CHUNK
-            _transform_chunk(w, r, c, o, turned, chunk, min(_CHUNK, c - chunk), column, min(width, o - column), width,
-                             steps[1], taps[numba.get_thread_id()], weights[task])  # fmt: skip
+            _transform_chunk(w, m, r, c, o, turned, chunk, min(_CHUNK, c - chunk), column, min(width, o - column),
+                             width, steps[1], taps[numba.get_thread_id()], weights[task])  # fmt: skip
     for first in range(0, tiles, at_once):
         count = min(at_once, tiles - first)
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
             begin = np.int64(task) * _TILES_PER_TASK
-            place = place_of(first + begin, y_shape)
+            place = place_of(first + begin, m, y_shape)
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                transform_tile(x.ctypes.data, x_shape, place, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
+                transform_tile(x.ctypes.data, x_shape, place, m, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
                                steps[0], _CHUNK, zeros)  # fmt: skip
-                place = next_place(place, y_shape)
+                place = next_place(place, m, y_shape)
         parts = (count + per_task - 1) // per_task
         for task in prange(panels * parts):
             part, column = np.int64(task) // panels, np.int64(task) % panels * width
             low, high, wide = count * part // parts, count * (part + 1) // parts, min(width, o - column)
-            m, edge = products[numba.get_thread_id()], edges[numba.get_thread_id()]
+            own, edge = products[numba.get_thread_id()], edges[numba.get_thread_id()]
             for chunk in range(0, c, _CHUNK):
                 channels = min(_CHUNK, c - chunk)
                 u = weights[column // width * chunks + chunk // _CHUNK if kept else numba.get_thread_id()]
                 if not kept:
-                    _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, steps[1],
+                    _transform_chunk(w, m, r, c, o, turned, chunk, channels, column, wide, width, steps[1],
                                      taps[numba.get_thread_id()], u)  # fmt: skip
                 pixels = v.ctypes.data + size * (chunk // _CHUNK * nn * steps[0] + low * _CHUNK)
                 _multiply_chunk(pixels, nn, high - low, u.ctypes.data, channels, wide, width, steps, chunk == 0,
-                                m.ctypes.data, zeros)  # fmt: skip
-            place = place_of(first + low, y_shape)
+                                own.ctypes.data, zeros)  # fmt: skip
+            place = place_of(first + low, m, y_shape)
             for t in range(high - low):
-                finish_tile(m.ctypes.data + size * t * width, steps[2], bias.ctypes.data, r, beside, least, y, y_shape,
-                            place, column, wide, edge)  # fmt: skip
-                place = next_place(place, y_shape)
+                finish_tile(own.ctypes.data + size * t * width, steps[2], bias.ctypes.data, m, r, beside, least, y,
+                            y_shape, place, column, wide, edge)  # fmt: skip
+                place = next_place(place, m, y_shape)
             fence()
 
 
 @helper
-def _multiply_chunk(v, nn, count, u, channels, wide, width, steps, begins, m, zeros):
+def _multiply_chunk(v, nn, count, u, channels, wide, width, steps, begins, own, zeros):
     """M (n², tiles, width) (+)= V of a chunk of channels times U of the chunk and a panel; addresses."""
     size = zeros.itemsize
     for k in range(nn):
-        to = m + size * k * steps[2]
+        to = own + size * k * steps[2]
         begin, step = (zeros.ctypes.data, 0) if begins else (to, width)
         after = v + size * (k + 1) * steps[0]  # V of the next product, to fetch from the L3 cache
         tile(zeros.dtype.type(0), count, wide, v + size * k * steps[0], _CHUNK, 0, 1, u + size * k * steps[1], 0, width,
@@ -118,9 +117,9 @@ def _multiply_chunk(v, nn, count, u, channels, wide, width, steps, begins, m, ze
 
 
 @helper
-def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, step, taps, to):
+def _transform_chunk(w, m, r, c, o, turned, chunk, channels, column, wide, width, step, taps, to):
     """U (n², chunk, width) of a chunk of input channels and a panel of output channels."""
-    n, kind, size = OUTPUTS + r - 1, w.dtype.type(0), w.itemsize
+    n, kind, size = m + r - 1, w.dtype.type(0), w.itemsize
     source, row, tap = w.ctypes.data + size * (chunk * o + column), o, c * o
     # Short runs of rows far apart, which no hardware foresees.
     for k in range(r * r):
@@ -136,18 +135,18 @@ def _transform_chunk(w, r, c, o, turned, chunk, channels, column, wide, width, s
                     taps[k * step + i * width + j] = run[i]
         source, row, tap = taps.ctypes.data, width, step
     for i in range(channels):
-        transform_weights(kind, r, wide, source + size * i * row, r * tap, tap, to.ctypes.data + size * i * width,
+        transform_weights(kind, m, r, wide, source + size * i * row, r * tap, tap, to.ctypes.data + size * i * width,
                           n * step, step)  # fmt: skip
 
 
-def weight_grad(x, gy, padding, gw):
+def weight_grad(x, gy, m, padding, gw):
     r, c, o = len(gw), *gw.shape[2:]
-    nn, width, tiles, threads = (OUTPUTS + r - 1) ** 2, tile_width(x.dtype), tiles_of(gy), MOST_THREADS
+    nn, width, tiles, threads = (m + r - 1) ** 2, tile_width(x.dtype), tiles_of(m, gy), MOST_THREADS
     chunks, panels = ceil_div(c, _CHUNK), ceil_div(o, width)
     at_once = _at_once(tiles, nn * (chunks * _CHUNK + panels * width) * x.itemsize, _GRADIENT_L3)
     steps = apart(at_once * _CHUNK), apart(at_once * width), apart(_CHUNK * width)  # from one k to the next
     _weight_grad(
-        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, r, padding, tiles, at_once, steps,
+        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, m, r, padding, tiles, at_once, steps,
         empty((nn * chunks * steps[0],), x.dtype), empty((nn * panels * steps[1],), x.dtype),
         empty((threads, 2 * nn * steps[2]), x.dtype),
         empty((threads, r * r * steps[2]), x.dtype), gw.reshape(-1), width, np.zeros(width, x.dtype),
@@ -155,20 +154,20 @@ def weight_grad(x, gy, padding, gw):
 
 
 @jit
-def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v, d, sums, taps, gw, width, zeros):
+def _weight_grad(x, x_shape, gy, gy_shape, m, r, padding, tiles, at_once, steps, v, d, sums, taps, gw, width, zeros):
     c, o, size = x_shape[3], gy_shape[3], x.itemsize
-    nn, panels, chunks = (OUTPUTS + r - 1) * (OUTPUTS + r - 1), (o + width - 1) // width, (c + _CHUNK - 1) // _CHUNK
+    nn, panels, chunks = (m + r - 1) * (m + r - 1), (o + width - 1) // width, (c + _CHUNK - 1) // _CHUNK
     for first in range(0, tiles, at_once):
         count = min(at_once, tiles - first)
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
             begin = np.int64(task) * _TILES_PER_TASK
-            place = place_of(first + begin, gy_shape)
+            place = place_of(first + begin, m, gy_shape)
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                transform_tile(x.ctypes.data, x_shape, place, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
+                transform_tile(x.ctypes.data, x_shape, place, m, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
                                steps[0], _CHUNK, zeros)  # fmt: skip
-                spread_tile(gy.ctypes.data, gy_shape, place, r, 0, o, d.ctypes.data + size * t * width, steps[1], width,
-                            zeros)  # fmt: skip
-                place = next_place(place, gy_shape)
+                spread_tile(gy.ctypes.data, gy_shape, place, m, r, 0, o, d.ctypes.data + size * t * width, steps[1],
+                            width, zeros)  # fmt: skip
+                place = next_place(place, m, gy_shape)
         pairs = (panels + 1) // 2  # V comes once from the L3 cache for two panels, and their dU fits the L2 cache
         for task in prange(chunks * pairs):
             chunk, pair, own = np.int64(task) // pairs, np.int64(task) % pairs * 2, sums[numba.get_thread_id()]
@@ -185,18 +184,18 @@ def _weight_grad(x, x_shape, gy, gy_shape, r, padding, tiles, at_once, steps, v,
                          zeros.ctypes.data, 0, own.ctypes.data + size * ((panel - pair) * nn + k) * steps[2], width,
                          after)  # fmt: skip
             for panel in range(pair, beyond):
-                _gather_chunk(own[(panel - pair) * nn * steps[2] :], r, c, o, chunk * _CHUNK, channels, panel * width,
-                              min(width, o - panel * width), width, steps[2], first > 0,
+                _gather_chunk(own[(panel - pair) * nn * steps[2] :], m, r, c, o, chunk * _CHUNK, channels,
+                              panel * width, min(width, o - panel * width), width, steps[2], first > 0,
                               taps[numba.get_thread_id()], gw)  # fmt: skip
 
 
 @helper
-def _gather_chunk(sums, r, c, o, first, channels, column, wide, width, step, more, taps, gw):
+def _gather_chunk(sums, m, r, c, o, first, channels, column, wide, width, step, more, taps, gw):
     """gw (+)= the weights' gradient from dU (n², chunk, width)."""
-    n, kind, size = OUTPUTS + r - 1, gw.dtype.type(0), gw.itemsize
+    n, kind, size = m + r - 1, gw.dtype.type(0), gw.itemsize
     for i in range(channels):
         at = size * i * width
-        gather_weights(kind, r, wide, sums.ctypes.data + at, n * step, step, taps.ctypes.data + at, r * step, step)
+        gather_weights(kind, m, r, wide, sums.ctypes.data + at, n * step, step, taps.ctypes.data + at, r * step, step)
     for k in range(r * r):
         for i in range(channels):
             to = gw[(k * c + first + i) * o + column :][:wide]

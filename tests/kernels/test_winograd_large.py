@@ -5,14 +5,18 @@ import pytest
 
 from minidl.kernels.conv2d import reference, winograd_large
 
-# (N, H, W, C, O, window, padding): several chunks and panels, none of them full; tiles that reach over the border.
-CASES = [(3, 9, 10, 70, 45, 3, (1, 1)), (2, 11, 6, 131, 33, 3, (0, 2)), (2, 9, 13, 66, 35, 5, (2, 1))]
+# (N, H, W, C, O, window, padding, outputs of a tile): several chunks and panels, none of them full; tiles that reach
+# over the border.
+CASES = [
+    (3, 9, 10, 70, 45, 3, (1, 1), 4), (2, 11, 6, 131, 33, 3, (0, 2), 4), (2, 9, 13, 66, 35, 5, (2, 1), 4),
+    (3, 14, 11, 70, 45, 3, (1, 2), 5),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("budget", ["all", "few", "kept"])
-@pytest.mark.parametrize("case", CASES, ids=["3x3", "3x3-wide-border", "5x5"])
+@pytest.mark.parametrize("case", CASES, ids=["3x3", "3x3-wide-border", "5x5", "3x3-by-5"])
 def test_agrees_with_the_sums(case, budget, monkeypatch):
-    n, h, w, c, o, r, padding = case
+    n, h, w, c, o, r, padding, m = case
     if budget == "few":  # several rounds, of different sizes
         monkeypatch.setattr(winograd_large, "_CORRELATE_L3", 1 << 20)
         monkeypatch.setattr(winograd_large, "_GRADIENT_L3", 1 << 20)
@@ -27,16 +31,16 @@ def test_agrees_with_the_sums(case, budget, monkeypatch):
 
     expected, y = np.empty(shape), np.full(shape, np.nan)
     reference.forward(x, weight, bias, *geometry, expected)
-    winograd_large.correlate(x, weight, False, bias, padding, 0, 0.0, y)
+    winograd_large.correlate(x, weight, m, False, bias, padding, 0, 0.0, y)
     np.testing.assert_allclose(y, np.maximum(expected, 0), rtol=0, atol=1e-10)
 
     expected, gx = np.empty(x.shape), np.full(x.shape, np.nan)
     reference.input_grad(gy, weight, *geometry, expected)
     around = r - 1 - padding[0], r - 1 - padding[1]
-    winograd_large.correlate(gy, weight, True, start, around, 0, -np.inf, gx)
+    winograd_large.correlate(gy, weight, m, True, start, around, 0, -np.inf, gx)
     np.testing.assert_allclose(gx, expected + start, rtol=0, atol=1e-10)
 
     expected, gw = np.empty(weight.shape), np.full(weight.shape, np.nan)
     reference.weight_grad(x, gy, *geometry, expected)
-    winograd_large.weight_grad(x, gy, padding, gw)
+    winograd_large.weight_grad(x, gy, m, padding, gw)
     np.testing.assert_allclose(gw, expected, rtol=0, atol=1e-10)

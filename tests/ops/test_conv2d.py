@@ -343,8 +343,17 @@ def test_errors(args, options, error, match):
 
 WINOGRAD = [  # (N, C, H, W, O, K, padding): tiles that the image cuts, few and many channels, weights beyond the cache
     (3, 16, 17, 19, 16, 3, 1), (2, 19, 24, 13, 37, 3, 0), (4, 16, 21, 12, 40, 3, 2), (2, 16, 30, 29, 21, 5, 2),
-    (3, 33, 15, 22, 16, 5, 0), (8, 200, 14, 13, 160, 3, 1), (2, 12, 19, 26, 35, 4, 1),
+    (3, 33, 15, 22, 16, 5, 0), (8, 200, 14, 13, 160, 3, 1), (2, 12, 19, 26, 35, 4, 1), (3, 20, 14, 15, 35, 3, 1),
+    (2, 21, 24, 30, 17, 3, 2),
 ]  # fmt: skip
+
+
+def test_winograds_tile_is_the_one_of_fewest_products():
+    from minidl.kernels.conv2d.winograd_tiles import outputs_of
+
+    sizes = {size: outputs_of(3, np.empty((1, size, size, 1))) for size in (7, 8, 10, 13, 14, 15, 16, 28, 56, 224)}
+    assert sizes == {7: 4, 8: 4, 10: 5, 13: 5, 14: 5, 15: 5, 16: 4, 28: 4, 56: 4, 224: 4}
+    assert [outputs_of(r, np.empty((1, 14, 14, 1))) for r in (1, 2, 4, 5, 6)] == [None, None, 4, 4, None]
 
 
 @pytest.mark.parametrize("case", WINOGRAD)
