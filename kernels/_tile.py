@@ -84,8 +84,14 @@ def further(ahead, rows, steps):
 
     ahead: (address, end, address, end) of two runs of memory, one after the other; zeros where there is none.
     """
+    return beyond(ahead, (rows + TALLEST - 1) // TALLEST * steps)
+
+
+@helper
+def beyond(ahead, lines):
+    """What is still to be fetched after so many lines."""
     address, end, then, last = ahead
-    address += LINE * ((rows + TALLEST - 1) // TALLEST) * steps
+    address += LINE * lines
     return (address, end, then, last) if address < end else (then, last, 0, 0)
 
 

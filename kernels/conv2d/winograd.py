@@ -23,11 +23,12 @@ Barabasz, Anderson, Soodhalter, Gregg 2020, "Error analysis and improving the ac
 import numba
 import numpy as np
 
+from .._held_tile import holds, tile_held
 from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
 from .._threads import MOST_THREADS
-from .._tile import TALLEST, further, last_step, tile, tile_width
+from .._tile import TALLEST, beyond, further, last_step, tile, tile_width
 from .._vector import fence
 from ..add import add_parts
 from . import winograd_large
@@ -165,11 +166,15 @@ def _multiply(a, panels, y, rows, c, o, width, zeros, ahead):
         for column in range(0, o, width):
             to = y + size * column
             begin, step = (zeros.ctypes.data, 0) if start == 0 else (to, o)
-            summed = min(_SUMMED, c - start)
-            tile(kind, rows, min(width, o - column), a + size * start, c, 0, 1,
-                 panels + size * (column * c + start * width), 0, width, 1, summed, begin, step, to, o,
-                 ahead[0])  # fmt: skip
-            ahead = further(ahead, rows, summed)
+            summed, wide = min(_SUMMED, c - start), min(width, o - column)
+            panel = panels + size * (column * c + start * width)
+            if holds(c):
+                tile_held(kind, rows, wide, a, panel, width, c, to, o, ahead[0])
+                ahead = beyond(ahead, rows * ((2 * wide + width - 1) // width))
+            else:
+                tile(kind, rows, wide, a + size * start, c, 0, 1, panel, 0, width, 1, summed, begin, step, to, o,
+                     ahead[0])  # fmt: skip
+                ahead = further(ahead, rows, summed)
     return ahead
 
 
