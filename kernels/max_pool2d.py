@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ._cuda import Source
-from ._jit import helper, jit, prange
+from ._jit import helper, jit, prange, shared
 from ._kernel import Kernel
 from ._layout import ceil_div
 from ._vector import LINE, STREAMED, VECTOR_BYTES, Vectors, fence
@@ -29,6 +29,7 @@ _CUDA = Source("max_pool2d", *(f"{kernel}<T, {n}>" for kernel in ("forward", "ba
 _FEWEST_TASKS = 16  # so that cores share the work evenly also at batch 1
 _FEWEST_OVERLAPPING = 4  # fewer where windows reach from a band into the next: both bands read them, and slowly
 _BAND = 4  # rows of windows in a band, at least
+_AT_ONCE = 4  # vectors of channels that ask a window at once
 
 # ---- forward -------------------------------------------------------------------------------------------------------
 
@@ -194,11 +195,14 @@ def _backward_cpu(gy, where, kernel_size, stride, padding, dilation, gx):
     n, oh = gy.shape[:2]
     if kernel_size == stride and padding == (0, 0) and dilation == (1, 1):
         _fill_windows(gy, where, kernel_size, gx)
+        return
+    reach = tuple((size - 1) * step + 1 for size, step in zip(kernel_size, dilation, strict=True))
+    if gx.shape[3] * gx.itemsize >= _AT_ONCE * VECTOR_BYTES:
+        _ask_windows(gy, where, reach, stride, padding, gx)
     else:
-        reach = (kernel_size[0] - 1) * dilation[0] + 1
-        tasks = _FEWEST_TASKS if reach <= stride[0] else _FEWEST_OVERLAPPING
+        tasks = _FEWEST_TASKS if reach[0] <= stride[0] else _FEWEST_OVERLAPPING
         bands = max(1, min(oh // _BAND, ceil_div(tasks, max(n, 1))))
-        _add_to_bands(gy, where, reach, stride[0], padding[0], bands, gx)
+        _add_to_bands(gy, where, reach[0], stride[0], padding[0], bands, gx)
 
 
 @jit
@@ -262,6 +266,70 @@ def _fill(context, kind, rows, columns, windows, gy, where, first, channels, w, 
 
 
 @jit
+def _ask_windows(gy, where, reach, stride, padding, gx):
+    """Every pixel asks the windows that it may lie in whether it was the greatest, in their order. A task is a row.
+
+    Vectors of channels ask at once, at the memory's speed: 1.1 to 1.3 times as fast as _add_to_bands. With fewer
+    channels than _AT_ONCE vectors the loop around it takes longer than that: a quarter to eight tenths as fast.
+    """
+    (n, oh, ow, c), (_, h, w, _) = gy.shape, gx.shape
+    kind, size = gx.dtype.type(0), gx.itemsize
+    streamed = size * gx.size >= STREAMED and (gx.ctypes.data | c * size) % VECTOR_BYTES == 0
+    for task in prange(n * h):
+        image, row = np.int64(task) // h, np.int64(task) % h
+        first = max(0, (row + padding[0] - reach[0] + stride[0]) // stride[0])
+        rows = max(0, min(oh, (row + padding[0]) // stride[0] + 1) - first)
+        to, begin, end = gx.ctypes.data + size * np.int64(task) * w * c, 0, 0
+        for j in range(w):
+            while end < ow and end * stride[1] - padding[1] <= j:
+                end += 1
+            while begin < end and begin * stride[1] - padding[1] + reach[1] <= j:
+                begin += 1
+            at = ((image * oh + first) * ow + begin) * c
+            _add_up(kind, rows, end - begin, gy.ctypes.data + size * at, where.ctypes.data + 4 * at, ow * c,
+                    row * w + j, c, streamed, to + size * j * c)  # fmt: skip
+        fence()
+
+
+@intrinsic
+def _add_up(context, kind, rows, columns, gy, where, down, pixel, channels, streamed, gx):
+    """A pixel's gradient, at address gx: the sum of those of rows × columns windows that have its number as theirs.
+
+    gy, where: addresses, of the first window, whose next row is `down` elements on.
+    """
+    return shared(types.void(kind, *[types.intp] * 7, types.boolean, types.intp), _emit_add_up)
+
+
+def _emit_add_up(builder, signature, args):
+    vectors = Vectors(builder, signature.args[0].bitwidth)
+    _, rows, columns, gy, where, down, pixel, channels, streamed, gx = args
+    gy, gx, where = vectors.pointer(gy), vectors.pointer(gx), builder.inttoptr(where, ir.IntType(32).as_pointer())
+    here, lanes = vectors.splat(builder.trunc(pixel, ir.IntType(32))), channels.type(vectors.lanes)
+    at_once = channels.type(_AT_ONCE * vectors.lanes)
+
+    def some(first, count, inside):
+        """`count` vectors from the channel `first` on."""
+        sums = [cgutils.alloca_once_value(builder, vectors.constant(0)) for _ in range(count)]
+        with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
+            at = builder.add(builder.mul(row.index, down), builder.mul(column.index, channels))
+            at = builder.add(at, first)
+            for total in sums:
+                mine = builder.icmp_signed("==", vectors.load_numbers(builder.gep(where, [at]), inside), here)
+                value, before = vectors.load(builder.gep(gy, [at]), inside), builder.load(total)
+                builder.store(builder.select(mine, builder.fadd(before, value), before), total)
+                at = builder.add(at, lanes)
+        for total in sums:
+            _store(vectors, builder.load(total), builder.gep(gx, [first]), inside, streamed)
+            first = builder.add(first, lanes)
+
+    blocks = builder.sdiv(channels, at_once)
+    with cgutils.for_range(builder, blocks) as block:
+        some(builder.mul(block.index, at_once), _AT_ONCE, None)
+    done = builder.mul(blocks, at_once)
+    vectors.along(builder.sub(channels, done), lambda first, inside: some(builder.add(done, first), 1, inside))
+
+
+@jit
 def _add_to_bands(gy, where, reach, stride, padding, bands, gx):
     """A task is a band of rows of an image, so each element has one writer and, in any band, one order of summing."""
     n, oh, ow, channels = gy.shape
@@ -308,6 +376,8 @@ _CASES = [
     (2, 7, 9, 5, (2, 2), (2, 2), (0, 0), (1, 1), 3, 4),  # pixels of no window
     (1, 7, 8, 18, (3, 3), (3, 3), (0, 0), (1, 1), 3, 3),  # side by side, the last over the edge
     (1, 5, 6, 4, (3, 3), (1, 1), (1, 1), (1, 1), 5, 6),  # over both edges
+    (2, 6, 5, 69, (3, 2), (2, 1), (1, 1), (1, 2), 3, 5),  # channels that ask at once, and some that are left
+    (1, 7, 9, 64, (2, 2), (3, 4), (0, 0), (1, 1), 2, 2),  # pixels between the windows
 ]
 
 
