@@ -28,6 +28,7 @@ from ._vector import STREAMED, VECTOR_BYTES, fence
 _BLOCK = 32768  # elements
 _LANES = 512  # of a wide row, if channels are fewer
 _GREATEST_LANE = 512  # rows of a lane in a block: few enough for sums in float32
+_FEW_BLOCKS = 16  # so few are an even number, and all of equal length: two threads share 6 and a piece badly
 _SAMPLE = 8  # a block's rows over those whose mean its sums are taken around
 _TOGETHER = 64  # channels whose blocks are put together by a thread
 
@@ -40,8 +41,14 @@ def cut(height, channels, itemsize):
     if abreast * channels > _LANES:
         abreast = max(1, _LANES // max(channels, 1))
     wide = abreast * channels
-    rows = max(1, min(_GREATEST_LANE, _BLOCK // max(wide, abreast))) * abreast
-    return wide, rows, (height + rows - 1) // rows if channels else 0
+    most = max(1, min(_GREATEST_LANE, _BLOCK // max(wide, abreast))) * abreast
+    if channels == 0 or height == 0:
+        return wide, most, 0
+    blocks = (height + most - 1) // most
+    if 1 < blocks < _FEW_BLOCKS:
+        blocks += blocks % 2
+    rows = ((height + blocks - 1) // blocks + abreast - 1) // abreast * abreast
+    return wide, rows, (height + rows - 1) // rows
 
 
 # ---- moments -------------------------------------------------------------------------------------------------------
