@@ -150,103 +150,6 @@ def _plain_mean(x, height, step):
     return total / height
 
 
-# ---- sums of a gradient --------------------------------------------------------------------------------------------
-
-# Where a ReLU came last its gradient is 0 where its output was. Either that output is there; or it is computed anew
-# from x, with the numbers and the expression of normalize, so that signs agree: two arrays of seven less to read.
-NO_RELU, BY_OUTPUT, BY_INPUT = 0, 1, 2
-
-
-def gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, sum_g, sum_gd, g=None):
-    """Per set and channel, sum_g = sum of g and sum_gd = sum of g * (x - mean); g = gy, but 0 where a ReLU gave 0.
-
-    gy: the rows of one set may lie apart.
-    relu: NO_RELU; BY_OUTPUT, of what y has; BY_INPUT, of (x - mean) * rstd * weight + bias, which no other has use for.
-    g: where it is not None, which goes with BY_OUTPUT, it is written, too.
-    """
-    n, height, channels = x.shape
-    gy, step, scratch = flat(gy, max(_BLOCK, _LANES))
-    x, y = x.reshape(-1), y.reshape(-1)
-    kept = y[:0] if g is None else g.reshape(-1)
-    _gradient_sums(
-        gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, step, scratch, sum_g, sum_gd, kept
-    )  # fmt: skip
-
-
-def _gradient(v, relu, inputs, numbers):
-    """(g, x - high) from the vectors (gy, x) or (gy, x, y) and (high, scale, shift, …)."""
-    d = v.builder.fsub(inputs[1], numbers[0])
-    if relu == BY_OUTPUT:
-        return v.where_positive(inputs[0], inputs[2]), d
-    if relu == BY_INPUT:
-        return v.where_positive(inputs[0], v.fma(d, numbers[1], numbers[2])), d
-    return inputs[0], d
-
-
-def _gradient_terms(relu, keep=False):
-    """Of (gy, x, y, high, scale, shift, sum of g, sum of g * d, g)."""
-
-    def formula(v, _, inputs, numbers, sums):
-        g, d = _gradient(v, relu, inputs, numbers)
-        return [v.builder.fadd(sums[0], g), v.fma(g, d, sums[1])], [g] if keep else []
-
-    inputs, outputs = (0, 1, 2) if relu == BY_OUTPUT else (0, 1), (8,) if keep else ()
-    return over_rows(f"gradient_sums.{relu}.{keep}", inputs, (3, 4, 5), (6, 7), outputs, formula)
-
-
-_add_gradients, _add_by_output, _add_by_input = map(_gradient_terms, (NO_RELU, BY_OUTPUT, BY_INPUT))
-_add_and_keep = _gradient_terms(BY_OUTPUT, True)
-
-
-@jit
-def _gradient_sums(gy, x, y, relu, mean, rstd, weight, bias, n, height, channels, step, scratch, sum_g, sum_gd, kept):
-    wide, rows, blocks = cut(height, channels, x.itemsize)
-    streamed = kept.itemsize * kept.size >= STREAMED
-    sums, one = np.empty((n * blocks, 2, wide), x.dtype), x.dtype.type(1)
-    numbers = np.empty((3, n, wide), x.dtype)
-    high, scale, shift = numbers[0], numbers[1], numbers[2]
-    for i in range(n):
-        if relu == BY_INPUT:
-            _affine(mean[i], rstd[i], weight, bias, high[i], scale[i], shift[i])
-        else:
-            _repeat(mean[i], high[i])
-    for task in prange(n * blocks):
-        i, block = np.int64(task) // blocks, np.int64(task) % blocks
-        first = (i * height + block * rows) * channels
-        last = (i * height + min((block + 1) * rows, height)) * channels
-        sums[task] = 0
-        arrays = (
-            together(gy, first, last, channels, step, scratch), x.ctypes.data, y.ctypes.data, high[i].ctypes.data,
-            scale[i].ctypes.data, shift[i].ctypes.data, sums[task, 0].ctypes.data, sums[task, 1].ctypes.data,
-            kept.ctypes.data,
-        )  # fmt: skip
-        if relu == BY_INPUT:
-            _add_by_input(one, first, last, wide, 0, False, arrays)
-        elif kept.size:
-            _add_and_keep(one, first, last, wide, 0, streamed, arrays)
-            fence()
-        elif relu == BY_OUTPUT:
-            _add_by_output(one, first, last, wide, 0, False, arrays)
-        else:
-            _add_gradients(one, first, last, wide, 0, False, arrays)
-        _fold(sums[task, 0], channels)
-        _fold(sums[task, 1], channels)
-    for i in range(n):
-        _add_blocks(sums[i * blocks : (i + 1) * blocks], mean[i], high[i], sum_g[i], sum_gd[i])
-
-
-@helper
-def _add_blocks(sums, mean, high, sum_g, sum_gd):
-    sum_g[:], sum_gd[:] = 0, 0
-    for block in range(len(sums)):
-        total, products = sums[block, 0], sums[block, 1]
-        for c in range(sum_g.size):
-            sum_g[c] += total[c]
-            sum_gd[c] += products[c]
-    for c in range(sum_g.size):
-        sum_gd[c] -= (mean[c] - high[c]) * sum_g[c]
-
-
 # ---- affine maps ---------------------------------------------------------------------------------------------------
 
 
@@ -315,22 +218,58 @@ def _affine(mean, rstd, weight, bias, high, scale, shift):
     _repeat(bias + (high[: mean.size] - mean) * (rstd * weight), shift)
 
 
-def input_gradient(gy, x, y, relu, mean, scale, slope, offset, bias, gx):
-    """gx = scale * g - (x - mean) * slope - offset; g as in gradient_sums.
+# ---- gradients -----------------------------------------------------------------------------------------------------
 
-    scale: rstd * weight. slope and offset are None where x does not move the statistics: gx = scale * g; then relu is
-    not BY_INPUT.
+# Where a ReLU came last its gradient is 0 where its output was. Either that output is there; or it is computed anew
+# from x, with the numbers and the expression of normalize, so that signs agree: two arrays of seven less to read.
+NO_RELU, BY_OUTPUT, BY_INPUT = 0, 1, 2
+
+
+def gradients(gy, x, y, relu, size, mean, rstd, weight, bias, moves, gx, gw, gb, g=None):
+    """gx, and per channel gw = sum of g * (x - mean) * rstd and gb = sum of g; g = gy, but 0 where a ReLU gave 0.
+
+    gy: the rows of one set may lie apart.
+    relu: NO_RELU; BY_OUTPUT, of what y has; BY_INPUT, of (x - mean) * rstd * weight + bias, which no other has use for.
+    size: of a group of channels that have a mean and rstd together; they are given for each of them, (N, C).
+    moves: whether mean and rstd are x's own and move with it; where not, relu is not BY_INPUT.
+    g: where it is not None, which goes with BY_OUTPUT, it is written, too.
     """
     n, height, channels = x.shape
     gy, step, scratch = flat(gy, max(_BLOCK, _LANES))
-    moves = slope is not None
-    numbers = mean, scale, *((slope, offset) if moves else (scale, scale)), bias
-    sizes = n, height, channels, step, scratch
-    _input_gradient(gy, x.reshape(-1), y.reshape(-1), *numbers, relu, moves, *sizes, gx.reshape(-1))
+    kept = x[:0].reshape(-1) if g is None else g.reshape(-1)
+    _gradients(
+        gy, x.reshape(-1), y.reshape(-1), relu, size, mean, rstd, weight, bias, moves, n, height, channels, step,
+        scratch, gx.reshape(-1), gw, gb, kept,
+    )  # fmt: skip
+
+
+def _gradient(v, relu, inputs, numbers):
+    """(g, x - high) from the vectors (gy, x) or (gy, x, y) and (high, scale, shift, …)."""
+    d = v.builder.fsub(inputs[1], numbers[0])
+    if relu == BY_OUTPUT:
+        return v.where_positive(inputs[0], inputs[2]), d
+    if relu == BY_INPUT:
+        return v.where_positive(inputs[0], v.fma(d, numbers[1], numbers[2])), d
+    return inputs[0], d
+
+
+def _gradient_terms(relu, keep=False):
+    """Of (gy, x, y, high, scale, shift, sum of g, sum of g * d, g)."""
+
+    def formula(v, _, inputs, numbers, sums):
+        g, d = _gradient(v, relu, inputs, numbers)
+        return [v.builder.fadd(sums[0], g), v.fma(g, d, sums[1])], [g] if keep else []
+
+    inputs, outputs = (0, 1, 2) if relu == BY_OUTPUT else (0, 1), (8,) if keep else ()
+    return over_rows(f"gradient_sums.{relu}.{keep}", inputs, (3, 4, 5), (6, 7), outputs, formula)
+
+
+_add_gradients, _add_by_output, _add_by_input = map(_gradient_terms, (NO_RELU, BY_OUTPUT, BY_INPUT))
+_add_and_keep = _gradient_terms(BY_OUTPUT, True)
 
 
 def _input_gradients(relu, moves):
-    """Of (gy, x, y, high, scale, shift, slope, offset, gx)."""
+    """Of (gy, x, y, high, scale, shift, slope, offset, gx): gx = scale * g [- (x - high) * slope - offset]."""
 
     def moved(v, _, inputs, numbers, sums):
         g, d = _gradient(v, relu, inputs, numbers)
@@ -351,38 +290,97 @@ _scale, _scale_by_output = (_input_gradients(relu, False) for relu in (NO_RELU, 
 
 
 @jit
-def _input_gradient(
-    gy, x, y, mean, scales, slopes, offsets, bias, relu, moves, n, height, channels, step, scratch, gx
-):  # fmt: skip
+def _gradients(gy, x, y, relu, size, mean, rstd, weight, bias, moves, n, height, channels, step, scratch, gx, gw, gb,
+               kept):  # fmt: skip
+    """One pass takes the sums of g and of g * (x - mean); a second one, with these, gx."""
     wide, rows, blocks = cut(height, channels, x.itemsize)
-    one, streamed = x.dtype.type(1), gx.itemsize * gx.size >= STREAMED
+    sums, one = np.empty((n * blocks, 2, wide), x.dtype), x.dtype.type(1)
     numbers = np.empty((5, n, wide), x.dtype)
-    high, scale, slope, offset, shift = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    high, scale, shift, slope, offset = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     for i in range(n):
-        _repeat(mean[i], high[i])
-        _repeat(scales[i], scale[i])
-        _repeat(slopes[i], slope[i])
-        _repeat(offsets[i] + (high[i, :channels] - mean[i]) * slopes[i], offset[i])
-        _repeat(bias + (high[i, :channels] - mean[i]) * scales[i], shift[i])
+        _affine(mean[i], rstd[i], weight, bias, high[i], scale[i], shift[i])
+    streamed = kept.itemsize * kept.size >= STREAMED
     for task in prange(n * blocks):
         i, block = np.int64(task) // blocks, np.int64(task) % blocks
         first = (i * height + block * rows) * channels
         last = (i * height + min((block + 1) * rows, height)) * channels
+        sums[task] = 0
         arrays = (
             together(gy, first, last, channels, step, scratch), x.ctypes.data, y.ctypes.data, high[i].ctypes.data,
-            scale[i].ctypes.data, shift[i].ctypes.data, slope[i].ctypes.data, offset[i].ctypes.data, gx.ctypes.data,
+            scale[i].ctypes.data, shift[i].ctypes.data, sums[task, 0].ctypes.data, sums[task, 1].ctypes.data,
+            kept.ctypes.data,
+        )  # fmt: skip
+        if relu == BY_INPUT:
+            _add_by_input(one, first, last, wide, 0, False, arrays)
+        elif kept.size:
+            _add_and_keep(one, first, last, wide, 0, streamed, arrays)
+            fence()
+        elif relu == BY_OUTPUT:
+            _add_by_output(one, first, last, wide, 0, False, arrays)
+        else:
+            _add_gradients(one, first, last, wide, 0, False, arrays)
+        _fold(sums[task, 0], channels)
+        _fold(sums[task, 1], channels)
+    _coefficients(sums, size, mean, rstd, weight, high, height, gw, gb, slope, offset)
+    streamed = gx.itemsize * gx.size >= STREAMED
+    for task in prange(n * blocks):
+        i, block = np.int64(task) // blocks, np.int64(task) % blocks
+        first = (i * height + block * rows) * channels
+        last = (i * height + min((block + 1) * rows, height)) * channels
+        g = kept.ctypes.data if kept.size else together(gy, first, last, channels, step, scratch)
+        arrays = (
+            g, x.ctypes.data, y.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data, shift[i].ctypes.data,
+            slope[i].ctypes.data, offset[i].ctypes.data, gx.ctypes.data,
         )  # fmt: skip
         if moves and relu == BY_INPUT:
             _move_by_input(one, first, last, wide, 0, streamed, arrays)
-        elif moves and relu == BY_OUTPUT:
+        elif moves and relu == BY_OUTPUT and not kept.size:
             _move_by_output(one, first, last, wide, 0, streamed, arrays)
         elif moves:
             _move(one, first, last, wide, 0, streamed, arrays)
-        elif relu:
+        elif relu and not kept.size:
             _scale_by_output(one, first, last, wide, 0, streamed, arrays)
         else:
             _scale(one, first, last, wide, 0, streamed, arrays)
         fence()
+
+
+@helper
+def _coefficients(sums, size, mean, rstd, weight, high, height, gw, gb, slope, offset):
+    """gw and gb, and of gx = scale * g - (x - high) * slope - offset the latter two, from the blocks' sums."""
+    (n, channels), blocks = mean.shape, len(sums) // max(1, len(mean))
+    gw_sum, gb_sum, sum_g, sum_gd = np.zeros(channels), np.zeros(channels), np.empty(channels), np.empty(channels)
+    own_slope, own_offset = np.empty(channels), np.empty(channels)
+    for i in range(n):
+        _add_blocks(sums[i * blocks : (i + 1) * blocks], mean[i], high[i], sum_g, sum_gd)
+        for c in range(channels):
+            gb_sum[c] += sum_g[c]
+            gw_sum[c] += rstd[i, c] * sum_gd[c]
+        for first in range(0, channels, size):
+            total, products = 0.0, 0.0
+            for c in range(first, first + size):
+                total += weight[c] * sum_g[c]
+                products += weight[c] * sum_gd[c]
+            for c in range(first, first + size):
+                r, low = rstd[i, c], mean[i, c] - high[i, c]
+                own_slope[c] = r * r * r * products / (height * size)
+                own_offset[c] = r * total / (height * size) - low * own_slope[c]
+        _repeat(own_slope, slope[i])
+        _repeat(own_offset, offset[i])
+    for c in range(channels):
+        gw[c], gb[c] = gw_sum[c], gb_sum[c]
+
+
+@helper
+def _add_blocks(sums, mean, high, sum_g, sum_gd):
+    sum_g[:], sum_gd[:] = 0, 0
+    for block in range(len(sums)):
+        total, products = sums[block, 0], sums[block, 1]
+        for c in range(sum_g.size):
+            sum_g[c] += total[c]
+            sum_gd[c] += products[c]
+    for c in range(sum_g.size):
+        sum_gd[c] -= (mean[c] - high[c]) * sum_g[c]
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------

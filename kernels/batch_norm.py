@@ -106,26 +106,11 @@ def _backward_cpu(gy, x, y, mean, rstd, weight, bias, training, relu, gx, gw, gb
         _forward_cpu(x, mean, rstd, weight, bias, y[:0], True, y)
     if relu:
         kind = _channels.BY_OUTPUT if len(y) else _channels.BY_INPUT
-    sum_g, sum_gd, scale, slope, offset = np.empty((5, 1, x.shape[1]))
     kept = gresidual if gresidual.size and relu else None
-    _channels.gradient_sums(gy[None], x[None], y, kind, mean[None], rstd[None], weight, bias, sum_g, sum_gd, kept)
-    _coefficients(sum_g[0], sum_gd[0], rstd, weight, len(x), gw, gb, scale[0], slope[0], offset[0])
-    moved = (slope, offset) if training else (None, None)
-    if kept is not None:  # an array less to read
-        gy, kind = kept, _channels.NO_RELU
-    elif gresidual.size:
+    numbers = mean[None], rstd[None], weight, bias
+    _channels.gradients(gy[None], x[None], y, kind, 1, *numbers, training, gx, gw, gb, kept)
+    if gresidual.size and not relu:
         copy_into(gresidual, gy)
-    _channels.input_gradient(gy[None], x[None], y, kind, mean[None], scale, *moved, bias, gx)
-
-
-@jit_serial
-def _coefficients(sum_g, sum_gd, rstd, weight, height, gw, gb, scale, slope, offset):
-    """gw and gb, and what _channels.input_gradient takes."""
-    for c in range(len(rstd)):
-        gb[c], gw[c] = sum_g[c], rstd[c] * sum_gd[c]
-        scale[c] = rstd[c] * weight[c]
-        slope[c] = scale[c] * rstd[c] ** 2 * sum_gd[c] / height
-        offset[c] = scale[c] * sum_g[c] / height
 
 
 def _backward_gpu(gy, x, y, mean, rstd, weight, bias, training, relu, gx, gw, gb, gresidual):

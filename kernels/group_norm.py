@@ -65,23 +65,10 @@ def _backward_reference(gy, x, weight, mean, var, eps, gx, gw, gb):
 
 def _backward_cpu(gy, x, weight, mean, var, eps, gx, gw, gb):
     n, p, g, k = x.shape
-    shape, each = (n, p, g * k), np.ones(k)
-    rstd = 1 / np.sqrt(var + eps)
-    sum_g, sum_gd = np.empty((n, g * k)), np.empty((n, g * k))
-    nothing = x[:0].reshape(-1)
-    wide_mean = np.repeat(mean, k, axis=1)
-    rows = gy.reshape(shape), x.reshape(shape), nothing, _channels.NO_RELU, wide_mean
-    none = np.zeros(g * k, weight.dtype)
-    _channels.gradient_sums(*rows, wide_mean, none, none, sum_g, sum_gd)
-    sum_g, sum_gd = sum_g.reshape(n, g, k), sum_gd.reshape(n, g, k)
-    gb[...], gw[...] = sum_g.sum(axis=0), (sum_gd * rstd[:, :, None]).sum(axis=0)
-    count = max(p * k, 1)
-    offset = rstd * (sum_g * weight).sum(axis=2) / count
-    slope = rstd**3 * (sum_gd * weight).sum(axis=2) / count
-    scale, slope, offset = (
-        (a[:, :, None] * b).reshape(n, g * k) for a, b in ((rstd, weight), (slope, each), (offset, each))
-    )
-    _channels.input_gradient(*rows, scale, slope, offset, none, gx)
+    shape, none = (n, p, g * k), np.zeros(g * k, weight.dtype)
+    numbers = (np.repeat(a, k, axis=1) for a in (mean, 1 / np.sqrt(var + eps)))
+    rows = gy.reshape(shape), x.reshape(shape), x[:0], _channels.NO_RELU
+    _channels.gradients(*rows, k, *numbers, weight.reshape(-1), none, True, gx, gw.reshape(-1), gb.reshape(-1))
 
 
 def _backward_gpu(gy, x, weight, mean, var, eps, gx, gw, gb):
