@@ -35,9 +35,7 @@ def _statistics_reference(x, eps, mean, var, rstd):
 
 
 def _statistics_cpu(x, eps, mean, var, rstd):
-    _channels.moments(x[None], mean[None], var[None])
-    np.sqrt(var + eps, out=rstd)
-    np.divide(1, rstd, out=rstd)
+    _channels.moments(x[None], eps, mean[None], var[None], rstd[None])
 
 
 def _statistics_gpu(x, eps, mean, var, rstd):

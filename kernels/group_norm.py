@@ -31,8 +31,8 @@ def _forward_reference(x, weight, bias, eps, y, mean, var):
 def _forward_cpu(x, weight, bias, eps, y, mean, var):
     n, p, g, k = x.shape
     channels = x.reshape(n, p, g * k)
-    m, v = np.empty((n, g * k)), np.empty((n, g * k))
-    _channels.moments(channels, m, v)
+    m, v, of_channels = np.empty((3, n, g * k))
+    _channels.moments(channels, eps, m, v, of_channels)
     m, v = m.reshape(n, g, k), v.reshape(n, g, k)
     mean[...] = m.mean(axis=2)
     with np.errstate(invalid="ignore"):  # inf - inf
