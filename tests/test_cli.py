@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import importlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import minidl as dl
 from minidl.train import evaluate
@@ -46,6 +48,22 @@ def test_output_without_a_terminal_is_plain_lines(run):
         rf"train accuracy: top-1 {number}, top-5 {number}; test accuracy: top-1 {number}, top-5 {number}; [\d.]+ s",
         lines[-1],
     )
+
+
+def test_compiling_is_announced_although_the_memory_of_the_weights_compiles_first(monkeypatch):
+    module, create, cold, compiled = importlib.import_module("minidl.cli.train"), dl.models.create, [True], []
+
+    def create_net(*args, **options):
+        cold[0] = False
+        return create(*args, **options)
+
+    monkeypatch.setattr(module.models, "create", create_net)
+    monkeypatch.setattr(module.kernels, "is_cold", lambda: cold[0])
+    monkeypatch.setattr(module, "compile_kernels", lambda *args: compiled.append(args))
+    monkeypatch.setattr(module, "fit", lambda *args: ())
+    result = CliRunner().invoke(module.train, ["lenet"])
+    assert result.exit_code == 0, result.output
+    assert "compiling the kernels for this CPU" in result.output and len(compiled) == 1
 
 
 def test_the_folder_holds_weights_metrics_and_curves(run):

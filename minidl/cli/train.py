@@ -39,6 +39,7 @@ def train(model, variant, options, data_name, epochs, batch_size, lr, seed, devi
         raise click.ClickException("--amp needs --device cuda: the CPU computes in float32 alone")
     with mistakes():
         random.manual_seed(seed)
+        cold = device == "cpu" and kernels.is_cold()  # the memory of the net's weights is the first that compiles
         if model not in models.MODELS:
             models.create(model)  # says which there are
         dataset = data.load(data_name)
@@ -52,10 +53,10 @@ def train(model, variant, options, data_name, epochs, batch_size, lr, seed, devi
         except RuntimeError as error:  # its one line says what is missing
             raise click.ClickException(str(error)) from None
         record = Record(out) if out else None
-    _train(net, dataset, settings, seed, record, model, device, amp)
+    _train(net, dataset, settings, seed, record, model, device, amp, cold)
 
 
-def _train(net, dataset, settings, seed, record, model, device, amp):
+def _train(net, dataset, settings, seed, record, model, device, amp, cold):
     start = time.perf_counter()
     console = Console(highlight=False, soft_wrap=True)
     steps = -(-len(dataset.train_labels) // settings.batch_size)
@@ -65,7 +66,7 @@ def _train(net, dataset, settings, seed, record, model, device, amp):
         f"{settings.epochs} epochs of {steps} steps, batch {settings.batch_size}, lr {settings.lr:g}, seed {seed}"
         + (f"; {cuda.get_device_name()}{', mixed precision' * amp}" if device == "cuda" else "")
     )
-    if device == "cpu" and kernels.is_cold():
+    if cold:
         console.print("compiling the kernels for this CPU, once: about half a minute")
         compile_kernels(net, dataset, settings)
     metadata = {
