@@ -28,7 +28,7 @@ from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
 from .._threads import MOST_THREADS
-from .._tile import TALLEST, beyond, further, last_step, tile, tile_width
+from .._tile import TALLEST, VECTORS, beyond, further, last_step, tile, tile_width
 from .._vector import fence
 from ..add import add_parts
 from . import winograd_large
@@ -49,7 +49,7 @@ from .winograd_tiles import (
 _SUMMED = 256  # channels at a time: a panel's part is 32 kB
 _L2 = 640 * 1024  # bytes of what a task has between its stages
 _MOST_WEIGHTS = 4 * 1024 * 1024  # bytes of U that are read anew for each block of tiles
-_BLOCK = 64  # weights' gradient: input and output channels of a task, whose dU is 590 kB then
+_BLOCK = 64  # weights' gradient: input and output channels of a task, whose dU is 590 kB then (tiles of 5×5: 800)
 _FEWEST_TASKS = 16
 _FEWEST_TILES = 32  # that a task adds to dU at once: with 16, loading and storing it takes as long as the products
 
@@ -170,7 +170,7 @@ def _multiply(a, panels, y, rows, c, o, width, zeros, ahead):
             panel = panels + size * (column * c + start * width)
             if holds(c):
                 tile_held(kind, rows, wide, a, panel, width, c, to, o, ahead[0])
-                ahead = beyond(ahead, rows * ((2 * wide + width - 1) // width))
+                ahead = beyond(ahead, rows * ((VECTORS * wide + width - 1) // width))
             else:
                 tile(kind, rows, wide, a + size * start, c, 0, 1, panel, 0, width, 1, summed, begin, step, to, o,
                      ahead[0])  # fmt: skip

@@ -27,7 +27,7 @@ from .winograd_tiles import (
     transform_weights,
 )
 
-_CHUNK = 64  # input channels at a time: with 512-bit vectors and 3×3 windows U of a chunk and a panel is 295 kB
+_CHUNK = 64  # input channels at a time: with 512-bit vectors and 3×3 windows U of a chunk and a panel is 295 kB, or 400
 _L2 = 448 * 1024  # bytes of M of a task
 _CORRELATE_L3 = 6 * 1024 * 1024  # bytes of V
 _GRADIENT_L3 = 32 * 1024 * 1024  # bytes of V and dM

@@ -348,7 +348,7 @@ WINOGRAD = [  # (N, C, H, W, O, K, padding): tiles that the image cuts, few and 
 ]  # fmt: skip
 
 
-def test_winograds_tile_is_the_one_of_fewest_products():
+def test_winograds_tile_is_5x5_where_that_saves_a_sixth_of_the_products():
     from minidl.kernels.conv2d.winograd_tiles import outputs_of
 
     sizes = {size: outputs_of(3, np.empty((1, size, size, 1))) for size in (7, 8, 10, 13, 14, 15, 16, 28, 56, 224)}
