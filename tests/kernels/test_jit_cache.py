@@ -122,6 +122,24 @@ def test_compiled_once(used):
     assert used.run() == used.first | {"compiled": 0, "loaded": 1}
 
 
+def test_a_kernel_is_compiled_against_one_from_a_file(used):
+    """Which is loaded as machine code alone, and has to show LLVM's code then."""
+    outer = """
+@_jit.jit
+def outer(x, y):
+    kernel(x, y)
+    kernel(y, y)
+
+x, y = np.array([1, 2, 3], "float32"), np.empty(3, "float32")
+kernel(x, y)
+(of_kernel,) = [compiled.library for compiled in kernel.overloads.values()]
+before = of_kernel._shared_module is None
+outer(x, y)
+print(json.dumps([before, of_kernel._shared_module is None, sum(kernel.stats.cache_hits.values()), y.tolist()]))
+"""
+    assert used.run(IMPORT + outer) == [True, False, 1, [3, 4, 5]]
+
+
 def test_kernels_of_minidl_are_compiled_once(tmp_path):
     code = """
 import json, sys, numpy as np
