@@ -1,6 +1,7 @@
 """Small constant matrices on both sides of a block, for every channel at once: Winograd's transforms.
 
     y[i, j] = sum over a, b of m[i, a] * x[a, b] * m[j, b]       x[a, b] and y[i, j] are runs of channels
+    y[i] = sum over a of m[i, a] * x[a]                          along one axis: x[a] and y[i] are rows
 
 Each matrix becomes straight-line vector instructions: zeros vanish, ones become additions, and of points p and -p two
 rows share their partial sums, or two columns the sum and the difference of what they are multiplied by.
@@ -102,22 +103,85 @@ def _emit_vector(builder, vectors, matrix, inside, args, finish, border):
         rows, across = within(*border[:2]), within(*border[2:4])
     size = len(matrix[0])
     columns = [_times(vectors, matrix, [pixel(a, b) for a in range(size)]) for b in range(size)]  # columns[b][i]
-    start, beside, least, past_caches = finish or (None, None, None, False)
-    if finish:
-        start, least = vectors.load(at(start), inside), vectors.splat(least)
+    last = _loaded(vectors, finish, inside)
     for i in range(len(matrix)):
         for j, value in enumerate(_times(vectors, matrix, [column[i] for column in columns])):
-            place = at(y, (y_row, i), (y_column, j))
-            if finish:
-                value = builder.fadd(value, start)
-            if beside:
-                value = builder.fadd(value, vectors.load(vectors.beside(place, beside), inside))
-            if finish:
-                value = vectors.at_least(value, least)
-            if past_caches and inside is None:
-                vectors.stream(value, place)
-            else:
-                vectors.store(value, place, inside)
+            _store(vectors, value, at(y, (y_row, i), (y_column, j)), inside, last)
+
+
+def _loaded(vectors, finish, inside):
+    """(start, beside, least, past_caches): the address `start` and the scalar `least` as vectors."""
+    if finish is None:
+        return None
+    start, beside, least, past_caches = finish
+    return vectors.load(vectors.pointer(start), inside), beside, vectors.splat(least), past_caches
+
+
+def _store(vectors, value, place, inside, last):
+    """Store a result, finished if `last` is not None."""
+    start, beside, least, past_caches = last or (None, None, None, False)
+    if last:
+        value = vectors.builder.fadd(value, start)
+    if beside:
+        value = vectors.builder.fadd(value, vectors.load(vectors.beside(place, beside), inside))
+    if last:
+        value = vectors.at_least(value, least)
+    if past_caches and inside is None:
+        vectors.stream(value, place)
+    else:
+        vectors.store(value, place, inside)
+
+
+def emit_rows(builder, bits, matrices, args, finish=None, border=None):
+    """Emit the transform of rows by matrices[m, r]. All are integers of 64 bits but `least`.
+
+    args: (m, r, count, x, x_row, y, y_row, high): rows of `count` elements, of which the first `high` of y are wanted.
+    finish: as of emit_transform; `start` is the address of a row.
+    border: (top, bottom, zeros) or None. Rows top to bottom of x are there; the others count as zero and are not read.
+    """
+    vectors, (m, r, *args) = Vectors(builder, bits), args
+    for (outputs, rows), matrix in matrices.items():
+        is_m, is_r = builder.icmp_signed("==", m, m.type(outputs)), builder.icmp_signed("==", r, r.type(rows))
+        with builder.if_then(builder.and_(is_m, is_r)):
+            if finish is None:
+                _emit_rows(builder, vectors, matrix, args, None, border)
+                continue
+            start, beside, least, streamed = finish
+            streamed = vectors.can_stream(streamed, args[3], args[4])
+            for has_residual, at_residual in _both(builder, builder.icmp_signed("!=", beside, beside.type(0))):
+                with at_residual:
+                    for past_caches, at_stores in _both(builder, streamed):
+                        with at_stores:
+                            last = start, beside if has_residual else None, least, past_caches
+                            _emit_rows(builder, vectors, matrix, args, last, border)
+
+
+def _emit_rows(builder, vectors, matrix, args, finish, border):
+    count, x, x_row, y, y_row, high = args
+    number = count.type
+
+    def emit(first, inside):
+        before = builder.mul(first, number(vectors.size))
+
+        def row(start, step, k):
+            far = builder.mul(step, number(k * vectors.size))
+            return vectors.pointer(builder.add(builder.add(start, before), far))
+
+        def value(a):
+            place = row(x, x_row, a)
+            if border is not None:
+                top, bottom, zeros = border
+                after, ahead = builder.icmp_signed("<=", top, number(a)), builder.icmp_signed("<", number(a), bottom)
+                place = builder.select(builder.and_(after, ahead), place, vectors.pointer(zeros))
+            return vectors.load(place, inside)
+
+        results = _times(vectors, matrix, [value(a) for a in range(len(matrix[0]))])
+        last = _loaded(vectors, finish and (builder.add(finish[0], before), *finish[1:]), inside)
+        for i, result in enumerate(results):
+            with builder.if_then(builder.icmp_signed("<", number(i), high)):
+                _store(vectors, result, row(y, y_row, i), inside, last)
+
+    vectors.along(count, emit)
 
 
 def _times(vectors, matrix, values):

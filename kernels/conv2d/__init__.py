@@ -8,10 +8,11 @@
     residual                        of forward_add_relu, shaped as y; of input_grad_add, what gx is added to
 
 stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous and of one dtype. The last argument is
-written. reference.py has the formula; direct.py is the numba form, winograd.py one of fewer multiplications for 3×3 to
-5×5 kernels (winograd_large.py where they have many channels; both use winograd_tiles.py), phases.py brings larger
-kernels with a stride there, pointwise.py is one for 1×1 kernels, im2col.py one of weight_grad where there are many
-weights, and of small images, scatter.py one of input_grad for few channels and small images. gpu.py is the CUDA form:
+written. reference.py has the formula; direct.py is the numba form. winograd.py is one of fewer multiplications for 3×3
+to 5×5 kernels (winograd_large.py where they have many channels; both use winograd_tiles.py), winograd_rows.py the same
+down the rows alone for few channels; phases.py brings larger kernels with a stride to winograd.py. pointwise.py is one
+for 1×1 kernels, im2col.py one of weight_grad where there are many weights, and of small images, scatter.py one of
+input_grad for few channels and small images. gpu.py is the CUDA form:
 it launches conv2d.cu, the formula, and winograd.cu, the same for 3×3 kernels in fewer multiplications.
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from .. import add, relu
 from .._kernel import Kernel
-from . import direct, gpu, im2col, phases, pointwise, reference, scatter, winograd
+from . import direct, gpu, im2col, phases, pointwise, reference, scatter, winograd, winograd_rows
 
 # (N, H, W, C, O, KH, KW, stride, padding, dilation, groups): pairwise distinct sizes, so that no transpose hides.
 _CASES = [
@@ -52,6 +53,8 @@ _CASES = [
     (2, 4, 5, 3, 7, 2, 3, (1, 2), (3, 5), (1, 1), 1),  # windows that lie in the border altogether
     (2, 9, 7, 4, 12, 3, 3, (2, 2), (1, 1), (1, 1), 4),  # depthwise, three outputs of each channel
     (2, 5, 8, 257, 6, 1, 1, (2, 3), (0, 0), (1, 1), 1),  # a product of the pixels that a stride meets
+    (3, 14, 19, 5, 34, 5, 4, (1, 1), (2, 1), (1, 1), 1),  # Winograd's algorithm down the rows; the last tile ends early
+    (2, 11, 16, 7, 10, 3, 3, (1, 1), (1, 2), (1, 1), 1),
 ]
 
 
@@ -150,6 +153,10 @@ def _winograd(w, y, stride, dilation, groups):
     return not _exact and winograd.fits(w.shape, y, stride, dilation, groups)
 
 
+def _rows(w_shape, y, stride, dilation, groups):
+    return not _exact and winograd_rows.fits(w_shape, y, stride, dilation, groups)
+
+
 def _phases(w, y, stride, dilation, groups):
     return not _exact and phases.fits(w.shape, y, stride, dilation, groups)
 
@@ -171,6 +178,8 @@ def _forward_finished(x, w, bias, stride, padding, dilation, groups, relu, resid
         pointwise.forward(x, w, bias, stride, relu, residual, y)
     elif _winograd(w, y, stride, dilation, groups):
         winograd.forward(x, w, bias, padding, relu, residual, y)
+    elif _rows(w.shape, y, stride, dilation, groups):  # 1.05 to 2
+        winograd_rows.forward(x, w, bias, padding, relu, residual, y)
     elif _phases(w, y, stride, dilation, groups):  # 1.2 to 1.9
         phases.forward(x, w, bias, stride, padding, relu, residual, y)
     elif im2col.forward_fits(w, y, groups):  # 1.1; 2.5 for one image
@@ -189,10 +198,18 @@ def _forward_add_relu_reference(x, w, bias, residual, stride, padding, dilation,
     relu.add_forward.reference(y, residual, y)
 
 
+def _turned(w):
+    """The shape of the weights that the input's gradient is a correlation with."""
+    kh, kw, c, o = w.shape
+    return kh, kw, o, c
+
+
 def input_grad_onto(start, residual, gy, w, stride, padding, dilation, groups, gx):
     """gx = start (C,) at every pixel, plus the input's gradient, plus the residual if it is not None."""
     if _phases(w, gy, stride, dilation, groups):  # 1.5 to 3.3
         phases.input_grad(start, gy, w, stride, padding, gx)
+    elif _rows(_turned(w), gx, stride, dilation, groups) and max(padding) < min(w.shape[:2]) and winograd_rows.wins(gx):
+        return winograd_rows.input_grad(start, residual, gy, w, padding, gx)  # 1.0 to 6
     elif scatter.fits(gy, w, stride, groups):  # 1.1 to 6
         scatter.input_grad(start, gy, w, stride, padding, dilation, gx)
     elif pointwise.fits(w, stride, padding, groups):  # 1.05 to 1.6; 1.1 to 4.9 for one image
@@ -225,6 +242,8 @@ def _input_grad_add_reference(gy, w, residual, stride, padding, dilation, groups
 def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
     if _winograd(gw, gy, stride, dilation, groups):
         winograd.weight_grad(x, gy, padding, gw)
+    elif _rows(gw.shape, gy, stride, dilation, groups):  # 1.05 to 3
+        winograd_rows.weight_grad(x, gy, padding, gw)
     elif _phases(gw, gy, stride, dilation, groups):  # 1.3 to 2.0
         phases.weight_grad(x, gy, stride, padding, gw)
     elif im2col.fits(gw):  # 0.95 to 2.4

@@ -32,14 +32,14 @@ _PARTIAL_SUMS = 32  # weight gradient: independent sums over images, where the w
 def forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y):
     """relu: what is negative becomes 0, after the residual, if it is not None, was added."""
     last = last_step(y, relu, residual)
-    side, (kh, kw, c, o) = _side_by_side(w.shape, y, stride, dilation, groups), w.shape
+    side, (kh, kw, c, o) = side_by_side(w.shape, y, stride, dilation, groups), w.shape
     if side > 1 and (c <= _FEW_CHANNELS or kh * kw * o >= _MANY_PRODUCTS) and _is_finite(x):
-        w, bias = _shifted(w, stride[1], side), np.concatenate([bias] * side)
+        w, bias = shifted(w, stride[1], side), np.concatenate([bias] * side)
         y, stride = y.reshape(*y.shape[:2], -1, side * y.shape[3]), (stride[0], side * stride[1])
     _correlate(x, w, bias, stride, padding, dilation, groups, *last, y, (0, 0), (1, 1), y.shape[1:3])
 
 
-def _side_by_side(w_shape, y, stride, dilation, groups):
+def side_by_side(w_shape, y, stride, dilation, groups):
     """How many neighbouring output pixels count as one pixel of more channels, so that few channels fill a vector.
 
     Each meets the columns of all of them. LeNet's first layer has six channels for sixteen lanes: with two pixels side
@@ -74,7 +74,7 @@ def _sum(x):
     return total
 
 
-def _shifted(w, stride, side):
+def shifted(w, stride, side):
     """Weights (KH, KW, C, O) for so many pixels at once: (KH, KW + (side - 1) * stride, C, side * O)."""
     kh, kw, c, o = w.shape
     wide = np.zeros((kh, kw + (side - 1) * stride, c, side * o), w.dtype)
@@ -325,7 +325,7 @@ _PIXELS = 128  # of gy at a time: their part of a panel is 16 kB, half of an L1 
 
 def weight_grad(x, gy, stride, padding, dilation, groups, gw):
     kh, kw, cg, o = gw.shape
-    side = _side_by_side(gw.shape, gy, stride, dilation, groups)
+    side = side_by_side(gw.shape, gy, stride, dilation, groups)
     if side > 1:
         wide = np.empty((kh, kw + (side - 1) * stride[1], cg, side * o), gw.dtype)
         pixels = gy.reshape(*gy.shape[:2], -1, side * o)
