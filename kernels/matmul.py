@@ -145,7 +145,9 @@ def multiply(a, b, start, y, relu=False, residual=None):
     starts[:n] = start
     strides = tuple(s // a.itemsize for s in a.strides)
     copied = n >= 4 * width and strides[2] == 1 and strides[1] * a.itemsize % 2048 == 0
-    rows = ceil_div(m, TALLEST * max(1, round(m / _ROWS))) * TALLEST
+    blocks = 2 * round(m / (2 * _ROWS)) or 1
+    # Two threads share an even few of equal ones.
+    rows = ceil_div(m, blocks) if blocks < 16 else ceil_div(m, TALLEST * blocks) * TALLEST
     scratch = empty((MOST_THREADS, rows * (_SUMMED + _APART) if copied else 0), y.dtype)
     _blocks(a.ctypes.data, strides, panels.reshape(-1), y.reshape(-1), stacks, m, k, n, width, len(panels), starts,
             *last, rows, scratch)  # fmt: skip
