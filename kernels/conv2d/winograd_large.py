@@ -143,10 +143,11 @@ def weight_grad(x, gy, m, padding, gw):
     r, c, o = len(gw), *gw.shape[2:]
     nn, width, tiles, threads = (m + r - 1) ** 2, tile_width(x.dtype), tiles_of(m, gy), MOST_THREADS
     chunks, panels = ceil_div(c, _CHUNK), ceil_div(o, width)
-    at_once = _at_once(tiles, nn * (chunks * _CHUNK + panels * width) * x.itemsize, _GRADIENT_L3)
-    steps = apart(at_once * _CHUNK), apart(at_once * width), apart(_CHUNK * width)  # from one k to the next
+    chunk = ceil_div(ceil_div(c, chunks), 8) * 8  # nearly equal ones, for threads to share
+    at_once = _at_once(tiles, nn * (chunks * chunk + panels * width) * x.itemsize, _GRADIENT_L3)
+    steps = apart(at_once * chunk), apart(at_once * width), apart(chunk * width)  # from one k to the next
     _weight_grad(
-        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, m, r, padding, tiles, at_once, steps,
+        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, m, r, padding, tiles, at_once, chunk, steps,
         empty((nn * chunks * steps[0],), x.dtype), empty((nn * panels * steps[1],), x.dtype),
         empty((threads, 2 * nn * steps[2]), x.dtype),
         empty((threads, r * r * steps[2]), x.dtype), gw.reshape(-1), width, np.zeros(width, x.dtype),
@@ -154,24 +155,26 @@ def weight_grad(x, gy, m, padding, gw):
 
 
 @jit
-def _weight_grad(x, x_shape, gy, gy_shape, m, r, padding, tiles, at_once, steps, v, d, sums, taps, gw, width, zeros):
+def _weight_grad(x, x_shape, gy, gy_shape, m, r, padding, tiles, at_once, most, steps, v, d, sums, taps, gw, width,
+                 zeros):  # fmt: skip
+    """most: channels of a chunk."""
     c, o, size = x_shape[3], gy_shape[3], x.itemsize
-    nn, panels, chunks = (m + r - 1) * (m + r - 1), (o + width - 1) // width, (c + _CHUNK - 1) // _CHUNK
+    nn, panels, chunks = (m + r - 1) * (m + r - 1), (o + width - 1) // width, (c + most - 1) // most
     for first in range(0, tiles, at_once):
         count = min(at_once, tiles - first)
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
             begin = np.int64(task) * _TILES_PER_TASK
             place = place_of(first + begin, m, gy_shape)
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                transform_tile(x.ctypes.data, x_shape, place, m, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
-                               steps[0], _CHUNK, zeros)  # fmt: skip
+                transform_tile(x.ctypes.data, x_shape, place, m, r, padding, 0, c, v.ctypes.data + size * t * most,
+                               steps[0], most, zeros)  # fmt: skip
                 spread_tile(gy.ctypes.data, gy_shape, place, m, r, 0, o, d.ctypes.data + size * t * width, steps[1],
                             width, zeros)  # fmt: skip
                 place = next_place(place, m, gy_shape)
         pairs = (panels + 1) // 2  # V comes once from the L3 cache for two panels, and their dU fits the L2 cache
         for task in prange(chunks * pairs):
             chunk, pair, own = np.int64(task) // pairs, np.int64(task) % pairs * 2, sums[numba.get_thread_id()]
-            channels, beyond = min(_CHUNK, c - chunk * _CHUNK), min(pair + 2, panels)
+            channels, beyond = min(most, c - chunk * most), min(pair + 2, panels)
             for k in range(nn):  # dU[k] (chunk, width) = V[k]^T (tiles, chunk) @ dM[k] (tiles, width)
                 for panel in range(pair, beyond):
                     # What the next product reads, to fetch from the L3 cache.
@@ -180,11 +183,11 @@ def _weight_grad(x, x_shape, gy, gy_shape, m, r, padding, tiles, at_once, steps,
                         after = d.ctypes.data + size * (pair * nn + k + 1) * steps[1]
                     tile(zeros.dtype.type(0), channels, min(width, o - panel * width),
                          v.ctypes.data + size * (chunk * nn + k) * steps[0], 1, 0,
-                         _CHUNK, d.ctypes.data + size * (panel * nn + k) * steps[1], 0, width, 1, count,
+                         most, d.ctypes.data + size * (panel * nn + k) * steps[1], 0, width, 1, count,
                          zeros.ctypes.data, 0, own.ctypes.data + size * ((panel - pair) * nn + k) * steps[2], width,
                          after)  # fmt: skip
             for panel in range(pair, beyond):
-                _gather_chunk(own[(panel - pair) * nn * steps[2] :], m, r, c, o, chunk * _CHUNK, channels,
+                _gather_chunk(own[(panel - pair) * nn * steps[2] :], m, r, c, o, chunk * most, channels,
                               panel * width, min(width, o - panel * width), width, steps[2], first > 0,
                               taps[numba.get_thread_id()], gw)  # fmt: skip
 
