@@ -50,6 +50,7 @@ _SUMMED = 256  # channels at a time: a panel's part is 32 kB
 _L2 = 640 * 1024  # bytes of what a task has between its stages
 _MOST_WEIGHTS = 4 * 1024 * 1024  # bytes of U that are read anew for each block of tiles
 _BLOCK = 64  # weights' gradient: input and output channels of a task, whose dU is 590 kB then (tiles of 5×5: 800)
+_MANY = 96  # channels, from which on winograd_large.py has the weights' gradient: 0.97 to 1.38; else 0.5 to 1.1
 _FEWEST_TASKS = 16
 _FEWEST_TILES = 32  # that a task adds to dU at once: with 16, loading and storing it takes as long as the products
 
@@ -181,7 +182,7 @@ def _multiply(a, panels, y, rows, c, o, width, zeros, ahead):
 def weight_grad(x, gy, padding, gw):
     r, c, o = gw.shape[0], *gw.shape[2:]
     m = outputs_of(r, gy)
-    if _large(gw, m):
+    if min(c, o) >= _MANY or _large(gw, m):
         winograd_large.weight_grad(x, gy, m, padding, gw)
         return
     nn, tiles, width, threads = (m + r - 1) ** 2, tiles_of(m, gy), tile_width(x.dtype), MOST_THREADS
