@@ -7,6 +7,8 @@ Each matrix becomes straight-line vector instructions: zeros vanish, ones become
 rows share their partial sums, or two columns the sum and the difference of what they are multiplied by.
 """
 
+from functools import partial
+
 from llvmlite import ir
 
 from ._vector import Vectors
@@ -24,43 +26,56 @@ def emit_transform(builder, bits, matrices, args, finish=None, border=None):
         bottom and columns left to right are in the image; the others count as zero and are not read. zeros is the
         address of a vector of zeros.
     """
-    vectors, (m, r, channels, *args) = Vectors(builder, bits), args
+    vectors, (m, r, *args) = Vectors(builder, bits), args
+    for matrix in _chosen(builder, matrices, m, r):
+        _emit_channels(builder, vectors, matrix, args, finish, border)
+
+
+def _chosen(builder, matrices, m, r):
+    """Each matrix; what is emitted then runs where it is matrices[m, r]."""
     for (outputs, rows), matrix in matrices.items():
         is_m, is_r = builder.icmp_signed("==", m, m.type(outputs)), builder.icmp_signed("==", r, r.type(rows))
         with builder.if_then(builder.and_(is_m, is_r)):
-            _emit_channels(builder, vectors, matrix, channels, args, finish, border)
+            yield matrix
 
 
-def _emit_channels(builder, vectors, matrix, channels, args, finish, border):
+def _finishes(vectors, finish, *steps):
+    """(start, beside or None, least, past_caches): each that `finish` may be; what is emitted then runs where it is so.
+
+    Asked once, not at every row of the outputs: its values would go through the stack. steps: as of can_stream.
+    """
+    if finish is None:
+        yield None
+        return
+    (start, beside, least, streamed), builder = finish, vectors.builder
+    residual = builder.icmp_signed("!=", beside, beside.type(0))
+    streamed = vectors.can_stream(streamed, *steps)
+    for has_residual, at_residual in _both(builder, residual):
+        with at_residual:
+            for past_caches, at_stores in _both(builder, streamed):
+                with at_stores:
+                    yield start, beside if has_residual else None, least, past_caches
+
+
+def _emit_channels(builder, vectors, matrix, args, finish, border):
     """Vectors of channels, one after the other, and one with a mask for what is left.
 
     (Masked stores, where they are not needed, take a quarter of a small layer's weight gradient.)
     """
-    x, x_row, x_column, y, y_row, y_column = args
+    channels, x, x_row, x_column, y, y_row, y_column = args
 
-    def emit_all(border, has_residual=False, past_caches=False):
+    def emit_all(border, finish=None):
         def emit(first, inside):
             """The vector from the channel `first` on."""
             before = builder.mul(first, first.type(vectors.size))
             own = builder.add(x, before), x_row, x_column, builder.add(y, before), y_row, y_column
-            last = None
-            if finish:
-                last = builder.add(finish[0], before), finish[1] if has_residual else None, finish[2], past_caches
-            _emit_vector(builder, vectors, matrix, inside, own, last, border)
+            _emit_vector(builder, vectors, matrix, inside, own, _further(builder, finish, before), border)
 
         vectors.along(channels, emit)
 
-    if finish:
-        # Asked once, not at every row of the outputs: its values would go through the stack.
-        residual = builder.icmp_signed("!=", finish[1], finish[1].type(0))
-        streamed = vectors.can_stream(finish[3], y, y_row, y_column)
-        for has_residual, at_residual in _both(builder, residual):
-            with at_residual:
-                for past_caches, at_stores in _both(builder, streamed):
-                    with at_stores:
-                        emit_all(None, has_residual, past_caches)
-    elif border is None:
-        emit_all(None)
+    if border is None:
+        for end in _finishes(vectors, finish, y, y_row, y_column):
+            emit_all(None, end)
     else:
         # Of a block that lies inside no pixel has to be asked whether it exists.
         top, bottom, left, right = border[:4]
@@ -69,6 +84,11 @@ def _emit_channels(builder, vectors, matrix, channels, args, finish, border):
         for covered, at in _both(builder, builder.icmp_signed("==", seen, builder.mul(size, size))):
             with at:
                 emit_all(None if covered else border)
+
+
+def _further(builder, finish, distance):
+    """finish, of elements so many bytes further on."""
+    return finish and (builder.add(finish[0], distance), *finish[1:])
 
 
 def _both(builder, condition):
@@ -139,28 +159,9 @@ def emit_rows(builder, bits, matrices, args, finish=None, border=None):
     finish: as of emit_transform; `start` is the address of a row.
     border: (top, bottom, zeros) or None. Rows top to bottom of x are there; the others count as zero and are not read.
     """
-    vectors, (m, r, *args) = Vectors(builder, bits), args
-    for (outputs, rows), matrix in matrices.items():
-        is_m, is_r = builder.icmp_signed("==", m, m.type(outputs)), builder.icmp_signed("==", r, r.type(rows))
-        with builder.if_then(builder.and_(is_m, is_r)):
-            if finish is None:
-                _emit_rows(builder, vectors, matrix, args, None, border)
-                continue
-            start, beside, least, streamed = finish
-            streamed = vectors.can_stream(streamed, args[3], args[4])
-            for has_residual, at_residual in _both(builder, builder.icmp_signed("!=", beside, beside.type(0))):
-                with at_residual:
-                    for past_caches, at_stores in _both(builder, streamed):
-                        with at_stores:
-                            last = start, beside if has_residual else None, least, past_caches
-                            _emit_rows(builder, vectors, matrix, args, last, border)
+    vectors, (m, r, count, x, x_row, y, y_row, high), number = Vectors(builder, bits), args, args[0].type
 
-
-def _emit_rows(builder, vectors, matrix, args, finish, border):
-    count, x, x_row, y, y_row, high = args
-    number = count.type
-
-    def emit(first, inside):
+    def emit_row(first, inside, matrix, finish):
         before = builder.mul(first, number(vectors.size))
 
         def row(start, step, k):
@@ -176,12 +177,14 @@ def _emit_rows(builder, vectors, matrix, args, finish, border):
             return vectors.load(place, inside)
 
         results = _times(vectors, matrix, [value(a) for a in range(len(matrix[0]))])
-        last = _loaded(vectors, finish and (builder.add(finish[0], before), *finish[1:]), inside)
+        last = _loaded(vectors, _further(builder, finish, before), inside)
         for i, result in enumerate(results):
             with builder.if_then(builder.icmp_signed("<", number(i), high)):
                 _store(vectors, result, row(y, y_row, i), inside, last)
 
-    vectors.along(count, emit)
+    for matrix in _chosen(builder, matrices, m, r):
+        for end in _finishes(vectors, finish, y, y_row):
+            vectors.along(count, partial(emit_row, matrix=matrix, finish=end))
 
 
 def _times(vectors, matrix, values):

@@ -2,8 +2,8 @@
 
     y tile (m×m) = A^T [ sum over c of (G w G^T) * (B^T x tile B) ] A        * elementwise; _cook_toom.py has A, G, B
 
-A tile has 4×4 outputs, or 5×5 of a 3×3 window where those fit the images better (14² takes 9 of 49 products for 16 of
-36).
+A tile has 4×4 outputs, or 5×5 or 2×2 of a 3×3 window where those fit the images better (14² takes 9 of 49 products for
+16 of 36).
 
 Three stages, over blocks of tiles so small that what lies between them stays in the L2 cache:
 

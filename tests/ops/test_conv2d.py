@@ -344,15 +344,16 @@ def test_errors(args, options, error, match):
 WINOGRAD = [  # (N, C, H, W, O, K, padding): tiles that the image cuts, few and many channels, weights beyond the cache
     (3, 16, 17, 19, 16, 3, 1), (2, 19, 24, 13, 37, 3, 0), (4, 16, 21, 12, 40, 3, 2), (2, 16, 30, 29, 21, 5, 2),
     (3, 33, 15, 22, 16, 5, 0), (8, 200, 14, 13, 160, 3, 1), (2, 12, 19, 26, 35, 4, 1), (3, 20, 14, 15, 35, 3, 1),
-    (2, 21, 24, 30, 17, 3, 2),
+    (2, 21, 24, 30, 17, 3, 2), (30, 19, 2, 2, 37, 3, 1), (14, 13, 2, 4, 18, 3, 1),
 ]  # fmt: skip
 
 
-def test_winograds_tile_is_5x5_where_that_saves_a_sixth_of_the_products():
+def test_winograds_tile_is_5x5_where_that_saves_a_sixth_of_the_products_and_2x2_for_images_of_two_rows():
     from minidl.kernels.conv2d.winograd_tiles import outputs_of
 
-    sizes = {size: outputs_of(3, np.empty((1, size, size, 1))) for size in (7, 8, 10, 13, 14, 15, 16, 28, 56, 224)}
-    assert sizes == {7: 4, 8: 4, 10: 5, 13: 5, 14: 5, 15: 5, 16: 4, 28: 4, 56: 4, 224: 4}
+    tried = 1, 2, 3, 6, 7, 8, 10, 13, 14, 15, 16, 28, 56, 224
+    sizes = {size: outputs_of(3, np.empty((1, size, size, 1))) for size in tried}
+    assert sizes == {1: 2, 2: 2, 3: 4, 6: 4, 7: 4, 8: 4, 10: 5, 13: 5, 14: 5, 15: 5, 16: 4, 28: 4, 56: 4, 224: 4}
     assert [outputs_of(r, np.empty((1, 14, 14, 1))) for r in (1, 2, 4, 5, 6)] == [None, None, 4, 4, None]
 
 
@@ -386,10 +387,9 @@ PHASES = [  # (N, H, W, C, O, KH, KW, stride, padding): windows that are no mult
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", PHASES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_phases_of_a_stride_are_the_formula(case, dtype):
-    from minidl.kernels.conv2d import phases, reference
+def hold_to_the_formula(algorithm, case, dtype):
+    """algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw), with a ReLU after the residual."""
+    from minidl.kernels.conv2d import reference
 
     n, h, w, c, o, kh, kw, stride, padding = case
     x, weights, bias = normal(n, h, w, c), normal(kh, kw, c, o, seed=1), normal(o, seed=2)
@@ -402,15 +402,63 @@ def test_phases_of_a_stride_are_the_formula(case, dtype):
     reference.weight_grad(x, gy, *geometry, gw)
     expected = np.maximum(y + residual, 0), gx + start, gw
 
-    x, weights, bias, gy, residual, start = (a.astype(dtype) for a in (x, weights, bias, gy, residual, start))
+    arrays = [a.astype(dtype) for a in (x, weights, bias, residual, start, gy)]
     results = [np.full_like(a, np.nan, dtype) for a in (y, gx, gw)]
-    phases.forward(x, weights, bias, stride, padding, True, residual, results[0])
-    phases.input_grad(start, gy, weights, stride, padding, results[1])
-    phases.weight_grad(x, gy, stride, padding, results[2])
+    algorithm(*arrays, stride, padding, *results)
     for result, truth in zip(results, expected, strict=True):
         np.testing.assert_allclose(
             result, truth, rtol=0, atol=(2e-5 if dtype == np.float32 else 1e-13) * np.abs(truth).max()
         )
+
+
+@pytest.mark.parametrize("case", PHASES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_phases_of_a_stride_are_the_formula(case, dtype):
+    from minidl.kernels.conv2d import phases
+
+    def algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
+        phases.forward(x, weights, bias, stride, padding, True, residual, y)
+        phases.input_grad(start, gy, weights, stride, padding, gx)
+        phases.weight_grad(x, gy, stride, padding, gw)
+
+    hold_to_the_formula(algorithm, case, dtype)
+
+
+ROWS = [  # as PHASES: tiles that the image cuts, several panels, few outputs side by side, borders wider than a row
+    (2, 14, 14, 6, 16, 5, 5, (1, 1), (0, 0)), (3, 9, 11, 5, 7, 5, 4, (1, 1), (2, 1)),
+    (2, 13, 10, 4, 70, 3, 3, (1, 1), (1, 1)), (1, 8, 9, 16, 6, 5, 5, (1, 1), (4, 4)),
+    (2, 17, 9, 3, 6, 3, 5, (1, 1), (0, 3)), (40, 11, 12, 2, 3, 3, 2, (1, 1), (2, 0)),
+    (1, 3, 8, 9, 5, 3, 1, (1, 1), (0, 0)), (2, 23, 210, 7, 11, 5, 3, (1, 1), (2, 1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ROWS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_winograd_down_the_rows_is_the_formula(case, dtype):
+    from minidl.kernels.conv2d import winograd_rows
+
+    def algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
+        winograd_rows.forward(x, weights, bias, padding, True, residual, y)
+        winograd_rows.input_grad(start, None, gy, weights, padding, gx)
+        winograd_rows.weight_grad(x, gy, padding, gw)
+
+    hold_to_the_formula(algorithm, case, dtype)
+
+
+@pytest.mark.parametrize("c, o, k, size", [(6, 16, 5, 14), (1, 6, 5, 32), (3, 16, 3, 32), (3, 64, 3, 64)])
+def test_few_channels_are_winograds_but_not_in_exact_convolution(c, o, k, size):
+    """LeNet's layers, ResNet-20's and VGG's first."""
+    from minidl.kernels.conv2d import winograd_rows
+
+    arrays = [a.astype(np.float32) for a in (normal(3, c, size, size), normal(o, c, k, k, seed=1), normal(o, seed=2))]
+    assert winograd_rows.fits((k, k, c, o), np.empty((3, size - k + 1, size - k + 1, o)), (1, 1), (1, 1), 1)
+    fast = value_and_gradients(ops.conv2d, *arrays)
+    with dl.exact_convolution():
+        exact = value_and_gradients(ops.conv2d, *arrays)
+    for number in (0, 2):  # of the input's gradient others may be quicker
+        assert not np.array_equal(fast[number], exact[number])
+    for a, b in zip(fast, exact, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
 
 def test_first_layers_are_phases_but_not_in_exact_convolution():
