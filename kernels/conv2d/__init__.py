@@ -54,7 +54,7 @@ _CASES = [
     (2, 9, 7, 4, 12, 3, 3, (2, 2), (1, 1), (1, 1), 4),  # depthwise, three outputs of each channel
     (2, 5, 8, 257, 6, 1, 1, (2, 3), (0, 0), (1, 1), 1),  # a product of the pixels that a stride meets
     (3, 14, 19, 5, 34, 5, 4, (1, 1), (2, 1), (1, 1), 1),  # Winograd's algorithm down the rows; the last tile ends early
-    (2, 11, 16, 7, 10, 3, 3, (1, 1), (1, 2), (1, 1), 1),
+    (5, 21, 16, 7, 10, 3, 3, (1, 1), (1, 2), (1, 1), 1),
 ]
 
 

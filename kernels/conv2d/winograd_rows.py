@@ -39,6 +39,7 @@ _MATRICES = {form: cook_toom(*form, map(Fraction, points)) for form, points in _
 _A, _G, _B = ({form: matrices[i] for form, matrices in _MATRICES.items()} for i in range(3))
 _A_TURNED, _G_TURNED = ({form: list(zip(*matrix, strict=True)) for form, matrix in of.items()} for of in (_A, _G))
 _LEAST = 8  # rows and columns of an image
+_PRODUCTS = 1_000_000  # of the plain sums, which take 10 microseconds of two cores
 _L2 = 256 * 1024  # bytes of V and dM that a task of the weights' gradient has at once
 _PARTS = 16  # of the images, with weights' gradients of their own
 
@@ -95,12 +96,14 @@ def fits(w_shape, y, stride, dilation, groups):
     """Whether weights (r, KW, C, O) and an output shaped as y are a case for it, and one that it wins.
 
     With 12 channels and more on either side winograd.py saves more; the products of three elements of a row are too
-    short; of small images, so are the rows.
+    short; of small images, so are the rows. Small layers keep the plain sums: of a gradient that does not reach a pixel
+    Winograd's leave some 1e-8, and who looks at single numbers sees zeros there.
     """
     r, columns, *channels = w_shape
     if r not in _ROWS or stride != (1, 1) or dilation != (1, 1) or groups != 1:
         return False
-    return min(channels) < 12 and columns * channels[0] >= 5 and min(y.shape[1:3]) >= _LEAST and y.size > 0
+    worth = y.size * r * columns * channels[0] >= _PRODUCTS
+    return worth and min(channels) < 12 and columns * channels[0] >= 5 and min(y.shape[1:3]) >= _LEAST
 
 
 def wins(gx):

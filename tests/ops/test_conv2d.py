@@ -447,11 +447,13 @@ def test_winograd_down_the_rows_is_the_formula(case, dtype):
 
 @pytest.mark.parametrize("c, o, k, size", [(6, 16, 5, 14), (1, 6, 5, 32), (3, 16, 3, 32), (3, 64, 3, 64)])
 def test_few_channels_are_winograds_but_not_in_exact_convolution(c, o, k, size):
-    """LeNet's layers, ResNet-20's and VGG's first."""
+    """LeNet's layers, ResNet-20's and VGG's first. For one image the plain sums are kept."""
     from minidl.kernels.conv2d import winograd_rows
 
-    arrays = [a.astype(np.float32) for a in (normal(3, c, size, size), normal(o, c, k, k, seed=1), normal(o, seed=2))]
-    assert winograd_rows.fits((k, k, c, o), np.empty((3, size - k + 1, size - k + 1, o)), (1, 1), (1, 1), 1)
+    arrays = [a.astype(np.float32) for a in (normal(12, c, size, size), normal(o, c, k, k, seed=1), normal(o, seed=2))]
+    outputs = np.empty((12, size - k + 1, size - k + 1, o))
+    assert winograd_rows.fits((k, k, c, o), outputs, (1, 1), (1, 1), 1)
+    assert not winograd_rows.fits((k, k, 1, 4), outputs[:1, ..., :4], (1, 1), (1, 1), 1)
     fast = value_and_gradients(ops.conv2d, *arrays)
     with dl.exact_convolution():
         exact = value_and_gradients(ops.conv2d, *arrays)
