@@ -33,8 +33,7 @@ _SAMPLE = 8  # a block's rows over those whose mean its sums are taken around
 _TOGETHER = 64  # channels whose blocks are put together by a thread
 
 
-@helper
-def cut(height, channels, itemsize):
+def blocks_of(height, channels, itemsize):
     """(elements of a wide row, rows of a block, blocks of a set)"""
     group = ABREAST * VECTOR_BYTES // itemsize  # elements that are at hand together
     abreast = group // gcd(channels, group)
@@ -50,6 +49,8 @@ def cut(height, channels, itemsize):
     rows = ((height + blocks - 1) // blocks + abreast - 1) // abreast * abreast
     return wide, rows, (height + rows - 1) // rows
 
+
+cut = helper(blocks_of)
 
 # ---- moments -------------------------------------------------------------------------------------------------------
 

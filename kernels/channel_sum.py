@@ -29,7 +29,9 @@ def _cpu(x, y):
     np.sum(_blocks(x.reshape(-1), *x.shape).reshape(-1, x.shape[1]), axis=0, out=y)
 
 
-_add = over_rows("channel_sum", (0,), (), (1,), (), lambda v, _, x, none, sums: ([v.builder.fadd(sums[0], x[0])], []))
+add_rows = over_rows(
+    "channel_sum", (0,), (), (1,), (), lambda v, _, x, none, sums: ([v.builder.fadd(sums[0], x[0])], [])
+)
 
 
 @jit
@@ -39,7 +41,7 @@ def _blocks(x, height, channels):
     for task in prange(blocks):
         first = np.int64(task) * elements
         addresses = x.ctypes.data, sums[task].ctypes.data
-        _add(x.dtype.type(0), first, min(first + elements, x.size), wide, 0, False, addresses)
+        add_rows(x.dtype.type(0), first, min(first + elements, x.size), wide, 0, False, addresses)
     return sums
 
 

@@ -65,9 +65,9 @@ def _forward_cpu(x, y):
         greatest = greatest_of(x_row)
         for k in range(x_row.size):
             y_row[k] = exp(x_row[k] - greatest)
-        total = sum_of(y_row)
+        share = y.dtype.type(1 / sum_of(y_row))
         for k in range(x_row.size):
-            y_row[k] /= total
+            y_row[k] *= share
 
 
 def _forward_gpu(x, y):
