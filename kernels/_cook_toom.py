@@ -40,6 +40,13 @@ def cook_toom(m, r, points):
     return a_t, g, b_t
 
 
+def transforms(points):
+    """(A^T, G, B^T, A, G^T), each as {(m, r): matrix}, for points {(m, r): those of F(m, r)}."""
+    forms = {form: cook_toom(*form, of) for form, of in points.items()}
+    a_t, g, b_t = ({form: matrices[i] for form, matrices in forms.items()} for i in range(3))
+    return a_t, g, b_t, *({form: list(zip(*matrix, strict=True)) for form, matrix in of.items()} for of in (a_t, g))
+
+
 def _product(factors):
     result = Fraction(1)
     for factor in factors:

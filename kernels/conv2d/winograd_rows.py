@@ -12,14 +12,12 @@ The gradients are adjoints: the input's is the same with the windows turned arou
 dU[k] = V[k]^T dM[k], gw = G^T dU.
 """
 
-from fractions import Fraction
-
 import numba
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from .._cook_toom import cook_toom
+from .._cook_toom import transforms
 from .._jit import helper, jit, prange, shared
 from .._layout import apart, ceil_div
 from .._pool import empty
@@ -35,9 +33,7 @@ _POINTS = {  # (m, r), as in winograd_tiles.py
     (4, 3): ("0", "2/3", "-2/3", "3/2", "-3/2"),
 }
 _ROWS = {r: m for m, r in _POINTS}
-_MATRICES = {form: cook_toom(*form, map(Fraction, points)) for form, points in _POINTS.items()}
-_A, _G, _B = ({form: matrices[i] for form, matrices in _MATRICES.items()} for i in range(3))
-_A_TURNED, _G_TURNED = ({form: list(zip(*matrix, strict=True)) for form, matrix in of.items()} for of in (_A, _G))
+_A, _G, _B, _A_TURNED, _G_TURNED = transforms(_POINTS)  # A^T, G, B^T, A, G^T of Cook and Toom
 _LEAST = 8  # rows and columns of an image
 _PRODUCTS = 1_000_000  # of the plain sums, which take 10 microseconds of two cores
 _L2 = 256 * 1024  # bytes of V and dM that a task of the weights' gradient has at once

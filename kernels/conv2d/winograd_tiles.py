@@ -4,12 +4,10 @@ What is transformed lies as [channels / chunk][k][tile][chunk], `chunk` channels
 the small path (winograd.py) has all channels in one chunk, the large one (winograd_large.py) as many as its blocks.
 """
 
-from fractions import Fraction
-
 from numba import types
 from numba.extending import intrinsic
 
-from .._cook_toom import cook_toom
+from .._cook_toom import transforms
 from .._jit import helper, shared
 from .._layout import ceil_div
 from .._transform import emit_transform
@@ -22,9 +20,7 @@ _POINTS = {  # (m, r): rows and columns of a tile of outputs, and of the window;
     (4, 4): ("1/3", "-1/3", "1", "-1", "2", "-2"),
     (4, 5): ("0", "1/2", "-1/2", "1", "-1", "2", "-2"),
 }
-_MATRICES = {form: cook_toom(*form, map(Fraction, points)) for form, points in _POINTS.items()}
-_A, _G, _B = ({form: matrices[i] for form, matrices in _MATRICES.items()} for i in range(3))
-_A_TURNED, _G_TURNED = ({form: list(zip(*matrix, strict=True)) for form, matrix in of.items()} for of in (_A, _G))
+_A, _G, _B, _A_TURNED, _G_TURNED = transforms(_POINTS)  # A^T, G, B^T, A, G^T of Cook and Toom
 
 
 # Transforms, see _transform.py. kind is any scalar of the dtype, m the rows of a tile of outputs, r of the window.
