@@ -1,0 +1,161 @@
+"""conv2d's algorithms, Winograd's above all, against the formula, and what each is chosen for."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from helpers import normal, rng
+from helpers import results as value_and_gradients
+
+import minidl as dl
+from minidl import ops
+from minidl.kernels._cook_toom import cook_toom
+from minidl.kernels.conv2d import phases, reference, winograd, winograd_rows
+from minidl.kernels.conv2d.winograd_tiles import outputs_of
+
+WINOGRAD = [  # (N, C, H, W, O, K, padding): tiles that the image cuts, few and many channels, weights beyond the cache
+    (3, 16, 17, 19, 16, 3, 1), (2, 19, 24, 13, 37, 3, 0), (4, 16, 21, 12, 40, 3, 2), (2, 16, 30, 29, 21, 5, 2),
+    (3, 33, 15, 22, 16, 5, 0), (8, 200, 14, 13, 160, 3, 1), (2, 12, 19, 26, 35, 4, 1), (3, 20, 14, 15, 35, 3, 1),
+    (2, 21, 24, 30, 17, 3, 2), (30, 19, 2, 2, 37, 3, 1), (14, 13, 2, 4, 18, 3, 1),
+]  # fmt: skip
+
+
+def test_winograds_tile_is_5x5_where_that_saves_a_sixth_of_the_products_and_2x2_for_images_of_two_rows():
+    tried = 1, 2, 3, 6, 7, 8, 10, 13, 14, 15, 16, 28, 56, 224
+    sizes = {size: outputs_of(3, np.empty((1, size, size, 1))) for size in tried}
+    assert sizes == {1: 2, 2: 2, 3: 4, 6: 4, 7: 4, 8: 4, 10: 5, 13: 5, 14: 5, 15: 5, 16: 4, 28: 4, 56: 4, 224: 4}
+    assert [outputs_of(r, np.empty((1, 14, 14, 1))) for r in (1, 2, 4, 5, 6)] == [None, None, 4, 4, None]
+
+
+@pytest.mark.parametrize("case", WINOGRAD)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_winograd_is_the_formula(case, dtype):
+    """Forward and both gradients against the plain sums, which exact_convolution() asks for."""
+    n, c, h, w, o, k, padding = case
+    arrays = [normal(n, c, h, w, dtype=dtype), normal(o, c, k, k, dtype=dtype, seed=1), normal(o, dtype=dtype, seed=2)]
+    y = np.empty((n, h + 2 * padding - k + 1, w + 2 * padding - k + 1, o))
+    assert winograd.fits((k, k, c, o), y, (1, 1), (1, 1), 1)
+
+    def f(x, w, b):
+        return ops.conv2d(x, w, b, padding=padding)
+
+    fast = value_and_gradients(f, *arrays)
+    with dl.exact_convolution():
+        exact = value_and_gradients(f, *arrays)
+    assert any(not np.array_equal(a, b) for a, b in zip(fast, exact, strict=True))
+    for a, b in zip(fast, exact, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=(2e-5 if dtype == np.float32 else 1e-13) * np.abs(b).max())
+
+
+PHASES = [  # (N, H, W, C, O, KH, KW, stride, padding): windows that are no multiple of the stride, pixels none sees
+    (2, 64, 61, 3, 14, 7, 7, (2, 2), (3, 3)), (1, 63, 60, 3, 16, 11, 11, (4, 4), (2, 2)),
+    (2, 31, 40, 5, 17, 5, 5, (2, 2), (0, 1)), (1, 60, 60, 4, 13, 5, 7, (2, 3), (2, 2)),
+    (1, 33, 30, 16, 20, 6, 3, (2, 1), (1, 1)), (1, 40, 42, 7, 12, 5, 5, (2, 2), (4, 4)),
+    (1, 31, 29, 12, 12, 5, 5, (2, 2), (9, 7)), (1, 67, 66, 2, 12, 13, 10, (4, 3), (0, 0)),
+]  # fmt: skip
+
+
+def hold_to_the_formula(algorithm, case, dtype):
+    """algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw), with a ReLU after the residual."""
+    n, h, w, c, o, kh, kw, stride, padding = case
+    x, weights, bias = normal(n, h, w, c), normal(kh, kw, c, o, seed=1), normal(o, seed=2)
+    size = [(e + 2 * p - k) // s + 1 for e, p, k, s in zip((h, w), padding, (kh, kw), stride, strict=True)]
+    gy, residual, start = normal(n, *size, o, seed=3), normal(n, *size, o, seed=4), normal(c, seed=5)
+    y, gx, gw = np.empty_like(gy), np.empty_like(x), np.empty_like(weights)
+    geometry = stride, padding, (1, 1), 1
+    reference.forward(x, weights, bias, *geometry, y)
+    reference.input_grad(gy, weights, *geometry, gx)
+    reference.weight_grad(x, gy, *geometry, gw)
+    expected = np.maximum(y + residual, 0), gx + start, gw
+
+    arrays = [a.astype(dtype) for a in (x, weights, bias, residual, start, gy)]
+    results = [np.full_like(a, np.nan, dtype) for a in (y, gx, gw)]
+    algorithm(*arrays, stride, padding, *results)
+    for result, truth in zip(results, expected, strict=True):
+        np.testing.assert_allclose(
+            result, truth, rtol=0, atol=(2e-5 if dtype == np.float32 else 1e-13) * np.abs(truth).max()
+        )
+
+
+@pytest.mark.parametrize("case", PHASES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_phases_of_a_stride_are_the_formula(case, dtype):
+    def algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
+        phases.forward(x, weights, bias, stride, padding, True, residual, y)
+        phases.input_grad(start, gy, weights, stride, padding, gx)
+        phases.weight_grad(x, gy, stride, padding, gw)
+
+    hold_to_the_formula(algorithm, case, dtype)
+
+
+ROWS = [  # as PHASES: tiles that the image cuts, several panels, few outputs side by side, borders wider than a row
+    (2, 14, 14, 6, 16, 5, 5, (1, 1), (0, 0)), (3, 9, 11, 5, 7, 5, 4, (1, 1), (2, 1)),
+    (2, 13, 10, 4, 70, 3, 3, (1, 1), (1, 1)), (1, 8, 9, 16, 6, 5, 5, (1, 1), (4, 4)),
+    (2, 17, 9, 3, 6, 3, 5, (1, 1), (0, 3)), (40, 11, 12, 2, 3, 3, 2, (1, 1), (2, 0)),
+    (1, 3, 8, 9, 5, 3, 1, (1, 1), (0, 0)), (2, 23, 210, 7, 11, 5, 3, (1, 1), (2, 1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ROWS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_winograd_down_the_rows_is_the_formula(case, dtype):
+    def algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
+        winograd_rows.forward(x, weights, bias, padding, True, residual, y)
+        winograd_rows.input_grad(start, None, gy, weights, padding, gx)
+        winograd_rows.weight_grad(x, gy, padding, gw)
+
+    hold_to_the_formula(algorithm, case, dtype)
+
+
+@pytest.mark.parametrize("c, o, k, size", [(6, 16, 5, 14), (1, 6, 5, 32), (3, 16, 3, 32), (3, 64, 3, 64)])
+def test_few_channels_are_winograds_but_not_in_exact_convolution(c, o, k, size):
+    """LeNet's layers, ResNet-20's and VGG's first. For one image the plain sums are kept."""
+    arrays = [a.astype(np.float32) for a in (normal(12, c, size, size), normal(o, c, k, k, seed=1), normal(o, seed=2))]
+    outputs = np.empty((12, size - k + 1, size - k + 1, o))
+    assert winograd_rows.fits((k, k, c, o), outputs, (1, 1), (1, 1), 1)
+    assert not winograd_rows.fits((k, k, c, 4), outputs[:1, ..., :4], (1, 1), (1, 1), 1)
+    fast = value_and_gradients(ops.conv2d, *arrays)
+    with dl.exact_convolution():
+        exact = value_and_gradients(ops.conv2d, *arrays)
+    for number in (0, 2):  # of the input's gradient others may be quicker
+        assert not np.array_equal(fast[number], exact[number])
+    for a, b in zip(fast, exact, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+
+def test_first_layers_are_phases_but_not_in_exact_convolution():
+    """ResNet's and AlexNet's, against the plain sums."""
+    for k, stride, padding in ((7, 2, 3), (11, 4, 2)):
+        arrays = [normal(2, 3, 224, 224), normal(64, 3, k, k, seed=1), normal(64, seed=2)]
+        arrays = [a.astype(np.float32) for a in arrays]
+        size = (224 + 2 * padding - k) // stride + 1
+        assert phases.fits((k, k, 3, 64), np.empty((2, size, size, 64)), (stride, stride), (1, 1), 1)
+
+        def f(x, w, b, stride=stride, padding=padding):
+            return ops.conv2d(x, w, b, stride=stride, padding=padding)
+
+        fast = value_and_gradients(f, *arrays)
+        with dl.exact_convolution():
+            exact = value_and_gradients(f, *arrays)
+        for a, b in zip(fast, exact, strict=True):
+            assert a.ndim == 1 or not np.array_equal(a, b)  # the bias's gradient is the same sum
+            np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+
+
+def test_cook_toom_is_exact_for_other_sizes_and_points():
+    random = rng(3)
+    for m, r, points in [
+        (2, 3, (0, 1, -1)), (4, 3, (0, "2/3", "-2/3", "3/2", "-3/2")), (3, 2, (0, 5, -1)), (1, 4, (0, 1, 2)),
+        (4, 5, (0, "1/2", "-1/2", 1, -1, 2, -2)), (5, 3, ("1/4", "-1/4", "4/5", "-4/5", "5/3", "-5/3")),
+        (5, 5, ("1/4", "-1/4", "2/3", "-2/3", "5/4", "-5/4", "5/2", "-5/2")), (6, 3, (0, 1, -1, 2, -2, 3, -3)),
+    ]:  # fmt: skip
+        a, g, b = cook_toom(m, r, map(Fraction, points))
+        x, w = ([Fraction(int(v)) for v in random.integers(-9, 9, size)] for size in (m + r - 1, r))
+
+        def times(matrix, vector):
+            return [sum(c * v for c, v in zip(row, vector, strict=True)) for row in matrix]
+
+        products = [u * v for u, v in zip(times(g, w), times(b, x), strict=True)]
+        assert times(a, products) == [sum(x[i + j] * w[j] for j in range(r)) for i in range(m)]
+    with pytest.raises(ValueError, match=r"F\(2, 3\) needs 3 different points, got \['0', '1', '1'\]"):
+        cook_toom(2, 3, (0, 1, 1))
