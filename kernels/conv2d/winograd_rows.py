@@ -124,7 +124,7 @@ def input_grad(start, residual, gy, w, padding, gx):
 
 def _correlate(x, w, bias, padding, beside, least, y):
     side = side_by_side(w.shape, y, (1, 1), (1, 1), 1)
-    if side > 1:
+    if side > 1:  # what is not finite reaches a neighbour's columns, too, as it does all rows of its tile
         w, bias = shifted(w, 1, side), np.concatenate([bias] * side)
         y = y.reshape(*y.shape[:2], -1, side * y.shape[3])
     r, kw, c, o = w.shape
