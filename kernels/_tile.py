@@ -115,7 +115,7 @@ def _emit_tiles(builder, signature, args):
     following, one, done = (builder.append_basic_block(f"tile.{name}") for name in ("following", "one", "done"))
     builder.branch(following)
     builder.position_at_end(following)
-    height = _height(builder, builder.load(left))
+    height = height_of(builder, builder.load(left), TALLEST)
     builder.cbranch(builder.icmp_signed(">", height, number(0)), one, done)
     builder.position_at_end(one)
     x, s, y = map(builder.load, places)
@@ -126,7 +126,7 @@ def _emit_tiles(builder, signature, args):
             cases.add_case(number(VECTORS * high + count - 1), block)
             with builder.goto_block(block):
                 # Else LLVM computes the multiples of all strides for all cases ahead, at each call: 135 cycles.
-                xi, xa, xb, wa, wb, si, yi = (_opaque(builder, stride) for stride in strides)
+                xi, xa, xb, wa, wb, si, yi = (opaque(builder, stride) for stride in strides)
                 args = width, x, xi, xa, xb, vectors.pointer(w), wa, wb, na, nb, s, si, beside, least, streamed, y, yi
                 _emit_tile(builder, vectors, args, place, line, high, count)
                 for at, start, step in zip(places, (x, s, y), (xi, si, yi), strict=True):
@@ -136,13 +136,13 @@ def _emit_tiles(builder, signature, args):
     builder.position_at_end(done)
 
 
-def _height(builder, left):
+def height_of(builder, left, tallest):
     """Of the next tile of so many rows: the tallest, but half of the last two."""
     count = left.type
     half = builder.ashr(builder.add(left, count(1)), count(1))
-    last = builder.icmp_signed("<=", left, count(TALLEST))
-    several = builder.icmp_signed(">", left, count(2 * TALLEST))
-    return builder.select(last, left, builder.select(several, count(TALLEST), half))
+    last = builder.icmp_signed("<=", left, count(tallest))
+    several = builder.icmp_signed(">", left, count(2 * tallest))
+    return builder.select(last, left, builder.select(several, count(tallest), half))
 
 
 def _emit_tile(builder, emitted, args, place, line, height, vectors):
@@ -185,7 +185,7 @@ def _emit_tile(builder, emitted, args, place, line, height, vectors):
         with cgutils.for_range(builder, nb) as inner:
             wb_start = builder.gep(wa_start, [builder.mul(inner.index, wb)])
             starts = [builder.load(pointer) for pointer in pointers]
-            starts[1:] = [_opaque(builder, start) for start in starts[1:]]
+            starts[1:] = [opaque(builder, start) for start in starts[1:]]
             emitted.prefetch(builder.load(place))
             builder.store(builder.add(builder.load(place), line), place)
             if vectors == VECTORS:
@@ -229,7 +229,7 @@ def _fetch(builder, emitted, pointer, stride, steps, offsets):
         emitted.prefetch(builder.add(then, then.type(offset)), into=1)
 
 
-def _opaque(builder, value):
+def opaque(builder, value):
     """The value, of which LLVM does not know whence it came: it cannot compute it from another, nor ahead of here."""
     if isinstance(value, ir.Constant):
         return value

@@ -12,8 +12,8 @@ written. reference.py has the formula; direct.py is the numba form. winograd.py 
 to 5×5 kernels (winograd_large.py where they have many channels; both use winograd_tiles.py), winograd_rows.py the same
 down the rows alone for few channels; phases.py brings larger kernels with a stride to winograd.py. pointwise.py is one
 for 1×1 kernels, im2col.py one of weight_grad where there are many weights, and of small images, scatter.py one of
-input_grad for few channels and small images. gpu.py is the CUDA form:
-it launches conv2d.cu, the formula, and winograd.cu, the same for 3×3 kernels in fewer multiplications.
+input_grad for few channels and small images, narrow.py one of groups of few channels. gpu.py is the CUDA form: it
+launches conv2d.cu, the formula, and winograd.cu, the same for 3×3 kernels in fewer multiplications.
 """
 
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import add, relu
 from .._kernel import Kernel
-from . import direct, gpu, im2col, phases, pointwise, reference, scatter, winograd, winograd_rows
+from . import direct, gpu, im2col, narrow, phases, pointwise, reference, scatter, winograd, winograd_rows
 
 # (N, H, W, C, O, KH, KW, stride, padding, dilation, groups): pairwise distinct sizes, so that no transpose hides.
 _CASES = [
@@ -36,6 +36,7 @@ _CASES = [
     (2, 6, 7, 5, 5, 3, 3, (1, 1), (2, 2), (1, 1), 5),  # depthwise
     (1, 12, 13, 1, 6, 2, 3, (3, 2), (1, 0), (4, 3), 1),  # stride and dilation share no divisor
     (0, 5, 4, 3, 2, 3, 3, (1, 1), (1, 1), (1, 1), 1),  # empty batch
+    (0, 5, 4, 3, 3, 3, 3, (1, 1), (1, 1), (1, 1), 3),
     (17, 28, 30, 1, 6, 5, 5, (1, 1), (0, 0), (1, 1), 1),  # LeNet's first layer, more images than partial sums
     (2, 20, 47, 16, 40, 3, 3, (1, 1), (1, 1), (1, 1), 1),  # several tiles across and several blocks down
     (2, 9, 11, 8, 7, 3, 5, (1, 2), (1, 3), (1, 1), 1),  # a kernel's row of few channels, yet wider than a tile
@@ -55,6 +56,9 @@ _CASES = [
     (2, 5, 8, 257, 6, 1, 1, (2, 3), (0, 0), (1, 1), 1),  # a product of the pixels that a stride meets
     (3, 14, 19, 5, 34, 5, 4, (1, 1), (2, 1), (1, 1), 1),  # Winograd's algorithm down the rows; the last tile ends early
     (5, 21, 16, 7, 10, 3, 3, (1, 1), (1, 2), (1, 1), 1),
+    (2, 9, 7, 130, 130, 3, 3, (1, 1), (1, 1), (1, 1), 130),  # depthwise, more channels than two tiles
+    (1, 7, 8, 24, 24, 3, 5, (2, 1), (1, 2), (1, 1), 6),  # groups of four, which share a vector, and
+    (1, 6, 11, 15, 10, 3, 4, (1, 2), (2, 0), (2, 3), 5),  # of three to two, which do not
 ]
 
 
@@ -182,6 +186,8 @@ def _forward_finished(x, w, bias, stride, padding, dilation, groups, relu, resid
         winograd_rows.forward(x, w, bias, padding, relu, residual, y)
     elif _phases(w, y, stride, dilation, groups):  # 1.2 to 1.9
         phases.forward(x, w, bias, stride, padding, relu, residual, y)
+    elif narrow.fits(w.shape, groups, w.dtype):  # 1.2 to 13
+        narrow.forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y)
     elif im2col.forward_fits(w, y, groups):  # 1.1; 2.5 for one image
         im2col.forward(x, w, bias, stride, padding, dilation, relu, residual, y)
     else:
@@ -218,6 +224,8 @@ def input_grad_onto(start, residual, gy, w, stride, padding, dilation, groups, g
         pointwise.input_grad_strided(start, gy, w, stride, gx)
     elif _winograd(w, gx, stride, dilation, groups) and max(padding) < len(w):
         return winograd.input_grad(start, residual, gy, w, padding, gx)
+    elif narrow.fits(narrow.turned(w.shape, groups), groups, w.dtype, stride):  # 1.2 to 13
+        return narrow.input_grad(start, residual, gy, w, stride, padding, dilation, groups, gx)
     elif direct.is_one_correlation(stride, dilation, groups):
         return direct.input_grad_of_one(start, residual, gy, w, padding, gx)
     else:
@@ -246,7 +254,9 @@ def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
         winograd_rows.weight_grad(x, gy, padding, gw)
     elif _phases(gw, gy, stride, dilation, groups):  # 1.3 to 2.0
         phases.weight_grad(x, gy, stride, padding, gw)
-    elif im2col.fits(gw):  # 0.95 to 2.4
+    elif narrow.weight_grad_fits(gw.shape, groups, gw.dtype):  # 4 to 46
+        narrow.weight_grad(x, gy, stride, padding, dilation, groups, gw)
+    elif im2col.fits(gw, groups):  # 0.95 to 2.4
         im2col.weight_grad(x, gy, stride, padding, dilation, groups, gw)
     else:
         direct.weight_grad(x, gy, stride, padding, dilation, groups, gw)

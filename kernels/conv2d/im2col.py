@@ -27,6 +27,7 @@ _PIXELS = 208  # at a time
 _APART = 2048  # bytes: where pixels of gy lie so far apart or farther its panels are copied, too (1.1 to 1.2; else 0.9)
 _RUN = 16  # pixels of X in a task, forward
 _UNFOLDED = 32 * 1024 * 1024  # bytes of X, at most, forward
+_GROUP = 80  # outputs
 _FEWEST_TASKS = 16  # so that cores share the work evenly
 
 
@@ -61,10 +62,13 @@ def _unfold_all(x, x_shape, y_shape, w_shape, stride, padding, dilation, begin, 
                 unfolded[first:].reshape(-1))  # fmt: skip
 
 
-def fits(gw):
-    """Whether the weights are so many that products outweigh the copying."""
+def fits(gw, groups):
+    """Whether the weights are so many that products outweigh the copying.
+
+    Of groups of few outputs the direct form is faster (16 to 64 outputs 1.15 to 2.4 times as fast, 128 0.85 to 1.0).
+    """
     kh, kw, c, o = gw.shape
-    return kh * kw * c >= 64 and kh * kw * c * o >= 64 * 128
+    return (groups == 1 or o >= _GROUP * groups) and kh * kw * c >= 64 and kh * kw * c * o >= 64 * 128
 
 
 def weight_grad(x, gy, stride, padding, dilation, groups, gw):

@@ -10,7 +10,7 @@ from helpers import results as value_and_gradients
 import minidl as dl
 from minidl import ops
 from minidl.kernels._cook_toom import cook_toom
-from minidl.kernels.conv2d import phases, reference, winograd, winograd_rows
+from minidl.kernels.conv2d import narrow, phases, reference, winograd, winograd_rows
 from minidl.kernels.conv2d.winograd_tiles import outputs_of
 
 WINOGRAD = [  # (N, C, H, W, O, K, padding): tiles that the image cuts, few and many channels, weights beyond the cache
@@ -55,14 +55,15 @@ PHASES = [  # (N, H, W, C, O, KH, KW, stride, padding): windows that are no mult
 ]  # fmt: skip
 
 
-def hold_to_the_formula(algorithm, case, dtype):
+def hold_to_the_formula(algorithm, case, dtype, dilation=(1, 1), groups=1):
     """algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw), with a ReLU after the residual."""
     n, h, w, c, o, kh, kw, stride, padding = case
-    x, weights, bias = normal(n, h, w, c), normal(kh, kw, c, o, seed=1), normal(o, seed=2)
-    size = [(e + 2 * p - k) // s + 1 for e, p, k, s in zip((h, w), padding, (kh, kw), stride, strict=True)]
+    x, weights, bias = normal(n, h, w, c), normal(kh, kw, c // groups, o, seed=1), normal(o, seed=2)
+    sizes = zip((h, w), padding, (kh, kw), stride, dilation, strict=True)
+    size = [(e + 2 * p - d * (k - 1) - 1) // s + 1 for e, p, k, s, d in sizes]
     gy, residual, start = normal(n, *size, o, seed=3), normal(n, *size, o, seed=4), normal(c, seed=5)
     y, gx, gw = np.empty_like(gy), np.empty_like(x), np.empty_like(weights)
-    geometry = stride, padding, (1, 1), 1
+    geometry = stride, padding, dilation, groups
     reference.forward(x, weights, bias, *geometry, y)
     reference.input_grad(gy, weights, *geometry, gx)
     reference.weight_grad(x, gy, *geometry, gw)
@@ -121,6 +122,38 @@ def test_few_channels_are_winograds_but_not_in_exact_convolution(c, o, k, size):
         assert not np.array_equal(fast[number], exact[number])
     for a, b in zip(fast, exact, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+
+NARROW = [  # as PHASES, dilation and groups: depthwise, of a stride, several outputs or inputs of a channel, few lanes
+    ((2, 9, 11, 5, 5, 3, 3, (1, 1), (1, 1)), (1, 1), 5), ((2, 9, 11, 40, 40, 3, 3, (2, 2), (1, 1)), (1, 1), 40),
+    ((1, 40, 33, 300, 300, 5, 4, (2, 1), (2, 3)), (1, 1), 300), ((1, 4, 5, 6, 6, 2, 2, (3, 3), (3, 4)), (1, 1), 6),
+    ((2, 9, 12, 8, 24, 3, 2, (2, 3), (1, 0)), (1, 1), 8), ((2, 9, 12, 24, 8, 3, 3, (1, 2), (0, 2)), (2, 3), 8),
+    ((1, 9, 12, 15, 20, 3, 3, (1, 1), (3, 0)), (1, 2), 5), ((2, 9, 11, 40, 40, 3, 3, (2, 2), (1, 1)), (1, 1), 20),
+    ((2, 19, 11, 72, 72, 3, 3, (2, 1), (1, 1)), (2, 3), 18), ((1, 13, 9, 520, 520, 3, 5, (1, 2), (0, 4)), (1, 1), 130),
+    ((2, 9, 11, 272, 272, 3, 3, (1, 1), (1, 1)), (1, 2), 34), ((2, 5, 6, 256, 256, 1, 1, (1, 1), (0, 0)), (1, 1), 32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, dilation, groups", NARROW)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_groups_of_few_channels_are_the_formula(case, dilation, groups, dtype):
+    def algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
+        geometry = stride, padding, dilation, groups
+        narrow.forward(x, weights, bias, *geometry, True, residual, y)
+        narrow.input_grad(start, None, gy, weights, *geometry, gx)
+        narrow.weight_grad(x, gy, *geometry, gw)
+
+    hold_to_the_formula(algorithm, case, dtype, dilation, groups)
+
+
+def test_depthwise_convolution_and_groups_that_fill_no_vector_are_narrow():
+    """MobileNet's, EfficientNet's and ResNeXt's layers; not AlexNet's two groups, nor groups of one alone."""
+    float32 = np.dtype(np.float32)
+    for w_shape, groups in [((3, 3, 1, 32), 32), ((5, 5, 1, 240), 240), ((3, 3, 4, 128), 32), ((5, 5, 1, 16), 8)]:
+        assert narrow.fits(w_shape, groups, float32) and narrow.weight_grad_fits(w_shape, groups, float32)
+        assert narrow.fits(narrow.turned(w_shape, groups), groups, float32)
+    for w_shape, groups in [((5, 5, 48, 256), 2), ((3, 3, 32, 1024), 32), ((3, 3, 1, 16), 1), ((3, 3, 1, 64), 2)]:
+        assert not narrow.fits(w_shape, groups, float32)
 
 
 def test_first_layers_are_phases_but_not_in_exact_convolution():
