@@ -12,8 +12,9 @@ written. reference.py has the formula; direct.py is the numba form. winograd.py 
 to 5×5 kernels (winograd_large.py where they have many channels; both use winograd_tiles.py), winograd_rows.py the same
 down the rows alone for few channels; phases.py brings larger kernels with a stride to winograd.py. pointwise.py is one
 for 1×1 kernels, im2col.py one of weight_grad where there are many weights, and of small images, scatter.py one of
-input_grad for few channels and small images, narrow.py one of groups of few channels. gpu.py is the CUDA form: it
-launches conv2d.cu, the formula, and winograd.cu, the same for 3×3 kernels in fewer multiplications.
+input_grad for few channels and small images, narrow.py one of groups of few channels; pieces.py takes groups of many
+and dilated windows apart for winograd.py. gpu.py is the CUDA form: it launches conv2d.cu, the formula, and winograd.cu,
+the same for 3×3 kernels in fewer multiplications.
 """
 
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ import numpy as np
 
 from .. import add, relu
 from .._kernel import Kernel
-from . import direct, gpu, im2col, narrow, phases, pointwise, reference, scatter, winograd, winograd_rows
+from . import direct, gpu, im2col, narrow, phases, pieces, pointwise, reference, scatter, winograd, winograd_rows
+from .direct import turned_shape
 
 # (N, H, W, C, O, KH, KW, stride, padding, dilation, groups): pairwise distinct sizes, so that no transpose hides.
 _CASES = [
@@ -165,6 +167,10 @@ def _phases(w, y, stride, dilation, groups):
     return not _exact and phases.fits(w.shape, y, stride, dilation, groups)
 
 
+def _pieces(w_shape, y, stride, dilation, groups):
+    return not _exact and pieces.fits(w_shape, y, stride, dilation, groups)
+
+
 def _forward(x, w, bias, stride, padding, dilation, groups, y):
     _forward_finished(x, w, bias, stride, padding, dilation, groups, False, None, y)
 
@@ -186,6 +192,8 @@ def _forward_finished(x, w, bias, stride, padding, dilation, groups, relu, resid
         winograd_rows.forward(x, w, bias, padding, relu, residual, y)
     elif _phases(w, y, stride, dilation, groups):  # 1.2 to 1.9
         phases.forward(x, w, bias, stride, padding, relu, residual, y)
+    elif _pieces(w.shape, y, stride, dilation, groups):  # 1.2 to 3.4
+        pieces.forward(x, w, bias, padding, dilation, groups, relu, residual, y)
     elif narrow.fits(w.shape, groups, w.dtype):  # 1.2 to 13
         narrow.forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y)
     elif im2col.forward_fits(w, y, groups):  # 1.1; 2.5 for one image
@@ -204,17 +212,14 @@ def _forward_add_relu_reference(x, w, bias, residual, stride, padding, dilation,
     relu.add_forward.reference(y, residual, y)
 
 
-def _turned(w):
-    """The shape of the weights that the input's gradient is a correlation with."""
-    kh, kw, c, o = w.shape
-    return kh, kw, o, c
-
-
 def input_grad_onto(start, residual, gy, w, stride, padding, dilation, groups, gx):
     """gx = start (C,) at every pixel, plus the input's gradient, plus the residual if it is not None."""
+    turned = turned_shape(w.shape, groups)
+    # Whether no window lies in the border altogether, which Winograd's algorithm asks for.
+    inside = all(p < k * d for k, p, d in zip(w.shape[:2], padding, dilation, strict=True))
     if _phases(w, gy, stride, dilation, groups):  # 1.5 to 3.3
         phases.input_grad(start, gy, w, stride, padding, gx)
-    elif _rows(_turned(w), gx, stride, dilation, groups) and max(padding) < min(w.shape[:2]) and winograd_rows.wins(gx):
+    elif inside and _rows(turned, gx, stride, dilation, groups) and winograd_rows.wins(gx):
         return winograd_rows.input_grad(start, residual, gy, w, padding, gx)  # 1.0 to 6
     elif scatter.fits(gy, w, stride, groups):  # 1.1 to 6
         scatter.input_grad(start, gy, w, stride, padding, dilation, gx)
@@ -222,9 +227,11 @@ def input_grad_onto(start, residual, gy, w, stride, padding, dilation, groups, g
         return pointwise.input_grad(start, residual, gy, w, gx)
     elif pointwise.fits_strided(w, padding, groups):
         pointwise.input_grad_strided(start, gy, w, stride, gx)
-    elif _winograd(w, gx, stride, dilation, groups) and max(padding) < len(w):
+    elif inside and _winograd(w, gx, stride, dilation, groups):
         return winograd.input_grad(start, residual, gy, w, padding, gx)
-    elif narrow.fits(narrow.turned(w.shape, groups), groups, w.dtype, stride):  # 1.2 to 13
+    elif inside and _pieces(turned, gx, stride, dilation, groups):
+        return pieces.input_grad(start, residual, gy, w, padding, dilation, groups, gx)  # 1.1 to 3.0
+    elif narrow.fits(turned, groups, w.dtype, stride):  # 1.2 to 13
         return narrow.input_grad(start, residual, gy, w, stride, padding, dilation, groups, gx)
     elif direct.is_one_correlation(stride, dilation, groups):
         return direct.input_grad_of_one(start, residual, gy, w, padding, gx)
@@ -254,6 +261,8 @@ def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
         winograd_rows.weight_grad(x, gy, padding, gw)
     elif _phases(gw, gy, stride, dilation, groups):  # 1.3 to 2.0
         phases.weight_grad(x, gy, stride, padding, gw)
+    elif _pieces(gw.shape, gy, stride, dilation, groups):  # 1.1 to 3.0
+        pieces.weight_grad(x, gy, padding, dilation, groups, gw)
     elif narrow.weight_grad_fits(gw.shape, groups, gw.dtype):  # 4 to 46
         narrow.weight_grad(x, gy, stride, padding, dilation, groups, gw)
     elif im2col.fits(gw, groups):  # 0.95 to 2.4

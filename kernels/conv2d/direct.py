@@ -271,6 +271,12 @@ def input_grad_of_one(start, residual, gy, w, padding, gx):
     forward(gy, taps, start, (1, 1), (kh - 1 - padding[0], kw - 1 - padding[1]), (1, 1), 1, False, residual, gx)
 
 
+def turned_shape(w_shape, groups):
+    """The shape of the weights that the input's gradient is a correlation with."""
+    kh, kw, c, o = w_shape
+    return kh, kw, o // groups, c * groups
+
+
 def swapped(w, rows, columns, groups=1):
     """(R, S, O/groups, C): these rows and columns of weights (KH, KW, C/groups, O), each group's channels exchanged."""
     _, _, cg, o = w.shape

@@ -25,6 +25,7 @@ from .._tile import last_step, tile_width
 from .._vector import LINE, STREAMED, VECTOR_BYTES, copy, fence, prefetch
 from ..add import add_parts
 from ..copy_rows import contiguous
+from .direct import turned_shape
 
 _WIDE = 256  # channels of a task, about: with half as many, 28² × 256 took 1.3 times as long
 _SCRATCH = 384 * 1024  # bytes of pixels, about, that stay in the L2 cache
@@ -58,17 +59,11 @@ def forward(x, w, bias, stride, padding, dilation, groups, relu, residual, y):
     _correlate(x, w, bias, stride, (1, 1), padding, dilation, groups, *last_step(y, relu, residual), y)
 
 
-def turned(w_shape, groups):
-    """The shape of the weights that the input's gradient is a correlation with."""
-    kh, kw, cg, o = w_shape
-    return kh, kw, o // groups, cg * groups
-
-
 def input_grad(start, residual, gy, w, stride, padding, dilation, groups, gx):
     """gx = start (C,) at every pixel, plus the input's gradient, plus the residual if it is not None."""
     kh, kw, cg, o = w.shape
     backwards = w[::-1, ::-1].reshape(kh, kw, cg, groups, o // groups).transpose(0, 1, 4, 3, 2)
-    backwards = contiguous(backwards.reshape(turned(w.shape, groups)))
+    backwards = contiguous(backwards.reshape(turned_shape(w.shape, groups)))
     padding = dilation[0] * (kh - 1) - padding[0], dilation[1] * (kw - 1) - padding[1]
     _correlate(gy, backwards, start, (1, 1), stride, padding, dilation, groups, *last_step(gx, False, residual), gx)
 

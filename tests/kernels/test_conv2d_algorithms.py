@@ -10,7 +10,8 @@ from helpers import results as value_and_gradients
 import minidl as dl
 from minidl import ops
 from minidl.kernels._cook_toom import cook_toom
-from minidl.kernels.conv2d import narrow, phases, reference, winograd, winograd_rows
+from minidl.kernels.conv2d import narrow, phases, pieces, reference, winograd, winograd_rows
+from minidl.kernels.conv2d.direct import turned_shape
 from minidl.kernels.conv2d.winograd_tiles import outputs_of
 
 WINOGRAD = [  # (N, C, H, W, O, K, padding): tiles that the image cuts, few and many channels, weights beyond the cache
@@ -151,9 +152,42 @@ def test_depthwise_convolution_and_groups_that_fill_no_vector_are_narrow():
     float32 = np.dtype(np.float32)
     for w_shape, groups in [((3, 3, 1, 32), 32), ((5, 5, 1, 240), 240), ((3, 3, 4, 128), 32), ((5, 5, 1, 16), 8)]:
         assert narrow.fits(w_shape, groups, float32) and narrow.weight_grad_fits(w_shape, groups, float32)
-        assert narrow.fits(narrow.turned(w_shape, groups), groups, float32)
+        assert narrow.fits(turned_shape(w_shape, groups), groups, float32)
     for w_shape, groups in [((5, 5, 48, 256), 2), ((3, 3, 32, 1024), 32), ((3, 3, 1, 16), 1), ((3, 3, 1, 64), 2)]:
         assert not narrow.fits(w_shape, groups, float32)
+
+
+PIECES = [  # as NARROW: groups, dilation, both; images that the dilation does not divide, borders of all widths
+    ((2, 17, 15, 32, 64, 3, 3, (1, 1), (1, 1)), (1, 1), 2), ((3, 19, 22, 12, 17, 3, 3, (1, 1), (2, 0)), (2, 3), 1),
+    ((2, 26, 25, 26, 39, 5, 5, (1, 1), (3, 4)), (2, 1), 1), ((2, 14, 14, 24, 36, 3, 3, (1, 1), (5, 2)), (2, 2), 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, dilation, groups", PIECES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_winograd_of_groups_and_of_dilated_windows_is_the_formula(case, dilation, groups, dtype):
+    def algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
+        pieces.forward(x, weights, bias, padding, dilation, groups, True, residual, y)
+        pieces.input_grad(start, None, gy, weights, padding, dilation, groups, gx)
+        pieces.weight_grad(x, gy, padding, dilation, groups, gw)
+
+    hold_to_the_formula(algorithm, case, dtype, dilation, groups)
+
+
+def test_alexnets_two_groups_and_dilated_windows_are_winograds_but_not_in_exact_convolution():
+    for c, o, k, size, dilation, groups in [(96, 256, 5, 27, 1, 2), (384, 256, 3, 13, 1, 2), (128, 128, 3, 28, 2, 1)]:
+        arrays = [normal(8, c, size, size), normal(o, c // groups, k, k, seed=1), normal(o, seed=2)]
+        arrays = [a.astype(np.float32) for a in arrays]
+
+        def f(x, w, b, k=k, dilation=dilation, groups=groups):
+            return ops.conv2d(x, w, b, padding=dilation * (k // 2), dilation=dilation, groups=groups)
+
+        fast = value_and_gradients(f, *arrays)
+        with dl.exact_convolution():
+            exact = value_and_gradients(f, *arrays)
+        for a, b in zip(fast, exact, strict=True):
+            assert a.ndim == 1 or not np.array_equal(a, b)  # the bias's gradient is the same sum
+            np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
 
 
 def test_first_layers_are_phases_but_not_in_exact_convolution():
