@@ -16,9 +16,11 @@ from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
 from ._workload import LARGE
+from .copy_rows import contiguous
 
 _CUDA = Source("add_at", "forward")
 _BANDS = 4  # of y, each with one writer; all of them read all places
+_FEWEST = 32  # columns of a task
 
 
 def _reference(places, x, y):
@@ -32,6 +34,27 @@ def _cpu(places, x, y):
         for i in range(places.size):
             if first <= places[i] < last:
                 y[places[i]] += x[i]
+
+
+def add_rows(places, x, y):
+    """y[places[i]] += x[i] in the order of i, rows (M, R) and (L, R) in the memory of the CPU; y is C-contiguous.
+
+    A table's gradient, 8192 rows of 256: 20 ms by NumPy's add.at, which goes from element to element on one core.
+    """
+    _add_rows(np.ascontiguousarray(places, np.int64), contiguous(x), y)
+
+
+@jit
+def _add_rows(places, x, y):
+    """A task has some columns of all rows, so that each element has one writer."""
+    columns = y.shape[1]
+    tasks = max(1, min(_BANDS, columns // _FEWEST))
+    for task in prange(tasks):
+        first, last = columns * np.int64(task) // tasks, columns * (np.int64(task) + 1) // tasks
+        for i in range(places.size):
+            from_row, row = x[i, first:last], y[places[i], first:last]
+            for j in range(row.size):
+                row[j] += from_row[j]
 
 
 def _gpu(places, x, y):

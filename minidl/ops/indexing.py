@@ -4,8 +4,8 @@ import numpy as np
 
 from ..cuda import apart, beside, device_of, is_array, may_look, on_gpu
 from ..function import Function, is_grad_enabled
+from ..kernels import COMPILED, contiguous, copy_into, full
 from ..kernels import add_at as kernel
-from ..kernels import contiguous, copy_into, full
 from ..kernels._cuda import named_errors
 from ..tensor import Tensor
 from ._common import astype
@@ -40,6 +40,9 @@ class AddAt(Function):
         y = full(shape, 0, x.dtype, x, strides if is_basic(steps[-1]) else None)
         if is_basic(steps[-1]):
             copy_into(_take(y, steps), x)
+        elif _are_rows(steps, x, y):
+            places = steps[0][0].reshape(-1)
+            kernel.add_rows(places, x.reshape(places.size, -1), y.reshape(len(y), -1))
         elif isinstance(y, np.ndarray):
             np.add.at(_take(y, steps[:-1]), steps[-1], x)
         else:
@@ -93,6 +96,12 @@ def _put(x, steps, value):
     flat[places[last]] = np.broadcast_to(value, places.shape)[last]
     if not np.may_share_memory(flat, x):
         x[...] = flat.reshape(x.shape)
+
+
+def _are_rows(steps, x, y):
+    """Whether x is added to rows of y that one array of integers names: the gradient of a table, on a CPU."""
+    (index, *others), whole = steps[0], isinstance(y, np.ndarray) and y.flags.c_contiguous and y.dtype in COMPILED
+    return len(steps) == 1 and not others and whole and x.size > 0 and y.ndim > 1 and index.dtype.kind in "iu"
 
 
 def _add_in_order(y, steps, x):

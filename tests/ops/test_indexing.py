@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import check_against_torch, check_gradient, check_second_gradient, close, layouts, normal
+from helpers import check_against_torch, check_gradient, check_second_gradient, close, layouts, normal, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -148,6 +148,26 @@ def test_the_last_of_several_values_for_one_place_stands_and_takes_the_gradient(
     assert y.tolist() == [3, 2, 0]
     (y * np.array([10.0, 20.0, 30.0])).sum().backward()
     assert v.grad.tolist() == [0, 20, 10] and x.grad.tolist() == [0, 0, 30]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_a_table_receive_their_gradients_in_order(dtype):
+    """To the last bit: the sums are NumPy's, one row after the other."""
+    random = rng(4)
+    for shape, taken in [
+        ((90, 256), (40, 11)),
+        ((50, 3), (200,)),
+        ((7, 4, 5), (3, 4)),
+        ((9, 1), (0,)),
+        ((3, 77), (70,)),
+    ]:
+        table = dl.Tensor(random.standard_normal(shape).astype(dtype), requires_grad=True)
+        index = random.integers(-shape[0], shape[0], taken)
+        gradient = random.standard_normal((*taken, *shape[1:])).astype(dtype)
+        table[index].backward(dl.Tensor(gradient))
+        expected = np.zeros(shape, dtype)
+        np.add.at(expected, index, gradient)
+        np.testing.assert_array_equal(table.grad.numpy(), expected)
 
 
 def test_an_element_taken_twice_receives_both_gradients():
