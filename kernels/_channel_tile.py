@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ._jit import shared
-from ._tile import TALLEST, VECTORS, height_of, opaque
+from ._tile import TALLEST, emit_down, opaque
 from ._vector import VECTOR_BYTES, Vectors
 
 _FEW = 6  # rows where g > 1: enough to keep the products going, and each is written out g times
@@ -51,8 +51,8 @@ def _emit_tiles(builder, signature, args):
     vectors = Vectors(builder, group.dtype.bitwidth)
     streamed, least = vectors.can_stream(streamed, y, yi, width), vectors.splat(least)
 
-    def one(tile, height, x, s, y):
-        xs, ss, ys = (opaque(builder, stride) for stride in (xi, si, yi))
+    def one(height, count, pointers, steps):
+        (x, s, y), (xi, si, yi), tile = pointers, steps, _Tile(builder, vectors, width, count)
 
         def add_products(x, w, sums):
             for k in range(group.count):
@@ -60,23 +60,23 @@ def _emit_tiles(builder, signature, args):
                 # Read again for each k: LLVM would keep them, and have no registers for the sums.
                 pixels = vectors.pointer(opaque(builder, builder.ptrtoint(x, ir.IntType(64)))) if k else x
                 for i in range(height):
-                    tile.add_products(sums[i], tile.loads(tile.row(pixels, xs, i), group.count, k), weights)
+                    tile.add_products(sums[i], tile.loads(tile.row(pixels, xi, i), group.count, k), weights)
 
         sums = tile.sums(height, (x, xa, xb), (vectors.pointer(w), wa, wb), na, nb, add_products)
         with builder.if_then(builder.icmp_signed("!=", beside, beside.type(0))):
             for i in range(height):
-                tile.add(sums[i], tile.loads(vectors.beside(tile.row(y, ys, i), beside)))
+                tile.add(sums[i], tile.loads(vectors.beside(tile.row(y, yi, i), beside)))
         for i in range(height):
-            tile.add(sums[i], tile.loads(tile.row(s, ss, i)))
+            tile.add(sums[i], tile.loads(tile.row(s, si, i)))
         with builder.if_else(streamed) as branches:
             for branch, past_caches in zip(branches, (True, False), strict=True):
                 with branch:
                     for i in range(height):
                         values = [vectors.at_least(builder.load(place), least) for place in sums[i]]
-                        tile.store(values, tile.row(y, ys, i), past_caches)
+                        tile.store(values, tile.row(y, yi, i), past_caches)
 
     tallest = TALLEST if group.count == 1 else _FEW
-    _emit_all(builder, vectors, rows, width, tallest, (x, s, y), (xi, si, yi), one)
+    emit_down(builder, vectors, rows, width, tallest, (x, s, y), (xi, si, yi), one)
 
 
 def _emit_gradient_tiles(builder, signature, args):
@@ -84,49 +84,22 @@ def _emit_gradient_tiles(builder, signature, args):
     _, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, y, yi = args
     vectors, g = Vectors(builder, group.dtype.bitwidth), group.count
 
-    def one(tile, height, x, s, y):
-        xs, ss, ys = (opaque(builder, stride) for stride in (xi, si, yi))
+    def one(height, count, pointers, steps):
+        (x, s, y), (xi, _, _), tile = pointers, steps, _Tile(builder, vectors, width, count)
 
         def add_products(x, w, sums):
             weights = tile.loads(w)
             for i in range(height):
                 for k in range(g):
-                    tile.add_products(sums[i * g + k], tile.loads(tile.row(x, xs, i), g, k), weights)
+                    tile.add_products(sums[i * g + k], tile.loads(tile.row(x, xi, i), g, k), weights)
 
         sums = tile.sums(height * g, (x, xa, xb), (vectors.pointer(w), wa, wb), na, nb, add_products)
         for i in range(height * g):
-            tile.add(sums[i], tile.loads(tile.row(s, ss, i)))
-            tile.store([builder.load(place) for place in sums[i]], tile.row(y, ys, i), False)
+            tile.add(sums[i], tile.loads(tile.row(s, si, i)))
+            tile.store([builder.load(place) for place in sums[i]], tile.row(y, yi, i), False)
 
     steps = xi, *(builder.mul(stride, stride.type(g)) for stride in (si, yi))
-    _emit_all(builder, vectors, rows, width, max(1, TALLEST // g), (x, s, y), steps, one)
-
-
-def _emit_all(builder, vectors, rows, width, most, starts, steps, one):
-    """one(tile, height, *pointers) from tile to tile down the rows: a case per height and number of vectors."""
-    number = rows.type
-    wide = builder.zext(builder.icmp_signed(">", width, number(vectors.lanes)), number)
-    places = [cgutils.alloca_once_value(builder, vectors.pointer(start)) for start in starts]
-    left = cgutils.alloca_once_value(builder, rows)
-    following, chosen, done = (builder.append_basic_block(f"tile.{name}") for name in ("following", "chosen", "done"))
-    builder.branch(following)
-    builder.position_at_end(following)
-    height = height_of(builder, builder.load(left), most)
-    builder.cbranch(builder.icmp_signed(">", height, number(0)), chosen, done)
-    builder.position_at_end(chosen)
-    pointers = [builder.load(place) for place in places]
-    cases = builder.switch(builder.add(builder.mul(height, number(VECTORS)), wide), done)
-    for high in range(1, most + 1):
-        for count in range(1, VECTORS + 1):
-            block = builder.append_basic_block(f"tile.{high}x{count}")
-            cases.add_case(number(VECTORS * high + count - 1), block)
-            with builder.goto_block(block):
-                one(_Tile(builder, vectors, width, count), high, *pointers)
-                for place, pointer, step in zip(places, pointers, steps, strict=True):
-                    builder.store(builder.gep(pointer, [builder.mul(step, number(high))]), place)
-                builder.store(builder.sub(builder.load(left), number(high)), left)
-                builder.branch(following)
-    builder.position_at_end(done)
+    emit_down(builder, vectors, rows, width, max(1, TALLEST // g), (x, s, y), steps, one)
 
 
 class _Tile:

@@ -101,42 +101,55 @@ def _emit_tiles_side_by_side(builder, signature, args):
 
 
 def _emit_tiles(builder, signature, args):
-    """From tile to tile down the rows. One case per height and number of vectors, each with its own registers."""
     (_, rows, width, x, xi, xa, xb, w, wa, wb, na, nb, s, si, beside, least, streamed, y, yi, ahead) = args
     vectors, number = Vectors(builder, signature.args[0].bitwidth), rows.type
     nothing = builder.icmp_signed("==", ahead, number(0))  # then the same line of w, again and again
     place = cgutils.alloca_once_value(builder, builder.select(nothing, w, ahead))
     line = builder.select(nothing, number(0), number(LINE))
-    wide = builder.zext(builder.icmp_signed(">", width, number(vectors.lanes)), number)
     streamed = vectors.can_stream(streamed, y, yi, width)
-    strides = xi, xa, xb, wa, wb, si, yi
-    places = [cgutils.alloca_once_value(builder, vectors.pointer(start)) for start in (x, s, y)]
+
+    def one(height, count, pointers, steps):
+        (x, s, y), (xi, si, yi) = pointers, steps
+        of_x, of_w = [[opaque(builder, stride) for stride in strides] for strides in ((xa, xb), (wa, wb))]
+        args = width, x, xi, *of_x, vectors.pointer(w), *of_w, na, nb, s, si, beside, least, streamed, y, yi
+        _emit_tile(builder, vectors, args, place, line, height, count)
+
+    emit_down(builder, vectors, rows, width, TALLEST, (x, s, y), (xi, si, yi), one)
+
+
+def emit_down(builder, vectors, rows, width, tallest, starts, steps, one):
+    """From tile to tile down the rows. One case per height and number of vectors, each with its own registers.
+
+    one(height, count, pointers, steps) emits a case. starts: addresses; of a row, to the next of which it is a step.
+    """
+    number = rows.type
+    wide = builder.zext(builder.icmp_signed(">", width, number(vectors.lanes)), number)
+    places = [cgutils.alloca_once_value(builder, vectors.pointer(start)) for start in starts]
     left = cgutils.alloca_once_value(builder, rows)
-    following, one, done = (builder.append_basic_block(f"tile.{name}") for name in ("following", "one", "done"))
+    following, chosen, done = (builder.append_basic_block(f"tile.{name}") for name in ("following", "one", "done"))
     builder.branch(following)
     builder.position_at_end(following)
-    height = height_of(builder, builder.load(left), TALLEST)
-    builder.cbranch(builder.icmp_signed(">", height, number(0)), one, done)
-    builder.position_at_end(one)
-    x, s, y = map(builder.load, places)
+    height = _height(builder, builder.load(left), tallest)
+    builder.cbranch(builder.icmp_signed(">", height, number(0)), chosen, done)
+    builder.position_at_end(chosen)
+    pointers = [builder.load(place) for place in places]
     cases = builder.switch(builder.add(builder.mul(height, number(VECTORS)), wide), done)
-    for high in range(1, TALLEST + 1):
+    for high in range(1, tallest + 1):
         for count in range(1, VECTORS + 1):
             block = builder.append_basic_block(f"tile.{high}x{count}")
             cases.add_case(number(VECTORS * high + count - 1), block)
             with builder.goto_block(block):
                 # Else LLVM computes the multiples of all strides for all cases ahead, at each call: 135 cycles.
-                xi, xa, xb, wa, wb, si, yi = (opaque(builder, stride) for stride in strides)
-                args = width, x, xi, xa, xb, vectors.pointer(w), wa, wb, na, nb, s, si, beside, least, streamed, y, yi
-                _emit_tile(builder, vectors, args, place, line, high, count)
-                for at, start, step in zip(places, (x, s, y), (xi, si, yi), strict=True):
-                    builder.store(builder.gep(start, [builder.mul(step, number(high))]), at)
+                own = [opaque(builder, step) for step in steps]
+                one(high, count, pointers, own)
+                for place, pointer, step in zip(places, pointers, own, strict=True):
+                    builder.store(builder.gep(pointer, [builder.mul(step, number(high))]), place)
                 builder.store(builder.sub(builder.load(left), number(high)), left)
                 builder.branch(following)
     builder.position_at_end(done)
 
 
-def height_of(builder, left, tallest):
+def _height(builder, left, tallest):
     """Of the next tile of so many rows: the tallest, but half of the last two."""
     count = left.type
     half = builder.ashr(builder.add(left, count(1)), count(1))
