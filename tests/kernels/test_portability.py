@@ -11,9 +11,10 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
 
-from minidl.kernels import _tile, _transform, _vector
+from minidl.kernels import _channel_tile, _tile, _transform, _vector
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,6 +122,22 @@ def test_the_tile_on_arm(bits, monkeypatch):
 
     assembly = _arm(17, emit)
     assert len(re.findall(FUSED, assembly)) == 28 and not re.search(f"fmul|{CALL}", assembly)
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_the_tile_of_channels_on_arm(group, monkeypatch):
+    """The products are fused in every case, of 1 to 14 rows (of groups, 6) and one vector or two."""
+    monkeypatch.setattr(_vector, "VECTOR_BYTES", 16)
+
+    def emit(builder, args):
+        args = list(args)
+        args.insert(15, ir.Constant(ir.FloatType(), float("-inf")))  # least
+        signature = types.void(types.UniTuple(types.float32, group))
+        _channel_tile._emit_tiles(builder, signature, [None, *args])
+
+    assembly = _arm(18, emit)
+    rows = sum(range(1, 15)) if group == 1 else sum(range(1, 7))
+    assert len(re.findall(FUSED, assembly)) == group * rows * 3 and not re.search(f"fmul|{CALL}", assembly)
 
 
 @pytest.mark.parametrize("bits", [32, 64])
