@@ -165,8 +165,7 @@ def _one_row(a, b, start, y, relu, residual):
     slabs = max(1, min(8, k // 64))
     sums = empty((slabs, stacks, n), y.dtype)
     _one_row_sums(contiguous(a).reshape(stacks, k), b, _RUN // y.itemsize, sums)
-    begin = contiguous(start if residual is None else start + residual).reshape(-1, n)
-    _add_slabs(sums, begin, last_step(y, relu, None)[1], y.reshape(stacks, n))
+    _put_together(sums, start, residual, relu, y)
 
 
 @jit
@@ -183,9 +182,9 @@ def _one_row_sums(a, b, run, sums):
         y, x = sums[slab, s, first:last], a[s]
         y[:] = 0
         while row + 4 <= end:
-            b0, b1, b2, b3 = (b[s, row + 0, first:last], b[s, row + 1, first:last], b[s, row + 2, first:last],
-                              b[s, row + 3, first:last])  # fmt: skip
             x0, x1, x2, x3 = x[row], x[row + 1], x[row + 2], x[row + 3]
+            b0, b1 = b[s, row, first:last], b[s, row + 1, first:last]
+            b2, b3 = b[s, row + 2, first:last], b[s, row + 3, first:last]
             for j in range(y.size):
                 y[j] = x3 * b3[j] + (x2 * b2[j] + (x1 * b1[j] + (x0 * b0[j] + y[j])))
             row += 4
@@ -224,8 +223,7 @@ def _few_rows(a, b, start, y, relu, residual):
     last = last_step(y, relu and whole, residual if whole else None)
     _few_rows_sums(a.ctypes.data, b.ctypes.data, strides, starts, *last, a.shape, run, width, deep, scratch, sums)
     if not whole:
-        begin = contiguous(start if residual is None else start + residual).reshape(-1, n)
-        _add_slabs(sums, begin, last_step(y, relu, None)[1], y.reshape(stacks * m, n))
+        _put_together(sums, start, residual, relu, y)
 
 
 @jit
@@ -261,6 +259,12 @@ def _few_rows_sums(a, b, strides, starts, beside, least, shape, run, width, deep
                               row, 0, step, at_b + size * column, 0, strides[4], 1, summed, begin, begin_row, *last,
                               False, at_y, n, ahead)  # fmt: skip
                     fetched += size * strides[4]
+
+
+def _put_together(sums, start, residual, relu, y):
+    """y from the sums (slabs, B · M, N) of the parts of the summed axis."""
+    begin = contiguous(start if residual is None else start + residual).reshape(-1, y.shape[2])
+    _add_slabs(sums, begin, last_step(y, relu, None)[1], y.reshape(sums.shape[1:]))
 
 
 @jit

@@ -8,8 +8,9 @@ rows reads, with their border. Where groups have as many outputs as inputs, and 
 lies where its group's inputs do. Else the copy has for each k the input k of each output's group, one after the other
 (`laid` inputs for each output, where it is 1 otherwise).
 
-The input's gradient is the same sum of gy, between whose pixels are zeros for a stride. Of the weights' gradient a task
-sums a part of the images, and its tiles' rows are the taps. Sources: Chollet 2017, "Xception"; Xie et al. 2017,
+The input's gradient is the same sum of gy, between whose pixels are zeros for a stride (a weight that is not finite
+makes NaN of them, as it does of the border). Of the weights' gradient a task sums a part of the images, and its tiles'
+rows are the taps. Sources: Chollet 2017, "Xception"; Xie et al. 2017,
 "Aggregated residual transformations for deep neural networks".
 """
 
@@ -69,13 +70,16 @@ def input_grad(start, residual, gy, w, stride, padding, dilation, groups, gx):
 
 
 def _plan(w_shape, y_shape, stride, dilation, groups, dtype):
-    """(group, laid, inputs, columns, wide, rows, scratch): how a task lays out pixels, and memory for them.
+    """(group, together, laid, calls, inputs, columns, wide, rows, scratch): how a task lays out pixels, and memory.
 
-    group: a tuple of g zeros. inputs: of each output the first input of its group. columns: of the pixels that a row of
-    y reads. wide, rows: the channels and the rows of y of a task.
+    group: a tuple of g zeros. calls: of a tile for a window's row; where its inputs do not lie at one distance, one for
+    each column. inputs: of each output the first input of its group. columns: of the pixels that a row of y reads.
+    wide, rows: the channels and the rows of y of a task.
     """
     (kh, kw, cg, o), (_, oh, ow, _), width = w_shape, y_shape, tile_width(dtype)
-    g = cg if _lie_together(w_shape, groups, dtype) else 1
+    together = _lie_together(w_shape, groups, dtype)
+    g = cg if together else 1
+    calls = kw if cg > g and dilation[1] > 1 else 1
     inputs = np.arange(o, dtype=np.uint32) // np.uint32(o // groups) * np.uint32(cg)
     wide = ceil_div(o, ceil_div(o, _WIDE) * width) * width
     columns = (ow - 1) * stride[1] + (kw - 1) * dilation[1] + 1
@@ -83,7 +87,7 @@ def _plan(w_shape, y_shape, stride, dilation, groups, dtype):
     rows = max(1, min(oh, (_SCRATCH // (row * dtype.itemsize) - reach) // stride[0] + 1))
     rows = ceil_div(oh, ceil_div(oh, rows))
     scratch = empty((MOST_THREADS, ((rows - 1) * stride[0] + reach) * row), dtype)
-    return (dtype.type(0),) * g, cg // g, inputs, columns, wide, rows, scratch
+    return (dtype.type(0),) * g, together, cg // g, calls, inputs, columns, wide, rows, scratch
 
 
 def _correlate(x, w, start, stride, spacing, padding, dilation, groups, beside, least, y):
@@ -98,13 +102,11 @@ def _correlate(x, w, start, stride, spacing, padding, dilation, groups, beside, 
 
 
 @jit
-def _correlate_blocks(group, laid, inputs, columns, wide, rows, scratch, x, x_shape, w, w_shape, start, stride, spacing,
-                      padding, dilation, beside, least, width, y, y_shape):  # fmt: skip
+def _correlate_blocks(group, together, laid, calls, inputs, columns, wide, rows, scratch, x, x_shape, w, w_shape, start,
+                      stride, spacing, padding, dilation, beside, least, width, y, y_shape):  # fmt: skip
     """A task is a block of rows of an image and of channels."""
     (kh, kw, cg, o), (n, oh, ow, _), size = w_shape, y_shape, x.itemsize
     blocks, sides = (oh + rows - 1) // rows, (o + wide - 1) // wide
-    # The inputs of a window's row lie at one distance, or it takes a call for each of its columns.
-    calls = kw if laid > 1 and dilation[1] > 1 else 1
     taps, streamed, none = kw * laid // calls, size * y.size >= STREAMED, y.dtype.type(-np.inf)
     for task in prange(n * blocks * sides):
         first, i = np.int64(task) % sides * wide, np.int64(task) // sides % blocks * rows
@@ -112,7 +114,7 @@ def _correlate_blocks(group, laid, inputs, columns, wide, rows, scratch, x, x_sh
         here, high, own = min(wide, o - first), min(rows, oh - i), scratch[numba.get_thread_id()]
         line, apart = columns * laid * here, here * (dilation[1] if laid == 1 else 1)
         _lay_out(x, x_shape, image, spacing, i * stride[0] - padding[0], -padding[1],
-                 (high - 1) * stride[0] + (kh - 1) * dilation[0] + 1, columns, laid, len(group) == cg and cg > 1,
+                 (high - 1) * stride[0] + (kh - 1) * dilation[0] + 1, columns, laid, together,
                  inputs[first : first + here], own)  # fmt: skip
         for row in range(high):
             for column in range(0, here, width):
@@ -129,11 +131,10 @@ def _correlate_blocks(group, laid, inputs, columns, wide, rows, scratch, x, x_sh
 
 
 @helper
-def _lay_out(x, x_shape, image, spacing, top, left, rows, columns, laid, grouped, inputs, to):
+def _lay_out(x, x_shape, image, spacing, top, left, rows, columns, laid, together, inputs, to):
     """Pixels from (top, left) on of an image to (rows, columns, laid, channels), zeros where there are none."""
     (_, h, w, c), kind, size, here = x_shape, x.dtype.type(0), x.itemsize, inputs.size
     pixel, first = laid * here, np.int64(inputs[0])
-    own = grouped or laid == 1 and np.int64(inputs[here - 1]) - first == here - 1
     begin = min(max(0, -left), columns)
     end = max(begin, min(columns, (w - 1) * spacing[1] + 1 - left))
     for i in range(rows):
@@ -145,7 +146,7 @@ def _lay_out(x, x_shape, image, spacing, top, left, rows, columns, laid, grouped
         if spacing[1] == 1:
             to[line : line + begin * pixel] = 0
             to[line + end * pixel : line + columns * pixel] = 0
-            if own and here == c:
+            if together and here == c:
                 copy(kind, (end - begin) * c, x.ctypes.data + size * (source + (left + begin) * c),
                      to.ctypes.data + size * (line + begin * c))  # fmt: skip
                 continue
@@ -154,7 +155,7 @@ def _lay_out(x, x_shape, image, spacing, top, left, rows, columns, laid, grouped
         j = begin + -(left + begin) % spacing[1]
         while j < end:
             at, place = source + (left + j) // spacing[1] * c, line + j * pixel
-            if own:
+            if together:
                 # Runs that lie apart the hardware does not foresee: 14² × 512 from memory takes 0.8 to 0.9 of the time.
                 fetched = x.ctypes.data + size * (at + first + max(1, _AHEAD // here) * c)
                 for k in range(0, size * here, LINE):
@@ -192,12 +193,11 @@ def weight_grad(x, gy, stride, padding, dilation, groups, gw):
 
 
 @jit
-def _add_products(group, laid, inputs, columns, wide, rows, scratch, x, x_shape, gy, gy_shape, w_shape, stride, padding,
-                  dilation, width, zeros, sums):  # fmt: skip
+def _add_products(group, together, laid, calls, inputs, columns, wide, rows, scratch, x, x_shape, gy, gy_shape, w_shape,
+                  stride, padding, dilation, width, zeros, sums):  # fmt: skip
     """A task is a part of the blocks of rows of gy, and of the channels."""
-    (kh, kw, cg, o), (n, oh, ow, _), size = w_shape, gy_shape, x.itemsize
+    (kh, kw, _, o), (n, oh, ow, _), size = w_shape, gy_shape, x.itemsize
     downs, sides, parts = (oh + rows - 1) // rows, (o + wide - 1) // wide, len(sums)
-    calls = kw if laid > 1 and dilation[1] > 1 else 1
     taps = kw * laid // calls
     for task in prange(parts * sides):
         first, part = np.int64(task) % sides * wide, np.int64(task) // sides
@@ -208,7 +208,7 @@ def _add_products(group, laid, inputs, columns, wide, rows, scratch, x, x_shape,
             image, i = block // downs, block % downs * rows
             high = min(rows, oh - i)
             _lay_out(x, x_shape, image, (1, 1), i * stride[0] - padding[0], -padding[1],
-                     (high - 1) * stride[0] + (kh - 1) * dilation[0] + 1, columns, laid, len(group) == cg and cg > 1,
+                     (high - 1) * stride[0] + (kh - 1) * dilation[0] + 1, columns, laid, together,
                      inputs[first : first + here], own)  # fmt: skip
             for column in range(0, here, width):
                 at_gy = gy.ctypes.data + size * ((image * oh + i) * ow * o + first + column)

@@ -83,7 +83,7 @@ def outputs_of(r, y):
     return _outputs_of(r, *y.shape[1:3])
 
 
-@lru_cache(1024)  # a net asks for each layer anew, three times a step: a hundredth of ResNet-20's
+@lru_cache(1024)  # a net asks for each layer anew, three times a step
 def _outputs_of(r, oh, ow):
     def products(m):
         return ceil_div(oh, m) * ceil_div(ow, m) * (m + r - 1) ** 2

@@ -41,8 +41,8 @@ class AddAt(Function):
         if is_basic(steps[-1]):
             copy_into(_take(y, steps), x)
         elif _are_rows(steps, x, y):
-            places = steps[0][0].reshape(-1)
-            kernel.add_rows(places, x.reshape(places.size, -1), y.reshape(len(y), -1))
+            places = steps[0][0].reshape(-1).astype(np.int64) % len(y)  # a negative one counts from the end
+            kernel.forward(places, contiguous(x.reshape(places.size, -1)), y.reshape(len(y), -1))
         elif isinstance(y, np.ndarray):
             np.add.at(_take(y, steps[:-1]), steps[-1], x)
         else:
