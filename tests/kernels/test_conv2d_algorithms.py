@@ -40,12 +40,24 @@ def test_winograd_is_the_formula(case, dtype):
     def f(x, w, b):
         return ops.conv2d(x, w, b, padding=padding)
 
+    fast, exact = fast_and_exact(f, arrays, 2e-5 if dtype == np.float32 else 1e-13)
+    assert any(not np.array_equal(a, b) for a, b in zip(fast, exact, strict=True))
+
+
+def fast_and_exact(f, arrays, atol):
+    """Values and gradients of f by what is chosen, and in exact_convolution(); they are held to each other."""
     fast = value_and_gradients(f, *arrays)
     with dl.exact_convolution():
         exact = value_and_gradients(f, *arrays)
-    assert any(not np.array_equal(a, b) for a, b in zip(fast, exact, strict=True))
     for a, b in zip(fast, exact, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=(2e-5 if dtype == np.float32 else 1e-13) * np.abs(b).max())
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol * np.abs(b).max())
+    return fast, exact
+
+
+def assert_other_sums(f, arrays):
+    """All but the bias's gradient, which is the same sum."""
+    for a, b in zip(*fast_and_exact(f, arrays, 2e-5), strict=True):
+        assert a.ndim == 1 or not np.array_equal(a, b)
 
 
 PHASES = [  # (N, H, W, C, O, KH, KW, stride, padding): windows that are no multiple of the stride, pixels none sees
@@ -116,13 +128,9 @@ def test_few_channels_are_winograds_but_not_in_exact_convolution(c, o, k, size):
     outputs = np.empty((12, size - k + 1, size - k + 1, o))
     assert winograd_rows.fits((k, k, c, o), outputs, (1, 1), (1, 1), 1)
     assert not winograd_rows.fits((k, k, c, 4), outputs[:1, ..., :4], (1, 1), (1, 1), 1)
-    fast = value_and_gradients(ops.conv2d, *arrays)
-    with dl.exact_convolution():
-        exact = value_and_gradients(ops.conv2d, *arrays)
+    fast, exact = fast_and_exact(ops.conv2d, arrays, 1e-5)
     for number in (0, 2):  # of the input's gradient others may be quicker
         assert not np.array_equal(fast[number], exact[number])
-    for a, b in zip(fast, exact, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
 
 
 NARROW = [  # as PHASES, dilation and groups: depthwise, of a stride, several outputs or inputs of a channel, few lanes
@@ -133,18 +141,6 @@ NARROW = [  # as PHASES, dilation and groups: depthwise, of a stride, several ou
     ((2, 19, 11, 72, 72, 3, 3, (2, 1), (1, 1)), (2, 3), 18), ((1, 13, 9, 520, 520, 3, 5, (1, 2), (0, 4)), (1, 1), 130),
     ((2, 9, 11, 272, 272, 3, 3, (1, 1), (1, 1)), (1, 2), 34), ((2, 5, 6, 256, 256, 1, 1, (1, 1), (0, 0)), (1, 1), 32),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize("case, dilation, groups", NARROW)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_groups_of_few_channels_are_the_formula(case, dilation, groups, dtype):
-    def algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
-        geometry = stride, padding, dilation, groups
-        narrow.forward(x, weights, bias, *geometry, True, residual, y)
-        narrow.input_grad(start, None, gy, weights, *geometry, gx)
-        narrow.weight_grad(x, gy, *geometry, gw)
-
-    hold_to_the_formula(algorithm, case, dtype, dilation, groups)
 
 
 def test_depthwise_convolution_and_groups_that_fill_no_vector_are_narrow():
@@ -163,13 +159,29 @@ PIECES = [  # as NARROW: groups, dilation, both; images that the dilation does n
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case, dilation, groups", PIECES)
+def by_narrow(dilation, groups, x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
+    geometry = stride, padding, dilation, groups
+    narrow.forward(x, weights, bias, *geometry, True, residual, y)
+    narrow.input_grad(start, x, gy, weights, *geometry, gx)
+    gx -= x  # the residual
+    narrow.weight_grad(x, gy, *geometry, gw)
+
+
+def by_pieces(dilation, groups, x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
+    pieces.forward(x, weights, bias, padding, dilation, groups, True, residual, y)
+    pieces.input_grad(start, x, gy, weights, padding, dilation, groups, gx)
+    gx -= x  # the residual
+    pieces.weight_grad(x, gy, padding, dilation, groups, gw)
+
+
+GROUPED = [(by_narrow, *case) for case in NARROW] + [(by_pieces, *case) for case in PIECES]
+
+
+@pytest.mark.parametrize("form, case, dilation, groups", GROUPED)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_winograd_of_groups_and_of_dilated_windows_is_the_formula(case, dilation, groups, dtype):
-    def algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
-        pieces.forward(x, weights, bias, padding, dilation, groups, True, residual, y)
-        pieces.input_grad(start, None, gy, weights, padding, dilation, groups, gx)
-        pieces.weight_grad(x, gy, padding, dilation, groups, gw)
+def test_groups_and_dilated_windows_are_the_formula(form, case, dilation, groups, dtype):
+    def algorithm(*arguments):
+        form(dilation, groups, *arguments)
 
     hold_to_the_formula(algorithm, case, dtype, dilation, groups)
 
@@ -182,12 +194,7 @@ def test_alexnets_two_groups_and_dilated_windows_are_winograds_but_not_in_exact_
         def f(x, w, b, k=k, dilation=dilation, groups=groups):
             return ops.conv2d(x, w, b, padding=dilation * (k // 2), dilation=dilation, groups=groups)
 
-        fast = value_and_gradients(f, *arrays)
-        with dl.exact_convolution():
-            exact = value_and_gradients(f, *arrays)
-        for a, b in zip(fast, exact, strict=True):
-            assert a.ndim == 1 or not np.array_equal(a, b)  # the bias's gradient is the same sum
-            np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+        assert_other_sums(f, arrays)
 
 
 def test_first_layers_are_phases_but_not_in_exact_convolution():
@@ -201,12 +208,7 @@ def test_first_layers_are_phases_but_not_in_exact_convolution():
         def f(x, w, b, stride=stride, padding=padding):
             return ops.conv2d(x, w, b, stride=stride, padding=padding)
 
-        fast = value_and_gradients(f, *arrays)
-        with dl.exact_convolution():
-            exact = value_and_gradients(f, *arrays)
-        for a, b in zip(fast, exact, strict=True):
-            assert a.ndim == 1 or not np.array_equal(a, b)  # the bias's gradient is the same sum
-            np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+        assert_other_sums(f, arrays)
 
 
 def test_cook_toom_is_exact_for_other_sizes_and_points():
