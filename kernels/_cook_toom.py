@@ -40,11 +40,53 @@ def cook_toom(m, r, points):
     return a_t, g, b_t
 
 
-def transforms(points):
-    """(A^T, G, B^T, A, G^T), each as {(m, r): matrix}, for points {(m, r): those of F(m, r)}."""
-    forms = {form: cook_toom(*form, of) for form, of in points.items()}
-    a_t, g, b_t = ({form: matrices[i] for form, matrices in forms.items()} for i in range(3))
-    return a_t, g, b_t, *({form: list(zip(*matrix, strict=True)) for form, matrix in of.items()} for of in (a_t, g))
+def strided(m, r, stride, points, upsampled=False):
+    """(A^T, G, B^T) of m outputs of a filter of r, from inputs `stride` apart: m × n, n × r and n × n.
+
+    The filter's taps a, a + stride, … meet the inputs a, a + stride, … alone: a filter of its own for each of the
+    `stride` phases a, and what they give adds up. Together they take n = stride (m - 1) + r products in place of m r.
+    A phase of one tap takes them as they are: F(2×2 of 3×3) with a stride of 2 is 25 for 36, F(4×4) 81 for 144.
+
+    Args:
+        points: of the longest phase; the shorter ones take the first of them.
+        upsampled: return the input's gradient's instead, stride m × n, n × r and n × inputs: the taps of a phase of the
+            filter, turned around, meet all its inputs, and its outputs lie `stride` apart.
+    """
+    n, longest = stride * (m - 1) + r, m + len(range(0, r, stride)) - 1
+    a_t, g = _zeros(stride * m if upsampled else m, n), _zeros(n, r)
+    b_t = _zeros(n, longest if upsampled else n)
+    first = 0
+    for phase in range(stride):
+        taps = range(phase, r, stride)
+        size = m + len(taps) - 1
+        products = range(first, first + size)
+        outputs = range(stride - 1 - phase, stride * m, stride) if upsampled else range(m)
+        inputs = range(size) if upsampled else range(phase, n, stride)
+        if len(taps) > 1:
+            forms = cook_toom(m, len(taps), points[: size - 1])
+        else:
+            forms = _identity(m), [[Fraction(1)]] * m, _identity(m)
+        for whole, rows, columns, part in zip(
+            (a_t, g, b_t), (outputs, products, products), (products, taps, inputs), forms, strict=True
+        ):
+            for i, row in zip(rows, part, strict=True):
+                for j, value in zip(columns, row, strict=True):
+                    whole[i][j] = value
+        first += size
+    return a_t, g, b_t
+
+
+def transposed(matrices):
+    """{key: matrix} of rows and columns exchanged."""
+    return {key: list(zip(*matrix, strict=True)) for key, matrix in matrices.items()}
+
+
+def _zeros(rows, columns):
+    return [[Fraction(0)] * columns for _ in range(rows)]
+
+
+def _identity(size):
+    return [[Fraction(i == j) for j in range(size)] for i in range(size)]
 
 
 def _product(factors):

@@ -9,12 +9,12 @@
 
 stride, padding and dilation are pairs (rows, columns). Arrays are C-contiguous and of one dtype. The last argument is
 written. reference.py has the formula; direct.py is the numba form. winograd.py is one of fewer multiplications for 3×3
-to 5×5 kernels (winograd_large.py where they have many channels; both use winograd_tiles.py), winograd_rows.py the same
-down the rows alone for few channels; phases.py brings larger kernels with a stride to winograd.py. pointwise.py is one
-for 1×1 kernels, im2col.py one of weight_grad where there are many weights, and of small images, scatter.py one of
-input_grad for few channels and small images, narrow.py one of groups of few channels; pieces.py takes groups of many
-and dilated windows apart for winograd.py. gpu.py is the CUDA form: it launches conv2d.cu, the formula, and winograd.cu,
-the same for 3×3 kernels in fewer multiplications.
+to 5×5 kernels, and 3×3 of stride 2 (winograd_large.py where they have many channels; both use winograd_tiles.py),
+winograd_rows.py the same down the rows alone for few channels; phases.py brings larger kernels with a stride to
+winograd.py. pointwise.py is one for 1×1 kernels, im2col.py one of weight_grad where there are many weights, and of
+small images, scatter.py one of input_grad for few channels and small images, narrow.py one of groups of few channels;
+pieces.py takes groups of many and dilated windows apart for winograd.py. gpu.py is the CUDA form: it launches
+conv2d.cu, the formula, and winograd.cu, the same for 3×3 kernels in fewer multiplications.
 """
 
 from contextlib import contextmanager
@@ -186,8 +186,8 @@ def _forward_add_relu(x, w, bias, residual, stride, padding, dilation, groups, y
 def _forward_finished(x, w, bias, stride, padding, dilation, groups, relu, residual, y):
     if pointwise.fits_strided(w, padding, groups) and pointwise.wins(w, stride, y):
         pointwise.forward(x, w, bias, stride, relu, residual, y)
-    elif _winograd(w, y, stride, dilation, groups):
-        winograd.forward(x, w, bias, padding, relu, residual, y)
+    elif _winograd(w, y, stride, dilation, groups):  # 1.4 to 3.5; with a stride of 2 1.1 to 1.5
+        winograd.forward(x, w, bias, stride, padding, relu, residual, y)
     elif _rows(w.shape, y, stride, dilation, groups):  # 1.05 to 2
         winograd_rows.forward(x, w, bias, padding, relu, residual, y)
     elif _phases(w, y, stride, dilation, groups):  # 1.2 to 1.9
@@ -221,6 +221,8 @@ def input_grad_onto(start, residual, gy, w, stride, padding, dilation, groups, g
         phases.input_grad(start, gy, w, stride, padding, gx)
     elif inside and _rows(turned, gx, stride, dilation, groups) and winograd_rows.wins(gx):
         return winograd_rows.input_grad(start, residual, gy, w, padding, gx)  # 1.0 to 6
+    elif stride != (1, 1) and _winograd(w, gy, stride, dilation, groups):
+        return winograd.input_grad(start, residual, gy, w, stride, padding, gx)  # 1.2 to 1.5
     elif scatter.fits(gy, w, stride, groups):  # 1.1 to 6
         scatter.input_grad(start, gy, w, stride, padding, dilation, gx)
     elif pointwise.fits(w, stride, padding, groups):  # 1.05 to 1.6; 1.1 to 4.9 for one image
@@ -228,7 +230,7 @@ def input_grad_onto(start, residual, gy, w, stride, padding, dilation, groups, g
     elif pointwise.fits_strided(w, padding, groups):
         pointwise.input_grad_strided(start, gy, w, stride, gx)
     elif inside and _winograd(w, gx, stride, dilation, groups):
-        return winograd.input_grad(start, residual, gy, w, padding, gx)
+        return winograd.input_grad(start, residual, gy, w, stride, padding, gx)
     elif inside and _pieces(turned, gx, stride, dilation, groups):
         return pieces.input_grad(start, residual, gy, w, padding, dilation, groups, gx)  # 1.1 to 3.0
     elif narrow.fits(turned, groups, w.dtype, stride):  # 1.2 to 13
@@ -255,8 +257,8 @@ def _input_grad_add_reference(gy, w, residual, stride, padding, dilation, groups
 
 
 def _weight_grad(x, gy, stride, padding, dilation, groups, gw):
-    if _winograd(gw, gy, stride, dilation, groups):
-        winograd.weight_grad(x, gy, padding, gw)
+    if not _exact and winograd.weight_grad_fits(gw.shape, gy, stride, dilation, groups):
+        winograd.weight_grad(x, gy, stride, padding, gw)
     elif _rows(gw.shape, gy, stride, dilation, groups):  # 1.05 to 3
         winograd_rows.weight_grad(x, gy, padding, gw)
     elif _phases(gw, gy, stride, dilation, groups):  # 1.3 to 2.0

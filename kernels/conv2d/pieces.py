@@ -43,7 +43,9 @@ def forward(x, w, bias, padding, dilation, groups, relu, residual, y):
     for pixels, channels, outputs, border in _pieces(w.shape, padding, dilation, groups):
         piece = empty(y[outputs].shape, y.dtype)
         beside = None if residual is None else contiguous(residual[outputs])
-        winograd.forward(contiguous(x[pixels]), contiguous(w[channels]), bias[channels], border, relu, beside, piece)
+        winograd.forward(
+            contiguous(x[pixels]), contiguous(w[channels]), bias[channels], (1, 1), border, relu, beside, piece
+        )
         copy_into(y[outputs], piece)
 
 
@@ -53,7 +55,7 @@ def input_grad(start, residual, gy, w, padding, dilation, groups, gx):
         piece = empty(gx[pixels].shape, gx.dtype)
         beside = None if residual is None else contiguous(residual[pixels])
         gradients, weights = contiguous(gy[outputs]), contiguous(w[channels])
-        winograd.input_grad(start[pixels[3]], beside, gradients, weights, border, piece)
+        winograd.input_grad(start[pixels[3]], beside, gradients, weights, (1, 1), border, piece)
         copy_into(gx[pixels], piece)
 
 
@@ -61,5 +63,5 @@ def weight_grad(x, gy, padding, dilation, groups, gw):
     gw[...] = 0
     for pixels, channels, outputs, border in _pieces(gw.shape, padding, dilation, groups):
         piece = empty(gw[channels].shape, gw.dtype)
-        winograd.weight_grad(contiguous(x[pixels]), contiguous(gy[outputs]), border, piece)
+        winograd.weight_grad(contiguous(x[pixels]), contiguous(gy[outputs]), (1, 1), border, piece)
         gw[channels] += piece

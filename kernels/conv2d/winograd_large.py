@@ -20,9 +20,9 @@ from .winograd_tiles import (
     finish_tile,
     gather_weights,
     next_place,
+    number_of,
     place_of,
     spread_tile,
-    tiles_of,
     transform_tile,
     transform_weights,
 )
@@ -40,48 +40,48 @@ def _at_once(tiles, size, most):
     return ceil_div(tiles, max(1, ceil_div(tiles * size, most)))
 
 
-def correlate(x, w, m, turned, bias, padding, beside, least, y):
+def correlate(x, w, tiles, turned, bias, beside, least, y):
     """y = the correlation of x with w, or, `turned`, with w turned around and its channels exchanged.
 
     Each pixel of y starts from the bias; beside, least: of last_step.
     """
     r, c, threads = len(w), x.shape[3], MOST_THREADS
-    nn, width, tiles = (m + r - 1) ** 2, tile_width(x.dtype), tiles_of(m, y)
+    nn, width, number = tiles.n**2, tile_width(x.dtype), number_of(tiles, y)
     chunks = ceil_div(c, _CHUNK)
-    at_once = _at_once(tiles, nn * chunks * _CHUNK * x.itemsize, _CORRELATE_L3)
+    at_once = _at_once(number, nn * chunks * _CHUNK * x.itemsize, _CORRELATE_L3)
     per_task = ceil_div(at_once, ceil_div(at_once, max(2 * TALLEST, _L2 // (nn * width * x.itemsize))))
     # Elements from one k to the next of V, U and M.
     steps = apart(at_once * _CHUNK), apart(_CHUNK * width), apart(per_task * width)
-    blocks, kept = chunks * ceil_div(y.shape[3], width), tiles > _FEW * per_task
+    blocks, kept = chunks * ceil_div(y.shape[3], width), number > _FEW * per_task
     _correlate(
-        x.reshape(-1), x.shape, w.reshape(-1), turned, bias, m, r, padding, beside, least, y.reshape(-1), y.shape,
-        tiles, at_once, per_task, steps, empty((nn * chunks * steps[0],), x.dtype),
-        empty((threads, 2 * m * m * width), x.dtype),
+        x.reshape(-1), x.shape, w.reshape(-1), r, turned, bias, tiles, number, beside, least, y.reshape(-1), y.shape,
+        at_once, per_task, steps, empty((nn * chunks * steps[0],), x.dtype),
+        empty((threads, 2 * tiles.m * tiles.m * width), x.dtype),
         empty((blocks if kept else threads, nn * steps[1]), x.dtype), kept, empty((threads, r * r * steps[1]), x.dtype),
         empty((threads, nn * steps[2]), x.dtype), width, np.zeros(width, x.dtype),
     )  # fmt: skip
 
 
 @jit
-def _correlate(x, x_shape, w, turned, bias, m, r, padding, beside, least, y, y_shape, tiles, at_once, per_task, steps,
-               v, edges, weights, kept, taps, products, width, zeros):  # fmt: skip
+def _correlate(x, x_shape, w, r, turned, bias, tiles, number, beside, least, y, y_shape, at_once, per_task, steps, v,
+               edges, weights, kept, taps, products, width, zeros):  # fmt: skip
     c, o, size = x_shape[3], y_shape[3], x.itemsize
-    nn, panels = (m + r - 1) * (m + r - 1), (o + width - 1) // width
+    nn, panels = tiles.n * tiles.n, (o + width - 1) // width
     chunks = (c + _CHUNK - 1) // _CHUNK
     if kept:
         for task in prange(panels * chunks):
             column, chunk = np.int64(task) // chunks * width, np.int64(task) % chunks * _CHUNK
-            _transform_chunk(w, m, r, c, o, turned, chunk, min(_CHUNK, c - chunk), column, min(width, o - column),
+            _transform_chunk(w, tiles, r, c, o, turned, chunk, min(_CHUNK, c - chunk), column, min(width, o - column),
                              width, steps[1], taps[numba.get_thread_id()], weights[task])  # fmt: skip
-    for first in range(0, tiles, at_once):
-        count = min(at_once, tiles - first)
+    for first in range(0, number, at_once):
+        count = min(at_once, number - first)
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
             begin = np.int64(task) * _TILES_PER_TASK
-            place = place_of(first + begin, m, y_shape)
+            place = place_of(first + begin, tiles, y_shape)
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                transform_tile(x.ctypes.data, x_shape, place, m, r, padding, 0, c, v.ctypes.data + size * t * _CHUNK,
-                               steps[0], _CHUNK, zeros)  # fmt: skip
-                place = next_place(place, m, y_shape)
+                transform_tile(x.ctypes.data, x_shape, place, tiles, 0, c, v.ctypes.data + size * t * _CHUNK, steps[0],
+                               _CHUNK, zeros)  # fmt: skip
+                place = next_place(place, tiles, y_shape)
         parts = (count + per_task - 1) // per_task
         for task in prange(panels * parts):
             part, column = np.int64(task) // panels, np.int64(task) % panels * width
@@ -91,16 +91,16 @@ def _correlate(x, x_shape, w, turned, bias, m, r, padding, beside, least, y, y_s
                 channels = min(_CHUNK, c - chunk)
                 u = weights[column // width * chunks + chunk // _CHUNK if kept else numba.get_thread_id()]
                 if not kept:
-                    _transform_chunk(w, m, r, c, o, turned, chunk, channels, column, wide, width, steps[1],
+                    _transform_chunk(w, tiles, r, c, o, turned, chunk, channels, column, wide, width, steps[1],
                                      taps[numba.get_thread_id()], u)  # fmt: skip
                 pixels = v.ctypes.data + size * (chunk // _CHUNK * nn * steps[0] + low * _CHUNK)
                 _multiply_chunk(pixels, nn, high - low, u.ctypes.data, channels, wide, width, steps, chunk == 0,
                                 own.ctypes.data, zeros)  # fmt: skip
-            place = place_of(first + low, m, y_shape)
+            place = place_of(first + low, tiles, y_shape)
             for t in range(high - low):
-                finish_tile(own.ctypes.data + size * t * width, steps[2], bias.ctypes.data, m, r, beside, least, y,
+                finish_tile(own.ctypes.data + size * t * width, steps[2], bias.ctypes.data, tiles, beside, least, y,
                             y_shape, place, column, wide, edge)  # fmt: skip
-                place = next_place(place, m, y_shape)
+                place = next_place(place, tiles, y_shape)
             fence()
 
 
@@ -117,9 +117,9 @@ def _multiply_chunk(v, nn, count, u, channels, wide, width, steps, begins, own, 
 
 
 @helper
-def _transform_chunk(w, m, r, c, o, turned, chunk, channels, column, wide, width, step, taps, to):
+def _transform_chunk(w, tiles, r, c, o, turned, chunk, channels, column, wide, width, step, taps, to):
     """U (n², chunk, width) of a chunk of input channels and a panel of output channels."""
-    n, kind, size = m + r - 1, w.dtype.type(0), w.itemsize
+    n, kind, size = tiles.n, w.dtype.type(0), w.itemsize
     source, row, tap = w.ctypes.data + size * (chunk * o + column), o, c * o
     # Short runs of rows far apart, which no hardware foresees.
     for k in range(r * r):
@@ -135,19 +135,19 @@ def _transform_chunk(w, m, r, c, o, turned, chunk, channels, column, wide, width
                     taps[k * step + i * width + j] = run[i]
         source, row, tap = taps.ctypes.data, width, step
     for i in range(channels):
-        transform_weights(kind, m, r, wide, source + size * i * row, r * tap, tap, to.ctypes.data + size * i * width,
-                          n * step, step)  # fmt: skip
+        transform_weights(kind, abs(tiles.form), wide, source + size * i * row, r * tap, tap,
+                          to.ctypes.data + size * i * width, n * step, step)  # fmt: skip
 
 
-def weight_grad(x, gy, m, padding, gw):
+def weight_grad(x, gy, tiles, gw):
     r, c, o = len(gw), *gw.shape[2:]
-    nn, width, tiles, threads = (m + r - 1) ** 2, tile_width(x.dtype), tiles_of(m, gy), MOST_THREADS
+    nn, width, number, threads = tiles.n**2, tile_width(x.dtype), number_of(tiles, gy), MOST_THREADS
     chunks, panels = ceil_div(c, _CHUNK), ceil_div(o, width)
     chunk = ceil_div(ceil_div(c, chunks), 8) * 8  # nearly equal ones, for threads to share
-    at_once = _at_once(tiles, nn * (chunks * chunk + panels * width) * x.itemsize, _GRADIENT_L3)
+    at_once = _at_once(number, nn * (chunks * chunk + panels * width) * x.itemsize, _GRADIENT_L3)
     steps = apart(at_once * chunk), apart(at_once * width), apart(chunk * width)  # from one k to the next
     _weight_grad(
-        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, m, r, padding, tiles, at_once, chunk, steps,
+        x.reshape(-1), x.shape, gy.reshape(-1), gy.shape, tiles, number, r, at_once, chunk, steps,
         empty((nn * chunks * steps[0],), x.dtype), empty((nn * panels * steps[1],), x.dtype),
         empty((threads, 2 * nn * steps[2]), x.dtype),
         empty((threads, r * r * steps[2]), x.dtype), gw.reshape(-1), width, np.zeros(width, x.dtype),
@@ -155,22 +155,22 @@ def weight_grad(x, gy, m, padding, gw):
 
 
 @jit
-def _weight_grad(x, x_shape, gy, gy_shape, m, r, padding, tiles, at_once, most, steps, v, d, sums, taps, gw, width,
+def _weight_grad(x, x_shape, gy, gy_shape, tiles, number, r, at_once, most, steps, v, d, sums, taps, gw, width,
                  zeros):  # fmt: skip
     """most: channels of a chunk."""
     c, o, size = x_shape[3], gy_shape[3], x.itemsize
-    nn, panels, chunks = (m + r - 1) * (m + r - 1), (o + width - 1) // width, (c + most - 1) // most
-    for first in range(0, tiles, at_once):
-        count = min(at_once, tiles - first)
+    nn, panels, chunks = tiles.n * tiles.n, (o + width - 1) // width, (c + most - 1) // most
+    for first in range(0, number, at_once):
+        count = min(at_once, number - first)
         for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
             begin = np.int64(task) * _TILES_PER_TASK
-            place = place_of(first + begin, m, gy_shape)
+            place = place_of(first + begin, tiles, gy_shape)
             for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                transform_tile(x.ctypes.data, x_shape, place, m, r, padding, 0, c, v.ctypes.data + size * t * most,
-                               steps[0], most, zeros)  # fmt: skip
-                spread_tile(gy.ctypes.data, gy_shape, place, m, r, 0, o, d.ctypes.data + size * t * width, steps[1],
+                transform_tile(x.ctypes.data, x_shape, place, tiles, 0, c, v.ctypes.data + size * t * most, steps[0],
+                               most, zeros)  # fmt: skip
+                spread_tile(gy.ctypes.data, gy_shape, place, tiles, 0, o, d.ctypes.data + size * t * width, steps[1],
                             width, zeros)  # fmt: skip
-                place = next_place(place, m, gy_shape)
+                place = next_place(place, tiles, gy_shape)
         pairs = (panels + 1) // 2  # V comes once from the L3 cache for two panels, and their dU fits the L2 cache
         for task in prange(chunks * pairs):
             chunk, pair, own = np.int64(task) // pairs, np.int64(task) % pairs * 2, sums[numba.get_thread_id()]
@@ -187,18 +187,20 @@ def _weight_grad(x, x_shape, gy, gy_shape, m, r, padding, tiles, at_once, most, 
                          zeros.ctypes.data, 0, own.ctypes.data + size * ((panel - pair) * nn + k) * steps[2], width,
                          after)  # fmt: skip
             for panel in range(pair, beyond):
-                _gather_chunk(own[(panel - pair) * nn * steps[2] :], m, r, c, o, chunk * most, channels,
+                _gather_chunk(own[(panel - pair) * nn * steps[2] :], tiles, r, c, o, chunk * most, channels,
                               panel * width, min(width, o - panel * width), width, steps[2], first > 0,
                               taps[numba.get_thread_id()], gw)  # fmt: skip
 
 
 @helper
-def _gather_chunk(sums, m, r, c, o, first, channels, column, wide, width, step, more, taps, gw):
+def _gather_chunk(sums, tiles, r, c, o, first, channels, column, wide, width, step, more, taps, gw):
     """gw (+)= the weights' gradient from dU (n², chunk, width)."""
-    n, kind, size = m + r - 1, gw.dtype.type(0), gw.itemsize
+    n, kind, size = tiles.n, gw.dtype.type(0), gw.itemsize
     for i in range(channels):
         at = size * i * width
-        gather_weights(kind, m, r, wide, sums.ctypes.data + at, n * step, step, taps.ctypes.data + at, r * step, step)
+        gather_weights(
+            kind, tiles.form, wide, sums.ctypes.data + at, n * step, step, taps.ctypes.data + at, r * step, step
+        )
     for k in range(r * r):
         for i in range(channels):
             to = gw[(k * c + first + i) * o + column :][:wide]

@@ -17,7 +17,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from .._cook_toom import transforms
+from .._cook_toom import cook_toom, transposed
 from .._jit import helper, jit, prange, shared
 from .._layout import apart, ceil_div
 from .._pool import empty
@@ -28,12 +28,12 @@ from .._vector import STREAMED, copy, fence
 from ..add import add_parts
 from .direct import shifted, side_by_side, swapped
 
-_POINTS = {  # (m, r), as in winograd_tiles.py
-    (5, 5): ("1/4", "-1/4", "2/3", "-2/3", "5/4", "-5/4", "5/2", "-5/2"),
-    (4, 3): ("0", "2/3", "-2/3", "3/2", "-3/2"),
+_ROWS = {5: 5, 3: 4}  # m of r
+_POINTS = {
+    5: ("1/4", "-1/4", "2/3", "-2/3", "5/4", "-5/4", "5/2", "-5/2"),
+    3: ("0", "2/3", "-2/3", "3/2", "-3/2"),
 }
-_ROWS = {r: m for m, r in _POINTS}
-_A, _G, _B, _A_TURNED, _G_TURNED = transforms(_POINTS)  # A^T, G, B^T, A, G^T of Cook and Toom
+_A, _G, _B = ({r: cook_toom(_ROWS[r], r, points)[i] for r, points in _POINTS.items()} for i in range(3))
 _LEAST = 8  # rows and columns of an image
 _PRODUCTS = 1_000_000  # of the plain sums, which take 10 microseconds of two cores
 _L2 = 256 * 1024  # bytes of V and dM that a task of the weights' gradient has at once
@@ -44,28 +44,28 @@ _PARTS = 16  # of the images, with weights' gradients of their own
 
 
 @intrinsic
-def _weights(context, kind, m, r, count, x, x_row, y, y_row, high):
-    return shared(types.void(kind, *[types.intp] * 8), _emit_weights)
+def _weights(context, kind, r, count, x, x_row, y, y_row, high):
+    return shared(types.void(kind, *[types.intp] * 7), _emit_weights)
 
 
 @intrinsic
-def _gathered(context, kind, m, r, count, x, x_row, y, y_row, high):
-    return shared(types.void(kind, *[types.intp] * 8), _emit_gathered)
+def _gathered(context, kind, r, count, x, x_row, y, y_row, high):
+    return shared(types.void(kind, *[types.intp] * 7), _emit_gathered)
 
 
 @intrinsic
-def _pixels(context, kind, m, r, count, x, x_row, y, y_row, high, top, bottom, zeros):
-    return shared(types.void(kind, *[types.intp] * 11), _emit_pixels)
+def _pixels(context, kind, r, count, x, x_row, y, y_row, high, top, bottom, zeros):
+    return shared(types.void(kind, *[types.intp] * 10), _emit_pixels)
 
 
 @intrinsic
-def _spread(context, kind, m, r, count, x, x_row, y, y_row, high, top, bottom, zeros):
-    return shared(types.void(kind, *[types.intp] * 11), _emit_spread)
+def _spread(context, kind, r, count, x, x_row, y, y_row, high, top, bottom, zeros):
+    return shared(types.void(kind, *[types.intp] * 10), _emit_spread)
 
 
 @intrinsic
-def _outputs(context, kind, m, r, count, x, x_row, y, y_row, high, start, beside, least, streamed):
-    return shared(types.void(kind, *[types.intp] * 10, kind, types.intp), _emit_outputs)
+def _outputs(context, kind, r, count, x, x_row, y, y_row, high, start, beside, least, streamed):
+    return shared(types.void(kind, *[types.intp] * 9, kind, types.intp), _emit_outputs)
 
 
 def _emit_weights(builder, signature, args):
@@ -73,19 +73,19 @@ def _emit_weights(builder, signature, args):
 
 
 def _emit_gathered(builder, signature, args):
-    emit_rows(builder, signature.args[0].bitwidth, _G_TURNED, args[1:])
+    emit_rows(builder, signature.args[0].bitwidth, transposed(_G), args[1:])
 
 
 def _emit_pixels(builder, signature, args):
-    emit_rows(builder, signature.args[0].bitwidth, _B, args[1:9], border=args[9:])
+    emit_rows(builder, signature.args[0].bitwidth, _B, args[1:8], border=args[8:])
 
 
 def _emit_spread(builder, signature, args):
-    emit_rows(builder, signature.args[0].bitwidth, _A_TURNED, args[1:9], border=args[9:])
+    emit_rows(builder, signature.args[0].bitwidth, transposed(_A), args[1:8], border=args[8:])
 
 
 def _emit_outputs(builder, signature, args):
-    emit_rows(builder, signature.args[0].bitwidth, _A, args[1:9], finish=args[9:])
+    emit_rows(builder, signature.args[0].bitwidth, _A, args[1:8], finish=args[8:])
 
 
 def fits(w_shape, y, stride, dilation, groups):
@@ -145,7 +145,7 @@ def _transform_weights(w, w_shape, m, width, panels, rows):
     """Weights (r, KW, C, O) to U as panels (n, O / width rounded up, KW * C, width)."""
     r, kw, c, o = w_shape
     n, run, blocks, kind, size = m + r - 1, kw * c, (o + width - 1) // width, w.dtype.type(0), w.itemsize
-    _weights(kind, m, r, run * o, w.ctypes.data, run * o, rows.ctypes.data, run * o, n)
+    _weights(kind, r, run * o, w.ctypes.data, run * o, rows.ctypes.data, run * o, n)
     for task in prange(n * blocks):
         k, block = np.int64(task) // blocks, np.int64(task) % blocks
         source = rows.ctypes.data + size * (k * run * o + block * width)
@@ -172,7 +172,7 @@ def _correlate_rows(x, x_shape, panels, bias, w_shape, across, padding, beside, 
                      zeros.ctypes.data, 0, products + size * (k * steps[1] + column), o, 0)  # fmt: skip
                 u += panel
         to = y.ctypes.data + size * (image * oh + i) * ow * o
-        _outputs(kind, m, r, ow * o, products, steps[1], to, ow * o, min(m, oh - i), bias.ctypes.data, beside, least,
+        _outputs(kind, r, ow * o, products, steps[1], to, ow * o, min(m, oh - i), bias.ctypes.data, beside, least,
                  size * y.size >= STREAMED)  # fmt: skip
         fence()
 
@@ -182,7 +182,7 @@ def _transform_rows(x, x_shape, image, top, m, r, left, to, step, zeros):
     """V of rows `top` to top + n - 1 of an image, with `left` pixels of zeros on either side, at address `to`."""
     (_, h, w, c), n, size, kind = x_shape, m + r - 1, zeros.itemsize, zeros.dtype.type(0)
     source = x.ctypes.data + size * (image * h + top) * w * c
-    _pixels(kind, m, r, w * c, source, w * c, to + size * left * c, step, n, -top, h - top, zeros.ctypes.data)
+    _pixels(kind, r, w * c, source, w * c, to + size * left * c, step, n, -top, h - top, zeros.ctypes.data)
     for k in range(n):
         for j in range(left):
             copy(kind, c, zeros.ctypes.data, to + size * (k * step + j * c))
@@ -223,7 +223,7 @@ def _weight_grad(x, x_shape, gy, gy_shape, w_shape, padding, steps, at_once, scr
                 _transform_rows(x, x_shape, image, i - padding[0], m, r, padding[1], v + size * t * steps[0],
                                 at_once * steps[0], zeros)  # fmt: skip
                 source = gy.ctypes.data + size * (image * oh + i) * ow * o
-                _spread(kind, m, r, ow * o, source, ow * o, d + size * t * steps[1], at_once * steps[1], n, 0, oh - i,
+                _spread(kind, r, ow * o, source, ow * o, d + size * t * steps[1], at_once * steps[1], n, 0, oh - i,
                         zeros.ctypes.data)  # fmt: skip
             for k in range(n):  # dU[k] (run, O) += V[k] (pixels, run)^T @ dM[k] (pixels, O)
                 at_v, at_d = v + size * k * at_once * steps[0], d + size * k * at_once * steps[1]
@@ -232,4 +232,4 @@ def _weight_grad(x, x_shape, gy, gy_shape, w_shape, padding, steps, at_once, scr
                     start, step = (zeros.ctypes.data, 0) if first == begin else (to, o)
                     tile(kind, run, min(width, o - column), at_v, 1, steps[0], c, at_d + size * column, steps[1], o,
                          count, ow, start, step, to, o, 0)  # fmt: skip
-        _gathered(kind, m, r, run * o, u, run * o, sums[task].ctypes.data, run * o, r)
+        _gathered(kind, r, run * o, u, run * o, sums[task].ctypes.data, run * o, r)

@@ -9,7 +9,7 @@ from helpers import results as value_and_gradients
 
 import minidl as dl
 from minidl import ops
-from minidl.kernels._cook_toom import cook_toom
+from minidl.kernels._cook_toom import cook_toom, strided
 from minidl.kernels.conv2d import narrow, phases, pieces, reference, winograd, winograd_rows
 from minidl.kernels.conv2d.direct import turned_shape
 from minidl.kernels.conv2d.winograd_tiles import outputs_of
@@ -100,6 +100,34 @@ def test_phases_of_a_stride_are_the_formula(case, dtype):
         phases.weight_grad(x, gy, stride, padding, gw)
 
     hold_to_the_formula(algorithm, case, dtype)
+
+
+STRIDED = [  # as PHASES: tiles that the image cuts, or that begin beyond it; borders of all widths; many channels
+    (2, 17, 19, 16, 20, 3, 3, (2, 2), (1, 1)), (3, 16, 14, 13, 37, 3, 3, (2, 2), (0, 0)),
+    (1, 33, 18, 20, 17, 3, 3, (2, 2), (0, 1)), (2, 15, 16, 12, 70, 3, 3, (2, 2), (2, 3)),
+    (3, 12, 13, 140, 200, 3, 3, (2, 2), (1, 0)), (9, 2, 3, 33, 12, 3, 3, (2, 2), (1, 1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STRIDED)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_winograd_of_a_stride_is_the_formula(case, dtype):
+    def algorithm(x, weights, bias, residual, start, gy, stride, padding, y, gx, gw):
+        winograd.forward(x, weights, bias, stride, padding, True, residual, y)
+        winograd.input_grad(start, x, gy, weights, stride, padding, gx)
+        gx -= x  # the residual
+        winograd.weight_grad(x, gy, stride, padding, gw)
+
+    hold_to_the_formula(algorithm, case, dtype)
+
+
+def test_windows_of_stride_2_are_winograds_where_tiles_fit_but_not_in_exact_convolution():
+    """ResNet's layers of 28² outputs; of 14² only the weights' gradient, whose transforms are few."""
+    arrays = [normal(4, 128, 56, 56), normal(128, 128, 3, 3, seed=1), normal(128, seed=2)]
+    assert_other_sums(lambda *of: ops.conv2d(*of, stride=2, padding=1), [a.astype(np.float32) for a in arrays])
+    assert not winograd.fits((3, 3, 256, 256), np.empty((16, 14, 14, 256)), (2, 2), (1, 1), 1)
+    assert winograd.weight_grad_fits((3, 3, 256, 256), np.empty((16, 14, 14, 256)), (2, 2), (1, 1), 1)
+    assert not winograd.fits((3, 3, 128, 128), np.empty((16, 28, 28, 128)), (2, 1), (1, 1), 1)
 
 
 ROWS = [  # as PHASES: tiles that the image cuts, several panels, few outputs side by side, borders wider than a row
@@ -211,6 +239,33 @@ def test_first_layers_are_phases_but_not_in_exact_convolution():
         assert_other_sums(f, arrays)
 
 
+def drawn(random, size):
+    return [Fraction(int(v)) for v in random.integers(-9, 9, size)]
+
+
+def bilinear(matrices, w, x):
+    """A^T ((G w) * (B^T x))."""
+
+    def times(matrix, vector):
+        return [sum(c * v for c, v in zip(row, vector, strict=True)) for row in matrix]
+
+    a, g, b = matrices
+    return times(a, [u * v for u, v in zip(times(g, w), times(b, x), strict=True)])
+
+
+@pytest.mark.parametrize("m, r, stride", [(4, 3, 2), (2, 3, 2), (3, 5, 2), (2, 7, 3), (3, 4, 4), (5, 3, 1)])
+def test_strided_is_exact_and_so_is_its_gradient(m, r, stride):
+    random, points = rng(4), [Fraction(p) for p in ("0", "1", "-1", "1/2", "-1/2", "2", "-2")]
+    n, longest = stride * (m - 1) + r, m + (r - 1) // stride
+    w, x, gy = drawn(random, r), drawn(random, n), drawn(random, longest)
+    outputs = [sum(x[stride * i + j] * w[j] for j in range(r)) for i in range(m)]
+    assert bilinear(strided(m, r, stride, points[: longest - 1]), w, x) == outputs
+    # Output i's window covers the rows stride i … stride i + r - 1; of the rows from r - stride on all are known.
+    rows = [sum(w[q - stride * i] * gy[i] for i in range(longest) if 0 <= q - stride * i < r) for q in range(99)]
+    gradients = bilinear(strided(m, r, stride, points[: longest - 1], upsampled=True), w[::-1], gy)
+    assert gradients == rows[r - stride :][: stride * m]
+
+
 def test_cook_toom_is_exact_for_other_sizes_and_points():
     random = rng(3)
     for m, r, points in [
@@ -218,13 +273,8 @@ def test_cook_toom_is_exact_for_other_sizes_and_points():
         (4, 5, (0, "1/2", "-1/2", 1, -1, 2, -2)), (5, 3, ("1/4", "-1/4", "4/5", "-4/5", "5/3", "-5/3")),
         (5, 5, ("1/4", "-1/4", "2/3", "-2/3", "5/4", "-5/4", "5/2", "-5/2")), (6, 3, (0, 1, -1, 2, -2, 3, -3)),
     ]:  # fmt: skip
-        a, g, b = cook_toom(m, r, map(Fraction, points))
-        x, w = ([Fraction(int(v)) for v in random.integers(-9, 9, size)] for size in (m + r - 1, r))
-
-        def times(matrix, vector):
-            return [sum(c * v for c, v in zip(row, vector, strict=True)) for row in matrix]
-
-        products = [u * v for u, v in zip(times(g, w), times(b, x), strict=True)]
-        assert times(a, products) == [sum(x[i + j] * w[j] for j in range(r)) for i in range(m)]
+        x, w = drawn(random, m + r - 1), drawn(random, r)
+        outputs = [sum(x[i + j] * w[j] for j in range(r)) for i in range(m)]
+        assert bilinear(cook_toom(m, r, map(Fraction, points)), w, x) == outputs
     with pytest.raises(ValueError, match=r"F\(2, 3\) needs 3 different points, got \['0', '1', '1'\]"):
         cook_toom(2, 3, (0, 1, 1))

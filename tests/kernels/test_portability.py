@@ -146,7 +146,7 @@ def test_a_transform_on_arm(bits, monkeypatch):
     monkeypatch.setattr(_vector, "VECTOR_BYTES", 16)
 
     def emit(builder, args):
-        _transform.emit_transform(builder, bits, {(4, 3): [[1, 2, 0], [1, 3, 0]]}, args)
+        _transform.emit_transform(builder, bits, {1: [[1, 2, 0], [1, 3, 0]]}, args)
 
-    assembly = _arm(9, emit)
+    assembly = _arm(8, emit)
     assert re.search(FUSED, assembly) and not re.search(f"fmul|{CALL}", assembly)
