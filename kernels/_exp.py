@@ -3,7 +3,7 @@
 numba's np.exp calls the C library for one element after the other, which takes ten times as long as to read and to
 write it. Here every function is a polynomial behind a change of variable:
 
-    exp     x = n ln 2 + r, |r| <= ln 2 / 2:   e^x = 2^n (1 + q),   q = e^r - 1 = r + r^2 P(r)
+    exp     x = n ln 2 + r, |r| <= ln 2 / 2:   e^x = 2^n (1 + q),   q = e^r - 1 = r + r^2 P(r),   for x <= 0
     expm1   of the same q, for x <= 0:         e^x - 1 = 2^n q + (2^n - 1)
     log1p   s = x / (2 + x), 0 <= x <= 1:      log(1 + x) = 2 artanh s = 2 s + s^3 P(s^2)
     normal  t = (a - 4) / (a + 4), a >= 0:     the chance of a standard normal variable to be above a is
@@ -32,7 +32,8 @@ class Constants(NamedTuple):
     log2: float  # ln 2, so short that its product with n is exact
     log2_rest: float
     least: float  # below it e^x is 0
-    most: float  # above it e^x is inf
+    lifted: float  # magic + n0: 2^(n + n0) is no subnormal number, where e^x is one
+    lowering: float  # 2^-n0
     least_normal: float  # above it 2^n is no subnormal number; below it e^x - 1 is -1
     far: float  # above it e^(-a^2/2) is 0
     exp: tuple
@@ -45,14 +46,15 @@ def _constants(kind, *values):
 
 
 FLOAT = _constants(
-    np.float32, 1.5 * 2**23, 1.44269504, 0.693145751953125, 1.42860682e-6, -104, 89, -87, 15,
+    np.float32, 1.5 * 2**23, 1.44269504, 0.693145751953125, 1.42860682e-6, -104, 1.5 * 2**23 + 64, 2.0**-64, -87, 15,
     (1.9890981e-4, 1.3933642e-3, 8.3333105e-3, 0.041666467, 0.16666667, 0.5),
     (0.2322433, 0.21706575, 0.28592357, 0.39999706, 0.6666667),
     (-5.155659e-5, -2.3179868e-4, 1.710546e-4, 1.6452193e-3, -3.4893174e-3, -7.545268e-3, 0.06039753, -0.18652128,
      0.38713735, -0.6078967, 0.75528514),
 )  # fmt: skip
 DOUBLE = _constants(
-    np.float64, 1.5 * 2**52, 1.4426950408889634, 0.6931471805598903, 5.497923018708371e-14, -746, 710, -708, 40,
+    np.float64, 1.5 * 2**52, 1.4426950408889634, 0.6931471805598903, 5.497923018708371e-14, -746,
+    1.5 * 2**52 + 512, 2.0**-512, -708, 40,
     (2.0914679376583935e-9, 2.510520637395701e-8, 2.7557273661348637e-7, 2.7557255425746435e-6, 2.4801587325533363e-5,
      1.9841269874800493e-4, 1.3888888888883752e-3, 8.333333333326141e-3, 0.04166666666666667, 0.1666666666666667, 0.5),
     (0.1616404561194353, 0.08800738486144674, 0.12001072809590713, 0.13314144209654935, 0.15385570064958623,
@@ -135,18 +137,17 @@ def _reduced(x, rest):
 def _exp_of_sum(x, rest):
     """e^(x + rest), of a small rest."""
     k = _constants_for(x)
-    x = k.least if x < k.least else x
-    x = k.most if x > k.most else x
-    n, q = _reduced(x, rest)
-    # 2^n in two factors, as n may be beyond what an exponent can be. The second product alone is rounded.
-    half = n * type(x)(0.5) + k.magic
-    first, second = _power_of_two(half), _power_of_two(n - (half - k.magic) + k.magic)
-    return (first + first * q) * second
+    n, q = _reduced(k.least if x < k.least else x, rest)
+    # A power of two that is no subnormal number, and lowered at the end, which is rounded where e^x is subnormal.
+    power = _power_of_two(n + k.lifted)
+    return (power + power * q) * k.lowering
 
 
 @inline
 def exp(x):
-    """e^x. Less than 1 unit in the last place from it, subnormal numbers included."""
+    """e^x of x <= 0 (up to 43 it is as exact, beyond it is any number). Less than 1 unit in the last place from it,
+    subnormal numbers included.
+    """
     return _exp_of_sum(x, type(x)(0))
 
 

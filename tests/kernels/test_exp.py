@@ -54,7 +54,7 @@ def with_more_digits(x):
 
 
 @pytest.mark.parametrize(("name", "low", "high", "bound"), [
-    ("exp", -110, 90, 1.0), ("exp", -760, 720, 1.0), ("exp", -1e30, 1e30, 1.0), ("exp", -1, 1, 1.0),
+    ("exp", -110, 0, 1.0), ("exp", -760, 43, 1.0), ("exp", -1e30, 0, 1.0), ("exp", -1, 1, 1.0),
     ("expm1", -1, 0, 2.0), ("expm1", -50, 0, 2.0), ("expm1", -1e30, 0, 2.0), ("log1p", 0, 1, 2.0),
 ])  # fmt: skip
 @pytest.mark.parametrize("dtype", DTYPES)
