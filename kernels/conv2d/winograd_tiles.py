@@ -56,8 +56,8 @@ def tiles_of_outputs(m, r, stride, padding):
 def tiles_of_inputs(m, r, stride, padding):
     """The tiles of the input's gradient, s m × s m with a stride of s; the windows are turned around.
 
-    A tile begins where the first s of its rows are met by one and the same row of windows last: output i's is the row
-    s i + r - s of the bordered image and what follows. So the first tile may begin beyond the border.
+    Of row q of the bordered image the windows of outputs (q - r + 1) / s to q / s are what is seen. From a row
+    s i + r - s on, s rows see the same first output, i: tiles begin there, the first one perhaps beyond the image.
     """
     s, _ = stride
     first = [-((p - r) % s) for p in padding]
@@ -66,7 +66,8 @@ def tiles_of_inputs(m, r, stride, padding):
     return Tiles(form if s == 1 else -form, n, s * m, m + ceil_div(r, s) - 1, m, *first, *seen)
 
 
-# Transforms, see _transform.py. kind is any scalar of the dtype.
+# Transforms, see _transform.py. kind is any scalar of the dtype. What follows them is inlined: left to LLVM, which then
+# calls it for each tile, 16 to 16 channels at 32² were 0.97 times as fast.
 
 
 @intrinsic
@@ -138,8 +139,7 @@ def _outputs_of(r, oh, ow, stride):
 
 def number_of(tiles, y):
     """How many of the tiles cover images (N, OH, OW, O)."""
-    down, across = (ceil_div(size - first, tiles.m) for size, first in zip(y.shape[1:3], tiles[5:7], strict=True))
-    return len(y) * down * across
+    return len(y) * ceil_div(y.shape[1] - tiles.top, tiles.m) * ceil_div(y.shape[2] - tiles.left, tiles.m)
 
 
 @helper
