@@ -76,7 +76,7 @@ def fits(w_shape, y, stride, dilation, groups, most=2 / 3):
 
 
 def weight_grad_fits(w_shape, y, stride, dilation, groups):
-    """Likewise, for weight_grad: 1.02 to 1.2 times as fast with three quarters of the products, of 3×3 by 2 at 14²."""
+    """Likewise, for weight_grad: 1.0 to 1.2 times as fast with three quarters of the products, of 3×3 by 2 at 14²."""
     return fits(w_shape, y, stride, dilation, groups, 3 / 4 if min(w_shape[2:]) >= 128 else 2 / 3)
 
 
