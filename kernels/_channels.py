@@ -22,6 +22,7 @@ from ._jit import helper, jit, prange
 from ._layout import ceil_div
 from ._passes import ABREAST, over_rows
 from ._pool import empty
+from ._queues import share_out, tasks
 from ._rows_apart import flat, together
 from ._vector import STREAMED, VECTOR_BYTES, fence
 
@@ -81,32 +82,36 @@ def _moments(x, n, height, channels, eps, mean, var, rstd):
     """
     wide, rows, blocks = cut(height, channels, x.itemsize)
     sums, one = np.empty((n * blocks, 3, wide), x.dtype), x.dtype.type(1)
-    for task in prange(n * blocks):
-        image, block = np.int64(task) // blocks, np.int64(task) % blocks
-        first = (image * height + block * rows) * channels
-        last = (image * height + min((block + 1) * rows, height)) * channels
-        about, total, squares = sums[task, 0], sums[task, 1], sums[task, 2]
-        about[:], total[:], squares[:] = 0, 0, 0
-        sampled = min(last, first + (last - first + _SAMPLE * wide - 1) // (_SAMPLE * wide) * wide)
-        share = one / x.dtype.type((sampled - first) // channels)  # the sum of shares does not overflow
-        arrays = x.ctypes.data, about.ctypes.data, total.ctypes.data, squares.ctypes.data
-        _add_shares(share, first, sampled, wide, 0, False, arrays)
-        _fold(about, channels)
-        for k in range(channels, wide):
-            about[k] = about[k - channels]
-        _add_deviations(share, first, last, wide, 0, False, arrays)
-        _fold(total, channels)
-        _fold(squares, channels)
+    queues = share_out(n * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, block = task // blocks, task % blocks
+            first = (image * height + block * rows) * channels
+            last = (image * height + min((block + 1) * rows, height)) * channels
+            about, total, squares = sums[task, 0], sums[task, 1], sums[task, 2]
+            about[:], total[:], squares[:] = 0, 0, 0
+            sampled = min(last, first + (last - first + _SAMPLE * wide - 1) // (_SAMPLE * wide) * wide)
+            share = one / x.dtype.type((sampled - first) // channels)  # the sum of shares does not overflow
+            arrays = x.ctypes.data, about.ctypes.data, total.ctypes.data, squares.ctypes.data
+            _add_shares(share, first, sampled, wide, 0, False, arrays)
+            _fold(about, channels)
+            for k in range(channels, wide):
+                about[k] = about[k - channels]
+            _add_deviations(share, first, last, wide, 0, False, arrays)
+            _fold(total, channels)
+            _fold(squares, channels)
     parts = (channels + _TOGETHER - 1) // _TOGETHER
-    for task in prange(n * parts):
-        image, first = np.int64(task) // parts, np.int64(task) % parts * _TOGETHER
-        last = min(first + _TOGETHER, channels)
-        own_mean, own_var = mean[image, first:last], var[image, first:last]
-        _combine(sums[image * blocks : (image + 1) * blocks], height, rows, first, last, own_mean, own_var)
-        for c in range(last - first):
-            if not np.isfinite(own_mean[c]):  # an infinite one is known as NaN so far: inf - inf
-                own_mean[c] = _plain_mean(x[image * height * channels + first + c :], height, channels)
-            rstd[image, first + c] = 1 / np.sqrt(own_var[c] + eps)
+    queues = share_out(n * parts)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, first = task // parts, task % parts * _TOGETHER
+            last = min(first + _TOGETHER, channels)
+            own_mean, own_var = mean[image, first:last], var[image, first:last]
+            _combine(sums[image * blocks : (image + 1) * blocks], height, rows, first, last, own_mean, own_var)
+            for c in range(last - first):
+                if not np.isfinite(own_mean[c]):  # an infinite one is known as NaN so far: inf - inf
+                    own_mean[c] = _plain_mean(x[image * height * channels + first + c :], height, channels)
+                rstd[image, first + c] = 1 / np.sqrt(own_var[c] + eps)
 
 
 @helper
@@ -194,23 +199,25 @@ def _normalize(x, mean, rstd, weight, bias, residual, add, relu, n, height, chan
     high, scale, shift = numbers[0], numbers[1], numbers[2]
     for i in range(n):
         _affine(mean[i], rstd[i], weight, bias, high[i], scale[i], shift[i])
-    for task in prange(n * blocks):
-        i, block = np.int64(task) // blocks, np.int64(task) % blocks
-        first = (i * height + block * rows) * channels
-        last = (i * height + min((block + 1) * rows, height)) * channels
-        arrays = (
-            x.ctypes.data, residual.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data, shift[i].ctypes.data,
-            y.ctypes.data,
-        )  # fmt: skip
-        if add and relu:
-            _write_relu_of_sum(one, first, last, wide, 0, streamed, arrays)
-        elif add:
-            _write_sum(one, first, last, wide, 0, streamed, arrays)
-        elif relu:
-            _write_relu(one, first, last, wide, 0, streamed, arrays)
-        else:
-            _write_normalized(one, first, last, wide, 0, streamed, arrays)
-        fence()
+    queues = share_out(n * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            i, block = task // blocks, task % blocks
+            first = (i * height + block * rows) * channels
+            last = (i * height + min((block + 1) * rows, height)) * channels
+            arrays = (
+                x.ctypes.data, residual.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data, shift[i].ctypes.data,
+                y.ctypes.data,
+            )  # fmt: skip
+            if add and relu:
+                _write_relu_of_sum(one, first, last, wide, 0, streamed, arrays)
+            elif add:
+                _write_sum(one, first, last, wide, 0, streamed, arrays)
+            elif relu:
+                _write_relu(one, first, last, wide, 0, streamed, arrays)
+            else:
+                _write_normalized(one, first, last, wide, 0, streamed, arrays)
+            fence()
 
 
 @helper
@@ -302,49 +309,53 @@ def _gradients(gy, x, y, relu, size, mean, rstd, weight, bias, moves, n, height,
     for i in range(n):
         _affine(mean[i], rstd[i], weight, bias, high[i], scale[i], shift[i])
     streamed = kept.itemsize * kept.size >= STREAMED
-    for task in prange(n * blocks):
-        i, block = np.int64(task) // blocks, np.int64(task) % blocks
-        first = (i * height + block * rows) * channels
-        last = (i * height + min((block + 1) * rows, height)) * channels
-        sums[task] = 0
-        arrays = (
-            together(gy, first, last, channels, step, scratch), x.ctypes.data, y.ctypes.data, high[i].ctypes.data,
-            scale[i].ctypes.data, shift[i].ctypes.data, sums[task, 0].ctypes.data, sums[task, 1].ctypes.data,
-            kept.ctypes.data,
-        )  # fmt: skip
-        if relu == BY_INPUT:
-            _add_by_input(one, first, last, wide, 0, False, arrays)
-        elif kept.size:
-            _add_and_keep(one, first, last, wide, 0, streamed, arrays)
-            fence()
-        elif relu == BY_OUTPUT:
-            _add_by_output(one, first, last, wide, 0, False, arrays)
-        else:
-            _add_gradients(one, first, last, wide, 0, False, arrays)
-        _fold(sums[task, 0], channels)
-        _fold(sums[task, 1], channels)
+    queues = share_out(n * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            i, block = task // blocks, task % blocks
+            first = (i * height + block * rows) * channels
+            last = (i * height + min((block + 1) * rows, height)) * channels
+            sums[task] = 0
+            arrays = (
+                together(gy, first, last, channels, step, scratch), x.ctypes.data, y.ctypes.data, high[i].ctypes.data,
+                scale[i].ctypes.data, shift[i].ctypes.data, sums[task, 0].ctypes.data, sums[task, 1].ctypes.data,
+                kept.ctypes.data,
+            )  # fmt: skip
+            if relu == BY_INPUT:
+                _add_by_input(one, first, last, wide, 0, False, arrays)
+            elif kept.size:
+                _add_and_keep(one, first, last, wide, 0, streamed, arrays)
+                fence()
+            elif relu == BY_OUTPUT:
+                _add_by_output(one, first, last, wide, 0, False, arrays)
+            else:
+                _add_gradients(one, first, last, wide, 0, False, arrays)
+            _fold(sums[task, 0], channels)
+            _fold(sums[task, 1], channels)
     _coefficients(sums, size, mean, rstd, weight, high, height, gw, gb, slope, offset)
     streamed = gx.itemsize * gx.size >= STREAMED
-    for task in prange(n * blocks):
-        i, block = np.int64(task) // blocks, np.int64(task) % blocks
-        first = (i * height + block * rows) * channels
-        last = (i * height + min((block + 1) * rows, height)) * channels
-        g = kept.ctypes.data if kept.size else together(gy, first, last, channels, step, scratch)
-        arrays = (
-            g, x.ctypes.data, y.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data, shift[i].ctypes.data,
-            slope[i].ctypes.data, offset[i].ctypes.data, gx.ctypes.data,
-        )  # fmt: skip
-        if moves and relu == BY_INPUT:
-            _move_by_input(one, first, last, wide, 0, streamed, arrays)
-        elif moves and relu == BY_OUTPUT and not kept.size:
-            _move_by_output(one, first, last, wide, 0, streamed, arrays)
-        elif moves:
-            _move(one, first, last, wide, 0, streamed, arrays)
-        elif relu and not kept.size:
-            _scale_by_output(one, first, last, wide, 0, streamed, arrays)
-        else:
-            _scale(one, first, last, wide, 0, streamed, arrays)
-        fence()
+    queues = share_out(n * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            i, block = task // blocks, task % blocks
+            first = (i * height + block * rows) * channels
+            last = (i * height + min((block + 1) * rows, height)) * channels
+            g = kept.ctypes.data if kept.size else together(gy, first, last, channels, step, scratch)
+            arrays = (
+                g, x.ctypes.data, y.ctypes.data, high[i].ctypes.data, scale[i].ctypes.data, shift[i].ctypes.data,
+                slope[i].ctypes.data, offset[i].ctypes.data, gx.ctypes.data,
+            )  # fmt: skip
+            if moves and relu == BY_INPUT:
+                _move_by_input(one, first, last, wide, 0, streamed, arrays)
+            elif moves and relu == BY_OUTPUT and not kept.size:
+                _move_by_output(one, first, last, wide, 0, streamed, arrays)
+            elif moves:
+                _move(one, first, last, wide, 0, streamed, arrays)
+            elif relu and not kept.size:
+                _scale_by_output(one, first, last, wide, 0, streamed, arrays)
+            else:
+                _scale(one, first, last, wide, 0, streamed, arrays)
+            fence()
 
 
 @helper

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from ._jit import helper, jit, prange
+from ._queues import share_out, tasks
 from ._threads import MOST_THREADS
 
 
@@ -23,9 +24,11 @@ def means(x, rows, columns, y):
 @jit
 def _means(x, rows, columns, sums, y):
     n, oh = y.shape[:2]
-    for task in prange(n * oh):
-        image, i = np.int64(task) // oh, np.int64(task) % oh
-        _mean_row(x[image], rows[0, i], rows[1, i], rows[2, i], columns, sums[numba.get_thread_id()], y[image, i])
+    queues = share_out(n * oh)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, i = task // oh, task % oh
+            _mean_row(x[image], rows[0, i], rows[1, i], rows[2, i], columns, sums[numba.get_thread_id()], y[image, i])
 
 
 def spread(gy, rows, columns, gx):
@@ -36,9 +39,11 @@ def spread(gy, rows, columns, gx):
 @jit
 def _spread(gy, rows, columns, sums, gx):
     n, h = gx.shape[:2]
-    for task in prange(n * h):
-        image, r = np.int64(task) // h, np.int64(task) % h
-        _spread_row(gy[image], r, rows, columns, sums[numba.get_thread_id()], gx[image, r])
+    queues = share_out(n * h)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, r = task // h, task % h
+            _spread_row(gy[image], r, rows, columns, sums[numba.get_thread_id()], gx[image, r])
 
 
 @helper

@@ -31,6 +31,7 @@ from ._cuda import Source
 from ._exp import exp, expm1, log1p, normal
 from ._jit import inline, jit, prange
 from ._kernel import Kernel
+from ._queues import share_out, tasks
 from ._workload import LARGE
 
 GELU_SCALE, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715  # c and k above
@@ -261,20 +262,24 @@ def _loops(function, of_x, of_gy):
     def forward(x, a, b, y):
         kind = x.dtype.type
         first, second = kind(a), kind(b)
-        for task in prange((x.size + CHUNK - 1) // CHUNK):
-            part = slice(np.int64(task) * CHUNK, min((np.int64(task) + 1) * CHUNK, x.size))
-            x_part, y_part = x[part], y[part]
-            for i in range(x_part.size):
-                y_part[i] = of_x(x_part[i], first, second)
+        queues = share_out((x.size + CHUNK - 1) // CHUNK)
+        for thread in prange(len(queues)):
+            for task in tasks(queues, thread):
+                part = slice(task * CHUNK, min((task + 1) * CHUNK, x.size))
+                x_part, y_part = x[part], y[part]
+                for i in range(x_part.size):
+                    y_part[i] = of_x(x_part[i], first, second)
 
     def backward(gy, of, a, b, gx):
         kind = of.dtype.type
         first, second = kind(a), kind(b)
-        for task in prange((of.size + CHUNK - 1) // CHUNK):
-            part = slice(np.int64(task) * CHUNK, min((np.int64(task) + 1) * CHUNK, of.size))
-            gy_part, of_part, gx_part = gy[part], of[part], gx[part]
-            for i in range(of_part.size):
-                gx_part[i] = of_gy(gy_part[i], of_part[i], first, second)
+        queues = share_out((of.size + CHUNK - 1) // CHUNK)
+        for thread in prange(len(queues)):
+            for task in tasks(queues, thread):
+                part = slice(task * CHUNK, min((task + 1) * CHUNK, of.size))
+                gy_part, of_part, gx_part = gy[part], of[part], gx[part]
+                for i in range(of_part.size):
+                    gx_part[i] = of_gy(gy_part[i], of_part[i], first, second)
 
     for loop in forward, backward:
         loop.__qualname__ = f"{function}_{loop.__name__}"  # the name of its machine code, which must be its own

@@ -24,6 +24,7 @@ import numpy as np
 from ._cuda import Source
 from ._jit import helper, inline, jit, jit_serial, prange
 from ._kernel import Kernel, each, total_bytes
+from ._queues import share_out, tasks
 from ._workload import LARGE
 from .sgd import CHUNK, SHARED
 
@@ -53,8 +54,10 @@ def _cpu(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v,
 @jit
 def _shared(g, t, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad, w, m, v, top):
     numbers = _numbers(w.dtype.type, t, lr, beta1, beta2, eps, weight_decay, decoupled)
-    for task in prange((w.size + CHUNK - 1) // CHUNK):
-        _chunk(np.int64(task), g, numbers, amsgrad, w, m, v, top)
+    queues = share_out((w.size + CHUNK - 1) // CHUNK)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            _chunk(task, g, numbers, amsgrad, w, m, v, top)
 
 
 @jit_serial

@@ -14,6 +14,7 @@ from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
 from ._passes import TASK, over_elements
+from ._queues import share_out, tasks
 from ._workload import LARGE
 
 _CUDA = Source("add", "forward")
@@ -28,8 +29,10 @@ _total = over_elements("add", 2, lambda vectors, a, b: vectors.builder.fadd(a, b
 
 @jit
 def _cpu(a, b, y):
-    for task in prange((y.size + TASK - 1) // TASK):
-        _total(y, np.int64(task), (a.ctypes.data, b.ctypes.data, y.ctypes.data))
+    queues = share_out((y.size + TASK - 1) // TASK)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            _total(y, task, (a.ctypes.data, b.ctypes.data, y.ctypes.data))
 
 
 def _gpu(a, b, y):
@@ -56,12 +59,14 @@ forward = Kernel(
 @jit
 def add_parts(parts, y):
     """y (L,) = the sum of parts (K, L), in order: how kernels put together what tasks of theirs summed up."""
-    for task in prange((y.size + 4095) // 4096):
-        part_of = slice(np.int64(task) * 4096, min((np.int64(task) + 1) * 4096, y.size))
-        to, first = y[part_of], parts[0][part_of]
-        for k in range(to.size):
-            to[k] = first[k]
-        for number in range(1, len(parts)):
-            more = parts[number][part_of]
+    queues = share_out((y.size + 4095) // 4096)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            part_of = slice(task * 4096, min((task + 1) * 4096, y.size))
+            to, first = y[part_of], parts[0][part_of]
             for k in range(to.size):
-                to[k] += more[k]
+                to[k] = first[k]
+            for number in range(1, len(parts)):
+                more = parts[number][part_of]
+                for k in range(to.size):
+                    to[k] += more[k]

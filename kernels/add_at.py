@@ -17,6 +17,7 @@ import numpy as np
 from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._queues import share_out, tasks
 from ._workload import LARGE
 
 _CUDA = Source("add_at", "forward")
@@ -37,24 +38,28 @@ def _cpu(places, x, y):
 
 @jit
 def _add_elements(places, x, y):
-    for band in prange(_BANDS):
-        first, last = y.size * np.int64(band) // _BANDS, y.size * (np.int64(band) + 1) // _BANDS
-        for i in range(places.size):
-            if first <= places[i] < last:
-                y[places[i]] += x[i]
+    queues = share_out(_BANDS)
+    for thread in prange(len(queues)):
+        for band in tasks(queues, thread):
+            first, last = y.size * band // _BANDS, y.size * (band + 1) // _BANDS
+            for i in range(places.size):
+                if first <= places[i] < last:
+                    y[places[i]] += x[i]
 
 
 @jit
 def _add_rows(places, x, y):
     """A task has some columns of all rows, so that each element has one writer."""
     columns = y.shape[1]
-    tasks = max(1, min(_BANDS, columns // _FEWEST))
-    for task in prange(tasks):
-        first, last = columns * np.int64(task) // tasks, columns * (np.int64(task) + 1) // tasks
-        for i in range(places.size):
-            from_row, row = x[i, first:last], y[places[i], first:last]
-            for j in range(row.size):
-                row[j] += from_row[j]
+    bands = max(1, min(_BANDS, columns // _FEWEST))
+    queues = share_out(bands)
+    for thread in prange(len(queues)):
+        for band in tasks(queues, thread):
+            first, last = columns * band // bands, columns * (band + 1) // bands
+            for i in range(places.size):
+                from_row, row = x[i, first:last], y[places[i], first:last]
+                for j in range(row.size):
+                    row[j] += from_row[j]
 
 
 def _gpu(places, x, y):

@@ -15,6 +15,7 @@ from . import _channels, relu
 from ._jit import jit, prange
 from ._kernel import Kernel
 from ._passes import over_rows
+from ._queues import share_out, tasks
 from ._vector import STREAMED, fence
 from ._workload import LARGE
 
@@ -38,10 +39,12 @@ add_rows = over_rows(
 def _blocks(x, height, channels):
     wide, rows, blocks = _channels.cut(height, channels, x.itemsize)  # of shapes alone: threads do not change a bit
     sums, elements = np.zeros((blocks, wide), x.dtype), rows * channels
-    for task in prange(blocks):
-        first = np.int64(task) * elements
-        addresses = x.ctypes.data, sums[task].ctypes.data
-        add_rows(x.dtype.type(0), first, min(first + elements, x.size), wide, 0, False, addresses)
+    queues = share_out(blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            first = task * elements
+            addresses = x.ctypes.data, sums[task].ctypes.data
+            add_rows(x.dtype.type(0), first, min(first + elements, x.size), wide, 0, False, addresses)
     return sums
 
 
@@ -76,11 +79,13 @@ _add_masked = over_rows("channel_sum.masked", (0, 1), (), (3,), (2,), _mask_and_
 def _masked_blocks(gy, r, x, height, channels):
     wide, rows, blocks = _channels.cut(height, channels, x.itemsize)
     sums, elements, streamed = np.zeros((blocks, wide), x.dtype), rows * channels, x.itemsize * x.size >= STREAMED
-    for task in prange(blocks):
-        first = np.int64(task) * elements
-        addresses = gy.ctypes.data, r.ctypes.data, x.ctypes.data, sums[task].ctypes.data
-        _add_masked(x.dtype.type(0), first, min(first + elements, x.size), wide, 0, streamed, addresses)
-        fence()
+    queues = share_out(blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            first = task * elements
+            addresses = gy.ctypes.data, r.ctypes.data, x.ctypes.data, sums[task].ctypes.data
+            _add_masked(x.dtype.type(0), first, min(first + elements, x.size), wide, 0, streamed, addresses)
+            fence()
     return sums
 
 

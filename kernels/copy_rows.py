@@ -16,6 +16,7 @@ from ._jit import jit, prange
 from ._kernel import COMPILED, Kernel
 from ._layout import memory_order, span
 from ._pool import empty
+from ._queues import share_out, tasks
 from ._vector import LINE, STREAMED, copy, fence, prefetch, stream, transpose
 from ._workload import LARGE
 
@@ -51,31 +52,35 @@ def _copy(kind, x, y, size, blocks, height, width, x_block, x_step, y_block, y_s
     # Pieces of rows that lie apart the hardware does not foresee: GoogLeNet's splits take 0.6 to 0.9 of the time.
     apart = size * width if x_step > width else 0
     ahead = size * x_step * max(1, _AHEAD // max(1, size * width))
-    for task in prange((blocks * height + rows - 1) // rows):
-        first = np.int64(task) * rows
-        block, row = first // height, first % height
-        for _ in range(first, min(first + rows, blocks * height)):
-            source = x + size * (block * x_block + row * x_step)
-            target = y + size * (block * y_block + row * y_step)
-            for at in range(0, apart, LINE):
-                prefetch(source + ahead + at)
-            if streamed:
-                stream(kind, width, source, target)
-            else:
-                copy(kind, width, source, target)
-            row += 1
-            if row == height:
-                block, row = block + 1, 0
-        fence()
+    queues = share_out((blocks * height + rows - 1) // rows)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            first = task * rows
+            block, row = first // height, first % height
+            for _ in range(first, min(first + rows, blocks * height)):
+                source = x + size * (block * x_block + row * x_step)
+                target = y + size * (block * y_block + row * y_step)
+                for at in range(0, apart, LINE):
+                    prefetch(source + ahead + at)
+                if streamed:
+                    stream(kind, width, source, target)
+                else:
+                    copy(kind, width, source, target)
+                row += 1
+                if row == height:
+                    block, row = block + 1, 0
+            fence()
 
 
 @jit
 def _transpose(kind, x, y, size, blocks, height, width, x_block, x_column, y_block, y_step, rows):
     parts = (height + rows - 1) // rows
-    for task in prange(blocks * parts):
-        block, first = np.int64(task) // parts, np.int64(task) % parts * rows
-        source, target = x + size * (block * x_block + first), y + size * (block * y_block + first * y_step)
-        transpose(kind, min(rows, height - first), width, source, x_column, target, y_step)
+    queues = share_out(blocks * parts)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            block, first = task // parts, task % parts * rows
+            source, target = x + size * (block * x_block + first), y + size * (block * y_block + first * y_step)
+            transpose(kind, min(rows, height - first), width, source, x_column, target, y_step)
 
 
 def _gpu(x, y):

@@ -20,6 +20,7 @@ from ._cuda import Source, threads_of_row
 from ._exp import exp
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._queues import runs, share_out
 from .softmax import greatest_of, sum_of_exponentials
 
 _CUDA = Source("cross_entropy", "forward", "backward")
@@ -47,23 +48,26 @@ def _forward_reference(x, target, weight, ignore_index, smoothing, loss, lse):
 @jit
 def _forward_cpu(x, target, weight, ignore_index, smoothing, loss, lse):
     classes = x.shape[1]
-    for row in prange(x.shape[0]):
-        t = target[row]
-        if t == ignore_index:
-            loss[row], lse[row, 0], lse[row, 1] = 0, 0, 0
-        else:
-            greatest = greatest_of(x[row])
-            log_total = np.log(sum_of_exponentials(x[row], greatest))
-            lse[row, 0], lse[row, 1] = greatest, log_total
-            value = 0.0
-            if smoothing < 1:
-                value -= (1 - smoothing) * weight[t] * ((x[row, t] - greatest) - log_total)
-            if smoothing > 0:
-                spread = 0.0
-                for k in range(classes):
-                    spread += weight[k] * ((x[row, k] - greatest) - log_total)
-                value -= smoothing / classes * spread
-            loss[row] = value
+    queues = share_out(x.shape[0])
+    for thread in prange(len(queues)):
+        for first, end in runs(queues, thread):
+            for row in range(first, end):
+                t = target[row]
+                if t == ignore_index:
+                    loss[row], lse[row, 0], lse[row, 1] = 0, 0, 0
+                else:
+                    greatest = greatest_of(x[row])
+                    log_total = np.log(sum_of_exponentials(x[row], greatest))
+                    lse[row, 0], lse[row, 1] = greatest, log_total
+                    value = 0.0
+                    if smoothing < 1:
+                        value -= (1 - smoothing) * weight[t] * ((x[row, t] - greatest) - log_total)
+                    if smoothing > 0:
+                        spread = 0.0
+                        for k in range(classes):
+                            spread += weight[k] * ((x[row, k] - greatest) - log_total)
+                        value -= smoothing / classes * spread
+                    loss[row] = value
 
 
 def _forward_gpu(x, target, weight, ignore_index, smoothing, loss, lse):
@@ -85,22 +89,25 @@ def _backward_cpu(x, target, weight, ignore_index, smoothing, lse, scale, gx):
     total = 0.0
     for k in range(classes):
         total += weight[k]
-    for row in prange(x.shape[0]):
-        t = target[row]
-        if t == ignore_index:
-            gx[row] = 0
-        else:
-            own, even = (1 - smoothing) * weight[t], smoothing / classes
-            factor = kind(scale[row] * (own + even * total))
-            greatest, log_total = lse[row, 0], lse[row, 1]
-            x_row, gx_row = x[row], gx[row]
-            for k in range(classes):
-                gx_row[k] = factor * exp((x_row[k] - greatest) - log_total)
-            if smoothing > 0:
-                part = kind(scale[row] * even)
-                for k in range(classes):
-                    gx[row, k] -= part * weight[k]
-            gx[row, t] -= kind(scale[row] * own)
+    queues = share_out(x.shape[0])
+    for thread in prange(len(queues)):
+        for first, end in runs(queues, thread):
+            for row in range(first, end):
+                t = target[row]
+                if t == ignore_index:
+                    gx[row] = 0
+                else:
+                    own, even = (1 - smoothing) * weight[t], smoothing / classes
+                    factor = kind(scale[row] * (own + even * total))
+                    greatest, log_total = lse[row, 0], lse[row, 1]
+                    x_row, gx_row = x[row], gx[row]
+                    for k in range(classes):
+                        gx_row[k] = factor * exp((x_row[k] - greatest) - log_total)
+                    if smoothing > 0:
+                        part = kind(scale[row] * even)
+                        for k in range(classes):
+                            gx[row, k] -= part * weight[k]
+                    gx[row, t] -= kind(scale[row] * own)
 
 
 def _backward_gpu(x, target, weight, ignore_index, smoothing, lse, scale, gx):

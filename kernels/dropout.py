@@ -19,6 +19,7 @@ import numpy as np
 from ._cuda import Source
 from ._jit import inline, jit, prange
 from ._kernel import Kernel
+from ._queues import share_out, tasks
 from ._workload import LARGE
 
 _CUDA = Source("dropout", "forward")
@@ -80,15 +81,17 @@ def _words(block, seed, call):
 @jit
 def _forward_cpu(x, seed, call, threshold, scale, y):
     factor, zero = x.dtype.type(scale), x.dtype.type(0)
-    for task in prange((x.size + _CHUNK - 1) // _CHUNK):
-        start = np.int64(task) * _CHUNK
-        count = min(_CHUNK, x.size - start)
-        bits = np.empty(_CHUNK, np.uint32)
-        for j in range((count + 3) // 4):  # apart from the loop below, so that both run on vectors
-            w0, w1, w2, w3 = _words(np.uint64(start // 4 + j), seed, call)
-            bits[4 * j], bits[4 * j + 1], bits[4 * j + 2], bits[4 * j + 3] = w0, w1, w2, w3
-        for i in range(count):
-            y[start + i] = x[start + i] * (factor if bits[i] >= threshold else zero)
+    queues = share_out((x.size + _CHUNK - 1) // _CHUNK)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            start = task * _CHUNK
+            count = min(_CHUNK, x.size - start)
+            bits = np.empty(_CHUNK, np.uint32)
+            for j in range((count + 3) // 4):  # apart from the loop below, so that both run on vectors
+                w0, w1, w2, w3 = _words(np.uint64(start // 4 + j), seed, call)
+                bits[4 * j], bits[4 * j + 1], bits[4 * j + 2], bits[4 * j + 3] = w0, w1, w2, w3
+            for i in range(count):
+                y[start + i] = x[start + i] * (factor if bits[i] >= threshold else zero)
 
 
 def _forward_gpu(x, seed, call, threshold, scale, y):

@@ -19,6 +19,7 @@ from ._jit import jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
 from ._pool import empty
+from ._queues import share_out, tasks
 from ._threads import MOST_THREADS
 from .channel_sum import add_rows
 
@@ -43,22 +44,26 @@ def _forward_cpu(x, y):
 @jit
 def _means(x, pixels, rows, sums, totals, y):
     (n, channels), (_, blocks, wide) = y.shape, sums.shape
-    for task in prange(n * blocks):
-        image, block = np.int64(task) // blocks, np.int64(task) % blocks
-        first = (image * pixels + block * rows) * channels
-        last = (image * pixels + min((block + 1) * rows, pixels)) * channels
-        sums[image, block] = 0
-        add_rows(x.dtype.type(0), first, last, wide, 0, False, (x.ctypes.data, sums[image, block].ctypes.data))
-    for image in prange(n):
-        total, mean = totals[numba.get_thread_id()], y[image]
-        total[:] = 0
-        for block in range(blocks):
-            for start in range(0, wide, channels):
-                part = sums[image, block, start : start + channels]
-                for c in range(channels):
-                    total[c] += part[c]
-        for c in range(channels):
-            mean[c] = total[c] / pixels
+    queues = share_out(n * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, block = task // blocks, task % blocks
+            first = (image * pixels + block * rows) * channels
+            last = (image * pixels + min((block + 1) * rows, pixels)) * channels
+            sums[image, block] = 0
+            add_rows(x.dtype.type(0), first, last, wide, 0, False, (x.ctypes.data, sums[image, block].ctypes.data))
+    queues = share_out(n)
+    for thread in prange(len(queues)):
+        for image in tasks(queues, thread):
+            total, mean = totals[numba.get_thread_id()], y[image]
+            total[:] = 0
+            for block in range(blocks):
+                for start in range(0, wide, channels):
+                    part = sums[image, block, start : start + channels]
+                    for c in range(channels):
+                        total[c] += part[c]
+            for c in range(channels):
+                mean[c] = total[c] / pixels
 
 
 _FEW = 1024  # pixels, of which a block adds up all: 128 for a thread, or fewer
@@ -88,13 +93,15 @@ def _backward_reference(gy, gx):
 def _backward_cpu(gy, gx):
     n, h, w, channels = gx.shape
     shares = gy / gy.dtype.type(h * w)
-    for task in prange(n * h):
-        image, r = np.int64(task) // h, np.int64(task) % h
-        share = shares[image, 0, 0]
-        for q in range(w):
-            pixel = gx[image, r, q]
-            for c in range(channels):
-                pixel[c] = share[c]
+    queues = share_out(n * h)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, r = task // h, task % h
+            share = shares[image, 0, 0]
+            for q in range(w):
+                pixel = gx[image, r, q]
+                for c in range(channels):
+                    pixel[c] = share[c]
 
 
 def _backward_gpu(gy, gx):

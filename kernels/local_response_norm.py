@@ -15,6 +15,7 @@ from ._cuda import Source
 from ._jit import inline, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
+from ._queues import share_out, tasks
 
 _CUDA = Source("local_response_norm", "forward", "backward")
 _BLOCK = 16384  # elements of a task
@@ -65,16 +66,18 @@ def _power(scale, beta, out):
 @jit
 def _forward_blocks(x, size, alpha, beta, k, rows, y, scale):
     factor, start = x.dtype.type(alpha), x.dtype.type(k)
-    for block in prange((len(x) + rows - 1) // rows):
-        squares = np.empty(x.shape[1], x.dtype)
-        first = np.int64(block) * rows
-        for m in range(first, min(first + rows, len(x))):
-            for c in range(x.shape[1]):
-                squares[c] = x[m, c] * x[m, c]
-            _window_sums(squares, size // 2, (size - 1) // 2, factor, start, scale[m])
-            _power(scale[m], beta, y[m])
-            for c in range(x.shape[1]):
-                y[m, c] *= x[m, c]
+    queues = share_out((len(x) + rows - 1) // rows)
+    for thread in prange(len(queues)):
+        for block in tasks(queues, thread):
+            squares = np.empty(x.shape[1], x.dtype)
+            first = block * rows
+            for m in range(first, min(first + rows, len(x))):
+                for c in range(x.shape[1]):
+                    squares[c] = x[m, c] * x[m, c]
+                _window_sums(squares, size // 2, (size - 1) // 2, factor, start, scale[m])
+                _power(scale[m], beta, y[m])
+                for c in range(x.shape[1]):
+                    y[m, c] *= x[m, c]
 
 
 def _forward_cpu(x, size, alpha, beta, k, y, scale):
@@ -111,19 +114,21 @@ def _backward_reference(gy, x, scale, size, alpha, beta, gx):
 @jit
 def _backward_blocks(gy, x, scale, size, alpha, beta, rows, gx):
     one, factor, zero = x.dtype.type(1), x.dtype.type(2 * alpha * beta), x.dtype.type(0)
-    for block in prange((len(x) + rows - 1) // rows):
-        scratch = np.empty((3, x.shape[1]), x.dtype)
-        power, inner, sums = scratch[0], scratch[1], scratch[2]
-        first = np.int64(block) * rows
-        for m in range(first, min(first + rows, len(x))):
-            _power(scale[m], beta, power)
-            for c in range(x.shape[1]):
-                power[c] *= gy[m, c]
-                inner[c] = power[c] * x[m, c] * (one / scale[m, c])
-            # Gathered: i is seen by the channels whose windows hold it, the mirror image of its own window.
-            _window_sums(inner, (size - 1) // 2, size // 2, factor, zero, sums)
-            for c in range(x.shape[1]):
-                gx[m, c] = power[c] - x[m, c] * sums[c]
+    queues = share_out((len(x) + rows - 1) // rows)
+    for thread in prange(len(queues)):
+        for block in tasks(queues, thread):
+            scratch = np.empty((3, x.shape[1]), x.dtype)
+            power, inner, sums = scratch[0], scratch[1], scratch[2]
+            first = block * rows
+            for m in range(first, min(first + rows, len(x))):
+                _power(scale[m], beta, power)
+                for c in range(x.shape[1]):
+                    power[c] *= gy[m, c]
+                    inner[c] = power[c] * x[m, c] * (one / scale[m, c])
+                # Gathered: i is seen by the channels whose windows hold it, the mirror image of its own window.
+                _window_sums(inner, (size - 1) // 2, size // 2, factor, zero, sums)
+                for c in range(x.shape[1]):
+                    gx[m, c] = power[c] - x[m, c] * sums[c]
 
 
 def _backward_cpu(gy, x, scale, size, alpha, beta, gx):

@@ -29,6 +29,7 @@ from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
 from ._pool import empty
+from ._queues import share_out, tasks
 from ._threads import MOST_THREADS
 from ._tile import FETCHED, TALLEST, further, last_step, tile_last, tile_width
 from ._vector import STREAMED, copy, fence, transpose
@@ -176,23 +177,25 @@ def _one_row_sums(a, b, run, sums):
     """
     (stacks, k, n), slabs = b.shape, len(sums)
     runs = (n + run - 1) // run
-    for task in prange(slabs * stacks * runs):
-        slab, s, first = np.int64(task) // (stacks * runs), np.int64(task) // runs % stacks, np.int64(task) % runs * run
-        last, row, end = min(n, first + run), k * slab // slabs, k * (slab + 1) // slabs
-        y, x = sums[slab, s, first:last], a[s]
-        y[:] = 0
-        while row + 4 <= end:
-            x0, x1, x2, x3 = x[row], x[row + 1], x[row + 2], x[row + 3]
-            b0, b1 = b[s, row, first:last], b[s, row + 1, first:last]
-            b2, b3 = b[s, row + 2, first:last], b[s, row + 3, first:last]
-            for j in range(y.size):
-                y[j] = x3 * b3[j] + (x2 * b2[j] + (x1 * b1[j] + (x0 * b0[j] + y[j])))
-            row += 4
-        while row < end:
-            x0, b0 = x[row], b[s, row, first:last]
-            for j in range(y.size):
-                y[j] += x0 * b0[j]
-            row += 1
+    queues = share_out(slabs * stacks * runs)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            slab, s, first = task // (stacks * runs), task // runs % stacks, task % runs * run
+            last, row, end = min(n, first + run), k * slab // slabs, k * (slab + 1) // slabs
+            y, x = sums[slab, s, first:last], a[s]
+            y[:] = 0
+            while row + 4 <= end:
+                x0, x1, x2, x3 = x[row], x[row + 1], x[row + 2], x[row + 3]
+                b0, b1 = b[s, row, first:last], b[s, row + 1, first:last]
+                b2, b3 = b[s, row + 2, first:last], b[s, row + 3, first:last]
+                for j in range(y.size):
+                    y[j] = x3 * b3[j] + (x2 * b2[j] + (x1 * b1[j] + (x0 * b0[j] + y[j])))
+                row += 4
+            while row < end:
+                x0, b0 = x[row], b[s, row, first:last]
+                for j in range(y.size):
+                    y[j] += x0 * b0[j]
+                row += 1
 
 
 _FEW_ROWS = 64
@@ -232,33 +235,35 @@ def _few_rows_sums(a, b, strides, starts, beside, least, shape, run, width, deep
     (stacks, m, k), (slabs, _, n) = shape, sums.shape
     kind, size, heights = sums.dtype.type(0), sums.itemsize, (m + TALLEST - 1) // TALLEST
     runs = (n + run - 1) // run
-    for task in prange(slabs * stacks * runs):
-        slab, s, first = np.int64(task) // (stacks * runs), np.int64(task) // runs % stacks, np.int64(task) % runs * run
-        copied, wide = scratch[numba.get_thread_id()].ctypes.data, min(run, n - first)
-        top, bottom = k * slab // slabs, k * (slab + 1) // slabs
-        for part in range((bottom - top + deep - 1) // deep):
-            here = top + part * deep
-            summed = min(deep, bottom - here)
-            last = (beside, least) if here + summed == bottom else (0, sums.dtype.type(-np.inf))
-            at_a, row, step = a + size * (s * strides[0] + here * strides[2]), strides[1], strides[2]
-            if step == 1:
-                # Rows a power of two of bytes apart share a few lines of the L1 cache: with a copy 1.05 to 1.2 times.
-                for i in range(m):
-                    copy(kind, summed, at_a + size * i * row, copied + size * i * (deep + _APART))
-                at_a, row = copied, deep + _APART
-            at_b = b + size * (s * strides[3] + here * strides[4] + first)
-            # A tile fetches a row of the next part, a line a step: all at once they would hold up the products.
-            fetched, beyond = at_b + size * deep * strides[4], at_b + size * (bottom - here) * strides[4]
-            for column in range(0, wide, width):
-                for tall in range(heights):
-                    i = m * tall // heights
-                    at_y = sums.ctypes.data + size * (((slab * stacks + s) * m + i) * n + first + column)
-                    begin, begin_row = (starts.ctypes.data + size * (first + column), 0) if part == 0 else (at_y, n)
-                    ahead = fetched if fetched < beyond else 0
-                    tile_last(kind, m * (tall + 1) // heights - i, min(width, wide - column), at_a + size * i * row,
-                              row, 0, step, at_b + size * column, 0, strides[4], 1, summed, begin, begin_row, *last,
-                              False, at_y, n, ahead)  # fmt: skip
-                    fetched += size * strides[4]
+    queues = share_out(slabs * stacks * runs)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            slab, s, first = task // (stacks * runs), task // runs % stacks, task % runs * run
+            copied, wide = scratch[numba.get_thread_id()].ctypes.data, min(run, n - first)
+            top, bottom = k * slab // slabs, k * (slab + 1) // slabs
+            for part in range((bottom - top + deep - 1) // deep):
+                here = top + part * deep
+                summed = min(deep, bottom - here)
+                last = (beside, least) if here + summed == bottom else (0, sums.dtype.type(-np.inf))
+                at_a, row, step = a + size * (s * strides[0] + here * strides[2]), strides[1], strides[2]
+                if step == 1:
+                    # Rows a power of two of bytes apart share a few lines of L1: with a copy 1.05 to 1.2 times.
+                    for i in range(m):
+                        copy(kind, summed, at_a + size * i * row, copied + size * i * (deep + _APART))
+                    at_a, row = copied, deep + _APART
+                at_b = b + size * (s * strides[3] + here * strides[4] + first)
+                # A tile fetches a row of the next part, a line a step: all at once they would hold up the products.
+                fetched, beyond = at_b + size * deep * strides[4], at_b + size * (bottom - here) * strides[4]
+                for column in range(0, wide, width):
+                    for tall in range(heights):
+                        i = m * tall // heights
+                        at_y = sums.ctypes.data + size * (((slab * stacks + s) * m + i) * n + first + column)
+                        begin, begin_row = (starts.ctypes.data + size * (first + column), 0) if part == 0 else (at_y, n)
+                        ahead = fetched if fetched < beyond else 0
+                        tile_last(kind, m * (tall + 1) // heights - i, min(width, wide - column), at_a + size * i * row,
+                                  row, 0, step, at_b + size * column, 0, strides[4], 1, summed, begin, begin_row, *last,
+                                  False, at_y, n, ahead)  # fmt: skip
+                        fetched += size * strides[4]
 
 
 def _put_together(sums, start, residual, relu, y):
@@ -271,15 +276,17 @@ def _put_together(sums, start, residual, relu, y):
 def _add_slabs(sums, begin, least, y):
     """y (rows, N) = begin + the sum of sums (slabs, rows, N), at least `least`; begin has a row, or as many as y."""
     slabs, rows, n = sums.shape
-    for i in prange(rows):
-        row = np.int64(i)
-        for j in range(n):
-            y[row, j] = begin[row % len(begin), j]
-        for slab in range(slabs):
+    queues = share_out(rows)
+    for thread in prange(len(queues)):
+        for i in tasks(queues, thread):
+            row = i
             for j in range(n):
-                y[row, j] += sums[slab, row, j]
-        for j in range(n):
-            y[row, j] = least if y[row, j] < least else y[row, j]
+                y[row, j] = begin[row % len(begin), j]
+            for slab in range(slabs):
+                for j in range(n):
+                    y[row, j] += sums[slab, row, j]
+            for j in range(n):
+                y[row, j] = least if y[row, j] < least else y[row, j]
 
 
 def pack(b, panels):
@@ -294,18 +301,20 @@ def _pack(b, strides, n, panels):
     """b is an address; in its rows or in its columns elements are contiguous."""
     stacks, blocks, k, width = panels.shape
     kind, size = panels.dtype.type(0), panels.itemsize
-    for task in prange(stacks * blocks):
-        s, block = np.int64(task) // blocks, np.int64(task) % blocks
-        wide = min(width, n - block * width)
-        if wide < width:
-            panels[s, block] = 0
-        source = b + size * (s * strides[0] + block * width * strides[2])
-        target = panels.ctypes.data + size * (s * blocks + block) * k * width
-        if strides[2] == 1:
-            for r in range(k):
-                copy(kind, wide, source + size * r * strides[1], target + size * r * width)
-        else:
-            transpose(kind, k, wide, source, strides[2], target, width)
+    queues = share_out(stacks * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            s, block = task // blocks, task % blocks
+            wide = min(width, n - block * width)
+            if wide < width:
+                panels[s, block] = 0
+            source = b + size * (s * strides[0] + block * width * strides[2])
+            target = panels.ctypes.data + size * (s * blocks + block) * k * width
+            if strides[2] == 1:
+                for r in range(k):
+                    copy(kind, wide, source + size * r * strides[1], target + size * r * width)
+            else:
+                transpose(kind, k, wide, source, strides[2], target, width)
 
 
 @jit
@@ -315,13 +324,15 @@ def _blocks(a, strides, panels, y, stacks, m, k, n, width, packed, starts, besid
     row_blocks = (m + rows - 1) // rows
     # Few rows (a small batch through a large layer): let the tasks share the columns as well.
     column_blocks = max(1, min(columns, 16 // max(1, stacks * row_blocks)))
-    for task in prange(stacks * row_blocks * column_blocks):
-        s = np.int64(task) // (row_blocks * column_blocks)
-        top = np.int64(task) // column_blocks % row_blocks * rows
-        block = np.int64(task) % column_blocks
-        _block(a, strides, panels, y, s, top, min(top + rows, m), columns * block // column_blocks,
-               columns * (block + 1) // column_blocks, m, k, n, width, s % packed, starts,
-               beside, least, scratch[numba.get_thread_id()])  # fmt: skip
+    queues = share_out(stacks * row_blocks * column_blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            s = task // (row_blocks * column_blocks)
+            top = task // column_blocks % row_blocks * rows
+            block = task % column_blocks
+            _block(a, strides, panels, y, s, top, min(top + rows, m), columns * block // column_blocks,
+                   columns * (block + 1) // column_blocks, m, k, n, width, s % packed, starts,
+                   beside, least, scratch[numba.get_thread_id()])  # fmt: skip
 
 
 @helper

@@ -21,6 +21,7 @@ from ._cuda import Source
 from ._jit import helper, jit, prange, shared
 from ._kernel import Kernel
 from ._layout import ceil_div
+from ._queues import share_out, tasks
 from ._vector import LINE, STREAMED, VECTOR_BYTES, Vectors, fence
 
 _CUDA = Source("max_pool2d", *(f"{kernel}<T, {n}>" for kernel in ("forward", "backward") for n in (1, 4)))
@@ -57,14 +58,16 @@ def _forward_cpu(x, kernel_size, stride, padding, dilation, y, where):
     # The windows that lie in the image from their first column to their last.
     first = min(ow, (padding[1] + stride[1] - 1) // stride[1])
     beyond = max(first, min(ow, (w - 1 - (kernel_size[1] - 1) * dilation[1] + padding[1]) // stride[1] + 1))
-    for task in prange(n * oh):
-        image, i = np.int64(task) // oh, np.int64(task) % oh
-        at = np.int64(task) * ow * c
-        numbers = where.ctypes.data + where.itemsize * at if where.size else 0
-        _forward_row(x.dtype.type(0), x.ctypes.data + x.itemsize * image * h * w * c, h, w, c, i, kernel_size, stride,
-                     padding, dilation, y.ctypes.data + y.itemsize * at, numbers, ow, first, beyond, x.itemsize,
-                     streamed)  # fmt: skip
-        fence()
+    queues = share_out(n * oh)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, i = task // oh, task % oh
+            at = task * ow * c
+            numbers = where.ctypes.data + where.itemsize * at if where.size else 0
+            _forward_row(x.dtype.type(0), x.ctypes.data + x.itemsize * image * h * w * c, h, w, c, i, kernel_size,
+                         stride, padding, dilation, y.ctypes.data + y.itemsize * at, numbers, ow, first, beyond,
+                         x.itemsize, streamed)  # fmt: skip
+            fence()
 
 
 @helper
@@ -214,24 +217,26 @@ def _fill_windows(gy, where, kernel_size, gx):
     (n, oh, ow, c), (_, h, w, _), (kh, kw) = gy.shape, gx.shape, kernel_size
     kind, size, whole = gx.dtype.type(0), gx.itemsize, min(ow, w // kw)
     streamed = size * gx.size >= STREAMED and (gx.ctypes.data | c * size) % VECTOR_BYTES == 0
-    for task in prange(n * oh):
-        image, i = np.int64(task) // oh, np.int64(task) % oh
-        rows, at, first = min(kh, h - i * kh), np.int64(task) * ow * c, i * kh * w
-        source, numbers = gy.ctypes.data + size * at, where.ctypes.data + 4 * at
-        to = gx.ctypes.data + size * (image * h * w + first) * c
-        if rows == 2 and kw == 2:  # LLVM unrolls it
-            _fill(kind, 2, 2, whole, source, numbers, first, c, w, streamed, to)
-        else:
-            _fill(kind, rows, kw, whole, source, numbers, first, c, w, streamed, to)
-        if whole < ow:  # over the edge
-            seen = whole * kw
-            _fill(kind, rows, w - seen, 1, source + size * whole * c, numbers + 4 * whole * c, first + seen, c, w,
-                  streamed, to + size * seen * c)  # fmt: skip
-        fence()
-        for r in range(i * kh, i * kh + rows):
-            gx[image, r, ow * kw :] = 0
-        if i == oh - 1:
-            gx[image, oh * kh :] = 0
+    queues = share_out(n * oh)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, i = task // oh, task % oh
+            rows, at, first = min(kh, h - i * kh), task * ow * c, i * kh * w
+            source, numbers = gy.ctypes.data + size * at, where.ctypes.data + 4 * at
+            to = gx.ctypes.data + size * (image * h * w + first) * c
+            if rows == 2 and kw == 2:  # LLVM unrolls it
+                _fill(kind, 2, 2, whole, source, numbers, first, c, w, streamed, to)
+            else:
+                _fill(kind, rows, kw, whole, source, numbers, first, c, w, streamed, to)
+            if whole < ow:  # over the edge
+                seen = whole * kw
+                _fill(kind, rows, w - seen, 1, source + size * whole * c, numbers + 4 * whole * c, first + seen, c, w,
+                      streamed, to + size * seen * c)  # fmt: skip
+            fence()
+            for r in range(i * kh, i * kh + rows):
+                gx[image, r, ow * kw :] = 0
+            if i == oh - 1:
+                gx[image, oh * kh :] = 0
 
 
 @intrinsic
@@ -275,20 +280,22 @@ def _ask_windows(gy, where, reach, stride, padding, gx):
     (n, oh, ow, c), (_, h, w, _) = gy.shape, gx.shape
     kind, size = gx.dtype.type(0), gx.itemsize
     streamed = size * gx.size >= STREAMED and (gx.ctypes.data | c * size) % VECTOR_BYTES == 0
-    for task in prange(n * h):
-        image, row = np.int64(task) // h, np.int64(task) % h
-        first = max(0, (row + padding[0] - reach[0] + stride[0]) // stride[0])
-        rows = max(0, min(oh, (row + padding[0]) // stride[0] + 1) - first)
-        to, begin, end = gx.ctypes.data + size * np.int64(task) * w * c, 0, 0
-        for j in range(w):
-            while end < ow and end * stride[1] - padding[1] <= j:
-                end += 1
-            while begin < end and begin * stride[1] - padding[1] + reach[1] <= j:
-                begin += 1
-            at = ((image * oh + first) * ow + begin) * c
-            _add_up(kind, rows, end - begin, gy.ctypes.data + size * at, where.ctypes.data + 4 * at, ow * c,
-                    row * w + j, c, streamed, to + size * j * c)  # fmt: skip
-        fence()
+    queues = share_out(n * h)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, row = task // h, task % h
+            first = max(0, (row + padding[0] - reach[0] + stride[0]) // stride[0])
+            rows = max(0, min(oh, (row + padding[0]) // stride[0] + 1) - first)
+            to, begin, end = gx.ctypes.data + size * task * w * c, 0, 0
+            for j in range(w):
+                while end < ow and end * stride[1] - padding[1] <= j:
+                    end += 1
+                while begin < end and begin * stride[1] - padding[1] + reach[1] <= j:
+                    begin += 1
+                at = ((image * oh + first) * ow + begin) * c
+                _add_up(kind, rows, end - begin, gy.ctypes.data + size * at, where.ctypes.data + 4 * at, ow * c,
+                        row * w + j, c, streamed, to + size * j * c)  # fmt: skip
+            fence()
 
 
 @intrinsic
@@ -334,28 +341,30 @@ def _add_to_bands(gy, where, reach, stride, padding, bands, gx):
     """A task is a band of rows of an image, so each element has one writer and, in any band, one order of summing."""
     n, oh, ow, channels = gy.shape
     _, h, w, _ = gx.shape
-    for task in prange(n * bands):
-        image, band = np.int64(task) // bands, np.int64(task) % bands
-        first, last = oh * band // bands, oh * (band + 1) // bands  # the rows of windows that start in the band
-        top = 0 if band == 0 else first * stride - padding
-        bottom = h if band == bands - 1 else min(h, last * stride - padding)
-        gx[image, top:bottom] = 0
-        pixels = gx[image].reshape(-1, channels)
-        while first > 0 and (first - 1) * stride - padding + reach > top:  # and those that reach into it
-            first -= 1
-        for i in range(first, last):
-            row = i * stride - padding
-            if (band == 0 or row >= top) and (band == bands - 1 or row + reach <= bottom):
-                for j in range(ow):
-                    for c in range(channels):
-                        pixels[where[image, i, j, c], c] += gy[image, i, j, c]
-            else:
-                for j in range(ow):
-                    for c in range(channels):
-                        at = where[image, i, j, c]
-                        mine = (at >= top * w) & (at < bottom * w)
-                        # Zero to the band's first pixel where it is not: a branch here takes four times as long.
-                        pixels[at if mine else top * w, c] += gy[image, i, j, c] if mine else 0
+    queues = share_out(n * bands)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, band = task // bands, task % bands
+            first, last = oh * band // bands, oh * (band + 1) // bands  # the rows of windows that start in the band
+            top = 0 if band == 0 else first * stride - padding
+            bottom = h if band == bands - 1 else min(h, last * stride - padding)
+            gx[image, top:bottom] = 0
+            pixels = gx[image].reshape(-1, channels)
+            while first > 0 and (first - 1) * stride - padding + reach > top:  # and those that reach into it
+                first -= 1
+            for i in range(first, last):
+                row = i * stride - padding
+                if (band == 0 or row >= top) and (band == bands - 1 or row + reach <= bottom):
+                    for j in range(ow):
+                        for c in range(channels):
+                            pixels[where[image, i, j, c], c] += gy[image, i, j, c]
+                else:
+                    for j in range(ow):
+                        for c in range(channels):
+                            at = where[image, i, j, c]
+                            mine = (at >= top * w) & (at < bottom * w)
+                            # Zero to the band's first pixel where it is not: a branch here takes four times as long.
+                            pixels[at if mine else top * w, c] += gy[image, i, j, c] if mine else 0
 
 
 def _backward_gpu(gy, where, kernel_size, stride, padding, dilation, gx):

@@ -13,6 +13,7 @@ from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
 from ._passes import TASK, over_elements
+from ._queues import share_out, tasks
 from ._workload import LARGE
 
 _CUDA = Source("relu", "forward", "add_forward", "backward")
@@ -27,8 +28,10 @@ _positive = over_elements("relu", 1, lambda vectors, x: vectors.where_positive(x
 
 @jit
 def _forward_cpu(x, y):
-    for task in prange((y.size + TASK - 1) // TASK):
-        _positive(y, np.int64(task), (x.ctypes.data, y.ctypes.data))
+    queues = share_out((y.size + TASK - 1) // TASK)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            _positive(y, task, (x.ctypes.data, y.ctypes.data))
 
 
 def _forward_gpu(x, y):
@@ -50,8 +53,10 @@ _positive_total = over_elements("add_relu", 2, _positive_sum)
 
 @jit
 def _add_forward_cpu(a, b, y):
-    for task in prange((y.size + TASK - 1) // TASK):
-        _positive_total(y, np.int64(task), (a.ctypes.data, b.ctypes.data, y.ctypes.data))
+    queues = share_out((y.size + TASK - 1) // TASK)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            _positive_total(y, task, (a.ctypes.data, b.ctypes.data, y.ctypes.data))
 
 
 def _add_forward_gpu(a, b, y):
@@ -67,8 +72,10 @@ _passed_on = over_elements("relu_gradient", 2, lambda vectors, gy, y: vectors.wh
 
 @jit
 def _backward_cpu(gy, y, gx):
-    for task in prange((gx.size + TASK - 1) // TASK):
-        _passed_on(gx, np.int64(task), (gy.ctypes.data, y.ctypes.data, gx.ctypes.data))
+    queues = share_out((gx.size + TASK - 1) // TASK)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            _passed_on(gx, task, (gy.ctypes.data, y.ctypes.data, gx.ctypes.data))
 
 
 def _backward_gpu(gy, y, gx):

@@ -14,11 +14,10 @@ g, w and v may be lists of arrays, of as many parameters; on a GPU all of them a
 Krizhevsky et al. 2012, section 5, keep the rate in the velocity; Sutskever et al. 2013 is Nesterov's form.
 """
 
-import numpy as np
-
 from ._cuda import Source
 from ._jit import helper, jit, jit_serial, prange
 from ._kernel import Kernel, each, total_bytes
+from ._queues import share_out, tasks
 from ._workload import LARGE
 
 _CUDA = Source("sgd", "step")
@@ -48,8 +47,10 @@ def _cpu(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
 
 @jit
 def _shared(g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v):
-    for task in prange((w.size + CHUNK - 1) // CHUNK):
-        _chunk(np.int64(task), g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v)
+    queues = share_out((w.size + CHUNK - 1) // CHUNK)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            _chunk(task, g, lr, momentum, keep, weight_decay, nesterov, lr_in_velocity, w, v)
 
 
 @jit_serial

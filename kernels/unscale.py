@@ -15,6 +15,7 @@ from ._cuda import PIECE, Source
 from ._jit import helper, jit, prange
 from ._kernel import Kernel
 from ._layout import ceil_div
+from ._queues import share_out, tasks
 from ._workload import LARGE
 
 _CUDA = Source("unscale", "forward")
@@ -34,9 +35,11 @@ def _reference(x, factor, y, faults):
 @jit
 def _cpu(x, factor, y, faults):
     scale = x.dtype.type(factor)
-    for piece in prange(faults.size):
-        part = slice(np.int64(piece) * PIECE, min((np.int64(piece) + 1) * PIECE, x.size))
-        faults[piece] = _multiply(x[part], scale, y[part])
+    queues = share_out(faults.size)
+    for thread in prange(len(queues)):
+        for piece in tasks(queues, thread):
+            part = slice(piece * PIECE, min((piece + 1) * PIECE, x.size))
+            faults[piece] = _multiply(x[part], scale, y[part])
 
 
 @helper

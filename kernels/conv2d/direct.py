@@ -16,6 +16,7 @@ import numpy as np
 from .._jit import helper, inline_sum, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
+from .._queues import share_out, tasks
 from .._threads import MOST_THREADS
 from .._tile import FETCHED, further, last_step, tile, tile_last, tile_width
 from .._vector import STREAMED, VECTOR_BYTES, copy, fence, transpose
@@ -61,8 +62,10 @@ def _is_finite(x):
 @jit
 def _total(x):
     sums = np.empty((x.size + _SUMMED - 1) // _SUMMED, x.dtype)
-    for task in prange(sums.size):
-        sums[task] = _sum(x[np.int64(task) * _SUMMED : (np.int64(task) + 1) * _SUMMED])
+    queues = share_out(sums.size)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            sums[task] = _sum(x[task * _SUMMED : (task + 1) * _SUMMED])
     return _sum(sums)
 
 
@@ -128,18 +131,20 @@ def _pack(w, bias, og, groups, panels, starts):
     """Weights (KH*KW*C/groups, O) to a panel per tile's width of a group's outputs, filled up with zeros."""
     blocks, run, width = panels.shape
     blocks //= groups
-    for task in prange(groups * blocks):
-        at = np.int64(task)
-        column = at % blocks * width
-        first = at // blocks * og + column
-        for j in range(min(width, og - column)):
-            starts[at, j] = bias[first + j]
-        if og - column < width:
-            panels[at] = 0
-        source, target = w.ctypes.data + w.itemsize * first, panels[at].ctypes.data
-        for r in range(run):
-            copy(w.dtype.type(0), min(width, og - column), source + w.itemsize * r * groups * og,
-                 target + w.itemsize * r * width)  # fmt: skip
+    queues = share_out(groups * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            at = task
+            column = at % blocks * width
+            first = at // blocks * og + column
+            for j in range(min(width, og - column)):
+                starts[at, j] = bias[first + j]
+            if og - column < width:
+                panels[at] = 0
+            source, target = w.ctypes.data + w.itemsize * first, panels[at].ctypes.data
+            for r in range(run):
+                copy(w.dtype.type(0), min(width, og - column), source + w.itemsize * r * groups * og,
+                     target + w.itemsize * r * width)  # fmt: skip
 
 
 @jit
@@ -147,13 +152,15 @@ def _correlate_blocks(x, x_shape, panels, starts, w_shape, groups, width, stride
                       beside, least, y, y_shape, first, step, count, rows, seen_w, pixel, inside, scratch):  # fmt: skip
     """A task is a block of output rows of one image, for one group."""
     blocks = (count[0] + rows - 1) // rows
-    for task in prange(x_shape[0] * groups * blocks):
-        n = np.int64(task) // (groups * blocks)
-        g = np.int64(task) // blocks % groups
-        top = np.int64(task) % blocks * rows
-        _correlate_rows(n, g, top, min(top + rows, count[0]), x, x_shape, panels, starts, w_shape, width,
-                        stride, padding, dilation, beside, least, y, y_shape, first, step, count, seen_w, pixel,
-                        inside, scratch[numba.get_thread_id()])  # fmt: skip
+    queues = share_out(x_shape[0] * groups * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            n = task // (groups * blocks)
+            g = task // blocks % groups
+            top = task % blocks * rows
+            _correlate_rows(n, g, top, min(top + rows, count[0]), x, x_shape, panels, starts, w_shape, width,
+                            stride, padding, dilation, beside, least, y, y_shape, first, step, count, seen_w, pixel,
+                            inside, scratch[numba.get_thread_id()])  # fmt: skip
 
 
 @helper
@@ -294,25 +301,29 @@ def _swap(w, rows, columns, groups, taps):
     cg, o = w.shape[2:]
     og, size = o // groups, w.itemsize
     blocks = (og + _BLOCK - 1) // _BLOCK
-    for task in prange(len(rows) * len(columns) * groups * blocks):
-        first, g = np.int64(task) % blocks * _BLOCK, np.int64(task) // blocks % groups
-        v, u = np.int64(task) // (blocks * groups) % len(columns), np.int64(task) // (blocks * groups * len(columns))
-        source = w[rows[u], columns[v]].ctypes.data + size * (g * og + first)
-        target = taps[u, v].ctypes.data + size * (first * groups * cg + g * cg)
-        transpose(w.dtype.type(0), min(_BLOCK, og - first), cg, source, o, target, groups * cg)
+    queues = share_out(len(rows) * len(columns) * groups * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            first, g = task % blocks * _BLOCK, task // blocks % groups
+            v, u = task // (blocks * groups) % len(columns), task // (blocks * groups * len(columns))
+            source = w[rows[u], columns[v]].ctypes.data + size * (g * og + first)
+            target = taps[u, v].ctypes.data + size * (first * groups * cg + g * cg)
+            transpose(w.dtype.type(0), min(_BLOCK, og - first), cg, source, o, target, groups * cg)
 
 
 @jit
 def _fill(gx, gx_shape, start, first, step):
     """gx[:, first + step*i] = start."""
     n, h, w, c = gx_shape
-    for task in prange(n * h):
-        i = np.int64(task) % h
-        if i % step[0] == first[0]:
-            for j in range(first[1], w, step[1]):
-                pixel = gx[(np.int64(task) * w + j) * c :][:c]
-                for k in range(c):
-                    pixel[k] = start[k]
+    queues = share_out(n * h)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            i = task % h
+            if i % step[0] == first[0]:
+                for j in range(first[1], w, step[1]):
+                    pixel = gx[(task * w + j) * c :][:c]
+                    for k in range(c):
+                        pixel[k] = start[k]
 
 
 def _phases(size, k, s, p, d):
@@ -371,17 +382,20 @@ def _weight_grad_parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride,
     """A task is a tile's width of a group's output channels and a part of the images, with a sum of its own."""
     og, parts = w_shape[3], sums.shape[0]
     blocks = (og + width - 1) // width
-    for task in prange(parts * groups * blocks):
-        part = np.int64(task) // (groups * blocks)
-        g = np.int64(task) // blocks % groups
-        column = np.int64(task) % blocks * width
-        own = sums[part, g * blocks + column // width]
-        own[:] = 0
-        for n in range(x_shape[0] * part // parts, x_shape[0] * (part + 1) // parts):
-            for top in range(0, gy_shape[1], rows):
-                _weight_grad_rows(n, g, top, min(top + rows, gy_shape[1]), column, min(width, og - column),
-                                  x, x_shape, gy, gy_shape, w_shape, stride, padding, dilation, seen_w, pixel, inside,
-                                  scratch[numba.get_thread_id()], panels[numba.get_thread_id()], own)  # fmt: skip
+    queues = share_out(parts * groups * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            part = task // (groups * blocks)
+            g = task // blocks % groups
+            column = task % blocks * width
+            own = sums[part, g * blocks + column // width]
+            own[:] = 0
+            for n in range(x_shape[0] * part // parts, x_shape[0] * (part + 1) // parts):
+                for top in range(0, gy_shape[1], rows):
+                    _weight_grad_rows(n, g, top, min(top + rows, gy_shape[1]), column, min(width, og - column),
+                                      x, x_shape, gy, gy_shape, w_shape, stride, padding, dilation, seen_w, pixel,
+                                      inside, scratch[numba.get_thread_id()], panels[numba.get_thread_id()],
+                                      own)  # fmt: skip
 
 
 @helper
@@ -426,16 +440,18 @@ def _copy_panel(gy, start, step, pixels, wide, panel, width):
 def _add_parts(sums, og, groups, gw):
     """gw (KH*KW*C/groups, O) = the sum of all parts, in order."""
     parts, blocks, rows, width = sums.shape
-    for task in prange(rows):
-        r = np.int64(task)
-        for block in range(blocks):
-            column = block % (blocks // groups) * width
-            wide = min(width, og - column)
-            to = gw[r, block // (blocks // groups) * og + column :][:wide]
-            first = sums[0, block, r]
-            for j in range(wide):
-                to[j] = first[j]
-            for part in range(1, parts):
-                more = sums[part, block, r]
+    queues = share_out(rows)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            r = task
+            for block in range(blocks):
+                column = block % (blocks // groups) * width
+                wide = min(width, og - column)
+                to = gw[r, block // (blocks // groups) * og + column :][:wide]
+                first = sums[0, block, r]
                 for j in range(wide):
-                    to[j] += more[j]
+                    to[j] = first[j]
+                for part in range(1, parts):
+                    more = sums[part, block, r]
+                    for j in range(wide):
+                        to[j] += more[j]

@@ -15,6 +15,7 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
+from .._queues import share_out, tasks
 from .._threads import MOST_THREADS
 from .._tile import TALLEST, further, tile, tile_width
 from .._vector import copy
@@ -55,11 +56,13 @@ def forward(x, w, bias, stride, padding, dilation, relu, residual, y):
 def _unfold_all(x, x_shape, y_shape, w_shape, stride, padding, dilation, begin, unfolded):
     """X, of the pixels from `begin` on."""
     pixels, rows = unfolded.shape
-    for task in prange((pixels + _RUN - 1) // _RUN):
-        first = np.int64(task) * _RUN
-        count = min(_RUN, pixels - first)
-        _unfold(x, x_shape, y_shape, w_shape, 0, stride, padding, dilation, begin + first, count, 0, rows,
-                unfolded[first:].reshape(-1))  # fmt: skip
+    queues = share_out((pixels + _RUN - 1) // _RUN)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            first = task * _RUN
+            count = min(_RUN, pixels - first)
+            _unfold(x, x_shape, y_shape, w_shape, 0, stride, padding, dilation, begin + first, count, 0, rows,
+                    unfolded[first:].reshape(-1))  # fmt: skip
 
 
 def fits(gw, groups):
@@ -99,35 +102,37 @@ def _parts(x, x_shape, gy, gy_shape, w_shape, groups, width, stride, padding, di
     og, rows, parts, kind, size = o // groups, kh * kw * cg, len(sums), x.dtype.type(0), x.itemsize
     blocks, pixels = (og + width - 1) // width, gy_shape[0] * gy_shape[1] * gy_shape[2]
     pointwise = kh * kw == 1 and stride == (1, 1) and padding == (0, 0)
-    for task in prange(parts * groups * cuts[0] * cuts[1]):
-        column_cut, row_cut = np.int64(task) % cuts[1], np.int64(task) // cuts[1] % cuts[0]
-        g, part = np.int64(task) // (cuts[0] * cuts[1]) % groups, np.int64(task) // (cuts[0] * cuts[1] * groups)
-        low, high = rows * row_cut // cuts[0], rows * (row_cut + 1) // cuts[0]
-        left, right = blocks * column_cut // cuts[1], blocks * (column_cut + 1) // cuts[1]
-        own, packed, out = unfolded[numba.get_thread_id()], panels[numba.get_thread_id()], sums[part]
-        begin, end = pixels * part // parts, pixels * (part + 1) // parts
-        steps = (end - begin + _PIXELS - 1) // _PIXELS
-        for step in range(steps):  # of nearly equal length: a short one reads and writes all sums for few products
-            first, beyond = begin + (end - begin) * step // steps, begin + (end - begin) * (step + 1) // steps
-            count = beyond - first
-            _unfold(x, x_shape, gy_shape, w_shape, g, stride, padding, dilation, first, count, low, high, own)
-            panel, pixel, along = gy.ctypes.data + size * (first * o + g * og + left * width), o, width
-            if packed.size:
-                _pack(gy, o, first, count, g * og, left, right, og, width, packed)
-                panel, pixel, along = packed.ctypes.data, width, count * width
-            # What the next block reads, where it is a run of memory.
-            from_x = size * x_shape[3] if pointwise and high - low == x_shape[3] else 0  # bytes of a pixel
-            from_gy = size * o if right - left == blocks and groups == 1 else 0
-            at_x, at_gy = x.ctypes.data + from_x * beyond, gy.ctypes.data + from_gy * beyond
-            after = min(count, end - beyond)
-            ahead = at_x, at_x + from_x * after, at_gy, at_gy + from_gy * after
-            for block in range(left, right):
-                to = out.ctypes.data + size * (low * o + g * og + block * width)
-                start, si = (zeros.ctypes.data, 0) if step == 0 else (to, o)
-                tile(kind, high - low, min(width, og - block * width), own.ctypes.data, 1, 0, high - low,
-                     panel + size * (block - left) * along, 0, pixel, 1, count, start, si, to, o,
-                     ahead[0])  # fmt: skip
-                ahead = further(ahead, high - low, count)
+    queues = share_out(parts * groups * cuts[0] * cuts[1])
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            column_cut, row_cut = task % cuts[1], task // cuts[1] % cuts[0]
+            g, part = task // (cuts[0] * cuts[1]) % groups, task // (cuts[0] * cuts[1] * groups)
+            low, high = rows * row_cut // cuts[0], rows * (row_cut + 1) // cuts[0]
+            left, right = blocks * column_cut // cuts[1], blocks * (column_cut + 1) // cuts[1]
+            own, packed, out = unfolded[numba.get_thread_id()], panels[numba.get_thread_id()], sums[part]
+            begin, end = pixels * part // parts, pixels * (part + 1) // parts
+            steps = (end - begin + _PIXELS - 1) // _PIXELS
+            for step in range(steps):  # of nearly equal length: a short one reads and writes all sums for few products
+                first, beyond = begin + (end - begin) * step // steps, begin + (end - begin) * (step + 1) // steps
+                count = beyond - first
+                _unfold(x, x_shape, gy_shape, w_shape, g, stride, padding, dilation, first, count, low, high, own)
+                panel, pixel, along = gy.ctypes.data + size * (first * o + g * og + left * width), o, width
+                if packed.size:
+                    _pack(gy, o, first, count, g * og, left, right, og, width, packed)
+                    panel, pixel, along = packed.ctypes.data, width, count * width
+                # What the next block reads, where it is a run of memory.
+                from_x = size * x_shape[3] if pointwise and high - low == x_shape[3] else 0  # bytes of a pixel
+                from_gy = size * o if right - left == blocks and groups == 1 else 0
+                at_x, at_gy = x.ctypes.data + from_x * beyond, gy.ctypes.data + from_gy * beyond
+                after = min(count, end - beyond)
+                ahead = at_x, at_x + from_x * after, at_gy, at_gy + from_gy * after
+                for block in range(left, right):
+                    to = out.ctypes.data + size * (low * o + g * og + block * width)
+                    start, si = (zeros.ctypes.data, 0) if step == 0 else (to, o)
+                    tile(kind, high - low, min(width, og - block * width), own.ctypes.data, 1, 0, high - low,
+                         panel + size * (block - left) * along, 0, pixel, 1, count, start, si, to, o,
+                         ahead[0])  # fmt: skip
+                    ahead = further(ahead, high - low, count)
 
 
 @helper

@@ -21,6 +21,7 @@ from .._channel_tile import channel_tile, channel_tile_gradient, channels_that_s
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
 from .._pool import empty
+from .._queues import share_out, tasks
 from .._threads import MOST_THREADS
 from .._tile import last_step, tile_width
 from .._vector import LINE, STREAMED, VECTOR_BYTES, copy, fence, prefetch
@@ -108,26 +109,28 @@ def _correlate_blocks(group, together, laid, calls, inputs, columns, wide, rows,
     (kh, kw, cg, o), (n, oh, ow, _), size = w_shape, y_shape, x.itemsize
     blocks, sides = (oh + rows - 1) // rows, (o + wide - 1) // wide
     taps, streamed, none = kw * laid // calls, size * y.size >= STREAMED, y.dtype.type(-np.inf)
-    for task in prange(n * blocks * sides):
-        first, i = np.int64(task) % sides * wide, np.int64(task) // sides % blocks * rows
-        image = np.int64(task) // (sides * blocks)
-        here, high, own = min(wide, o - first), min(rows, oh - i), scratch[numba.get_thread_id()]
-        line, apart = columns * laid * here, here * (dilation[1] if laid == 1 else 1)
-        _lay_out(x, x_shape, image, spacing, i * stride[0] - padding[0], -padding[1],
-                 (high - 1) * stride[0] + (kh - 1) * dilation[0] + 1, columns, laid, together,
-                 inputs[first : first + here], own)  # fmt: skip
-        for row in range(high):
-            for column in range(0, here, width):
-                at = own.ctypes.data + size * (row * stride[0] * line + column)
-                at_w = w.ctypes.data + size * (first + column)
-                to = y.ctypes.data + size * (((image * oh + i + row) * ow) * o + first + column)
-                for v in range(calls):
-                    begin, below = (start.ctypes.data + size * (first + column), 0) if v == 0 else (to, o)
-                    last = (beside, least, streamed) if v == calls - 1 else (0, none, False)
-                    channel_tile(group, ow, min(width, here - column), at + size * v * dilation[1] * laid * here,
-                                 stride[1] * laid * here, dilation[0] * line, apart, at_w + size * v * taps * o,
-                                 kw * cg * o, len(group) * o, o, kh, taps, begin, below, *last, to, o)  # fmt: skip
-        fence()
+    queues = share_out(n * blocks * sides)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            first, i = task % sides * wide, task // sides % blocks * rows
+            image = task // (sides * blocks)
+            here, high, own = min(wide, o - first), min(rows, oh - i), scratch[numba.get_thread_id()]
+            line, apart = columns * laid * here, here * (dilation[1] if laid == 1 else 1)
+            _lay_out(x, x_shape, image, spacing, i * stride[0] - padding[0], -padding[1],
+                     (high - 1) * stride[0] + (kh - 1) * dilation[0] + 1, columns, laid, together,
+                     inputs[first : first + here], own)  # fmt: skip
+            for row in range(high):
+                for column in range(0, here, width):
+                    at = own.ctypes.data + size * (row * stride[0] * line + column)
+                    at_w = w.ctypes.data + size * (first + column)
+                    to = y.ctypes.data + size * (((image * oh + i + row) * ow) * o + first + column)
+                    for v in range(calls):
+                        begin, below = (start.ctypes.data + size * (first + column), 0) if v == 0 else (to, o)
+                        last = (beside, least, streamed) if v == calls - 1 else (0, none, False)
+                        channel_tile(group, ow, min(width, here - column), at + size * v * dilation[1] * laid * here,
+                                     stride[1] * laid * here, dilation[0] * line, apart, at_w + size * v * taps * o,
+                                     kw * cg * o, len(group) * o, o, kh, taps, begin, below, *last, to, o)  # fmt: skip
+            fence()
 
 
 @helper
@@ -199,24 +202,26 @@ def _add_products(group, together, laid, calls, inputs, columns, wide, rows, scr
     (kh, kw, _, o), (n, oh, ow, _), size = w_shape, gy_shape, x.itemsize
     downs, sides, parts = (oh + rows - 1) // rows, (o + wide - 1) // wide, len(sums)
     taps = kw * laid // calls
-    for task in prange(parts * sides):
-        first, part = np.int64(task) % sides * wide, np.int64(task) // sides
-        here, own = min(wide, o - first), scratch[numba.get_thread_id()]
-        line, apart = columns * laid * here, here * (dilation[1] if laid == 1 else 1)
-        begin, end = n * downs * part // parts, n * downs * (part + 1) // parts
-        for block in range(begin, end):
-            image, i = block // downs, block % downs * rows
-            high = min(rows, oh - i)
-            _lay_out(x, x_shape, image, (1, 1), i * stride[0] - padding[0], -padding[1],
-                     (high - 1) * stride[0] + (kh - 1) * dilation[0] + 1, columns, laid, together,
-                     inputs[first : first + here], own)  # fmt: skip
-            for column in range(0, here, width):
-                at_gy = gy.ctypes.data + size * ((image * oh + i) * ow * o + first + column)
-                for tap in range(kh * calls):
-                    u, v = tap // calls, tap % calls
-                    at = own.ctypes.data + size * (u * dilation[0] * line + v * dilation[1] * laid * here + column)
-                    to = sums[part].ctypes.data + size * (tap * taps * len(group) * o + first + column)
-                    start, below = (zeros.ctypes.data, 0) if block == begin else (to, o)
-                    channel_tile_gradient(group, taps, min(width, here - column), at, apart, stride[0] * line,
-                                          stride[1] * laid * here, at_gy, ow * o, o, high, ow, start, below, to,
-                                          o)  # fmt: skip
+    queues = share_out(parts * sides)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            first, part = task % sides * wide, task // sides
+            here, own = min(wide, o - first), scratch[numba.get_thread_id()]
+            line, apart = columns * laid * here, here * (dilation[1] if laid == 1 else 1)
+            begin, end = n * downs * part // parts, n * downs * (part + 1) // parts
+            for block in range(begin, end):
+                image, i = block // downs, block % downs * rows
+                high = min(rows, oh - i)
+                _lay_out(x, x_shape, image, (1, 1), i * stride[0] - padding[0], -padding[1],
+                         (high - 1) * stride[0] + (kh - 1) * dilation[0] + 1, columns, laid, together,
+                         inputs[first : first + here], own)  # fmt: skip
+                for column in range(0, here, width):
+                    at_gy = gy.ctypes.data + size * ((image * oh + i) * ow * o + first + column)
+                    for tap in range(kh * calls):
+                        u, v = tap // calls, tap % calls
+                        at = own.ctypes.data + size * (u * dilation[0] * line + v * dilation[1] * laid * here + column)
+                        to = sums[part].ctypes.data + size * (tap * taps * len(group) * o + first + column)
+                        start, below = (zeros.ctypes.data, 0) if block == begin else (to, o)
+                        channel_tile_gradient(group, taps, min(width, here - column), at, apart, stride[0] * line,
+                                              stride[1] * laid * here, at_gy, ow * o, o, high, ow, start, below, to,
+                                              o)  # fmt: skip

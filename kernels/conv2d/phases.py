@@ -14,6 +14,7 @@ import numpy as np
 from .._jit import jit, prange
 from .._layout import ceil_div
 from .._pool import empty
+from .._queues import share_out, tasks
 from .._vector import copy
 from . import winograd
 
@@ -85,21 +86,23 @@ def _side_by_side(x, stride, padding, zeros, phases):
     (_, h, w, c), (images, high, wide, channels), (s, t) = x.shape, phases.shape, stride
     kind, size = x.dtype.type(0), x.itemsize
     inner = -(-padding[1] // t), max(0, min(wide, (w + padding[1]) // t))  # pixels of X that lie in the image
-    for task in prange(images * high):
-        image, i = np.int64(task) // high, np.int64(task) % high
-        for a in range(s):
-            row = s * i + a - padding[0]
-            to = phases.ctypes.data + size * (np.int64(task) * wide * channels + a * t * c)
-            source = x.ctypes.data + size * ((image * h + row) * w - padding[1]) * c
-            covered = 0 <= row < h
-            for j in range(wide):
-                if covered and inner[0] <= j < inner[1]:  # columns side by side are one run of memory
-                    copy(kind, t * c, source + size * j * t * c, to + size * j * channels)
-                    continue
-                for b in range(t):
-                    inside = covered and 0 <= t * j + b - padding[1] < w
-                    at = size * (j * t + b) * c
-                    copy(kind, c, source + at if inside else zeros.ctypes.data, to + size * (j * channels + b * c))
+    queues = share_out(images * high)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, i = task // high, task % high
+            for a in range(s):
+                row = s * i + a - padding[0]
+                to = phases.ctypes.data + size * (task * wide * channels + a * t * c)
+                source = x.ctypes.data + size * ((image * h + row) * w - padding[1]) * c
+                covered = 0 <= row < h
+                for j in range(wide):
+                    if covered and inner[0] <= j < inner[1]:  # columns side by side are one run of memory
+                        copy(kind, t * c, source + size * j * t * c, to + size * j * channels)
+                        continue
+                    for b in range(t):
+                        inside = covered and 0 <= t * j + b - padding[1] < w
+                        at = size * (j * t + b) * c
+                        copy(kind, c, source + at if inside else zeros.ctypes.data, to + size * (j * channels + b * c))
 
 
 @jit
@@ -107,17 +110,19 @@ def _apart(phases, start, stride, padding, x):
     """A task is a row of x. Pixels of no phase are those that no window reaches."""
     (images, h, w, c), (_, high, wide, channels), (s, t) = x.shape, phases.shape, stride
     kind, size = x.dtype.type(0), x.itemsize
-    for task in prange(images * h):
-        image, row = np.int64(task) // h, np.int64(task) % h
-        i, a = (row + padding[0]) // s, (row + padding[0]) % s
-        seen = max(0, min(w, t * wide - padding[1])) if i < high else 0
-        to = x.ctypes.data + size * np.int64(task) * w * c
-        source = phases.ctypes.data + size * ((image * high + i) * wide * channels + a * t * c)
-        for j in range(padding[1] // t, wide):
-            first = t * j - padding[1]
-            begin, end = max(0, -first), min(t, seen - first)
-            if begin < end:
-                copy(kind, (end - begin) * c, source + size * (j * channels + begin * c),
-                     to + size * (first + begin) * c)  # fmt: skip
-        for j in range(seen, w):
-            copy(kind, c, start.ctypes.data, to + size * j * c)
+    queues = share_out(images * h)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, row = task // h, task % h
+            i, a = (row + padding[0]) // s, (row + padding[0]) % s
+            seen = max(0, min(w, t * wide - padding[1])) if i < high else 0
+            to = x.ctypes.data + size * task * w * c
+            source = phases.ctypes.data + size * ((image * high + i) * wide * channels + a * t * c)
+            for j in range(padding[1] // t, wide):
+                first = t * j - padding[1]
+                begin, end = max(0, -first), min(t, seen - first)
+                if begin < end:
+                    copy(kind, (end - begin) * c, source + size * (j * channels + begin * c),
+                         to + size * (first + begin) * c)  # fmt: skip
+            for j in range(seen, w):
+                copy(kind, c, start.ctypes.data, to + size * j * c)

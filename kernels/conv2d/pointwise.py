@@ -6,10 +6,9 @@ pixels of several rows and images; while one block of them meets all weights, wh
 
 from math import prod
 
-import numpy as np
-
 from .._jit import helper, jit, prange
 from .._pool import empty
+from .._queues import share_out, tasks
 from .._tile import TALLEST
 from .._vector import STREAMED, copy, fence, stream
 from ..copy_rows import contiguous
@@ -58,13 +57,15 @@ def _spread(seen, stride, start, gx):
     """gx = start (C,), but `seen` at the pixels that the stride meets. A task is a row of gx."""
     n, h, w, c = gx.shape
     _, oh, ow, _ = seen.shape
-    for task in prange(n * h):
-        image, row = np.int64(task) // h, np.int64(task) % h
-        i = row // stride[0] if row % stride[0] == 0 else oh
-        source = seen.ctypes.data + gx.itemsize * (image * oh + i) * ow * c
-        at = gx.ctypes.data + gx.itemsize * np.int64(task) * w * c
-        _spread_row(gx.dtype.type(0), gx.itemsize, source, ow if i < oh else 0, stride[1], start.ctypes.data, c, at, w,
-                    gx.itemsize * gx.size >= STREAMED)  # fmt: skip
+    queues = share_out(n * h)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, row = task // h, task % h
+            i = row // stride[0] if row % stride[0] == 0 else oh
+            source = seen.ctypes.data + gx.itemsize * (image * oh + i) * ow * c
+            at = gx.ctypes.data + gx.itemsize * task * w * c
+            _spread_row(gx.dtype.type(0), gx.itemsize, source, ow if i < oh else 0, stride[1], start.ctypes.data, c, at,
+                        w, gx.itemsize * gx.size >= STREAMED)  # fmt: skip
 
 
 @helper

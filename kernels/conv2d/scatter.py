@@ -11,6 +11,7 @@ import numpy as np
 
 from .._jit import helper, jit, prange
 from .._layout import ceil_div
+from .._queues import share_out, tasks
 from .._threads import MOST_THREADS
 from .._tile import TALLEST, tile, tile_width
 from .._vector import add
@@ -43,17 +44,19 @@ def input_grad(start, gy, w, stride, padding, dilation, gx):
 
 @jit
 def _scatter(start, gy, panels, window, width, stride, padding, dilation, gx, rows, scratch, zeros):
-    for n in prange(gy.shape[0]):
-        products = scratch[numba.get_thread_id()]
-        pixels = gx[n].reshape(-1, start.size)
-        for pixel in range(len(pixels)):
-            for c in range(start.size):  # gx[n] = start has numba compile the text of its error for 3 seconds
-                pixels[pixel, c] = start[c]
-        for top in range(0, gy.shape[1], rows):
-            bottom = min(top + rows, gy.shape[1])
-            _multiply(gy[n, top:bottom], panels, window, width, products, zeros)
-            for i in range(top, bottom):
-                _add_row(products, i, top, gy.shape[2], window, stride, padding, dilation, gx[n])
+    queues = share_out(gy.shape[0])
+    for thread in prange(len(queues)):
+        for n in tasks(queues, thread):
+            products = scratch[numba.get_thread_id()]
+            pixels = gx[n].reshape(-1, start.size)
+            for pixel in range(len(pixels)):
+                for c in range(start.size):  # gx[n] = start has numba compile the text of its error for 3 seconds
+                    pixels[pixel, c] = start[c]
+            for top in range(0, gy.shape[1], rows):
+                bottom = min(top + rows, gy.shape[1])
+                _multiply(gy[n, top:bottom], panels, window, width, products, zeros)
+                for i in range(top, bottom):
+                    _add_row(products, i, top, gy.shape[2], window, stride, padding, dilation, gx[n])
 
 
 @helper

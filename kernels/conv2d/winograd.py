@@ -29,6 +29,7 @@ from .._held_tile import holds, tile_held
 from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
+from .._queues import share_out, tasks
 from .._threads import MOST_THREADS
 from .._tile import TALLEST, VECTORS, beyond, further, last_step, tile, tile_width
 from .._vector import fence
@@ -130,11 +131,13 @@ def _correlate(x, w, tiles, bias, beside, least, y):
 def _transform_weights(w, form, n, r, c, o, panels, step, width):
     """Weights (r, r, C, O) to U as panels (n², O / width rounded up, C, width)."""
     kind, size = w.dtype.type(0), w.itemsize
-    for task in prange(c):
-        i = np.int64(task)
-        for j in range(0, o, width):
-            transform_weights(kind, form, min(width, o - j), w.ctypes.data + size * (i * o + j), r * c * o, c * o,
-                              panels.ctypes.data + size * (j * c + i * width), n * step, step)  # fmt: skip
+    queues = share_out(c)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            i = task
+            for j in range(0, o, width):
+                transform_weights(kind, form, min(width, o - j), w.ctypes.data + size * (i * o + j), r * c * o, c * o,
+                                  panels.ctypes.data + size * (j * c + i * width), n * step, step)  # fmt: skip
 
 
 @jit
@@ -142,28 +145,34 @@ def _correlate_blocks(x, x_shape, panels, bias, tiles, number, per_block, beside
                       width, zeros):  # fmt: skip
     """A task is a block of tiles, from the first stage to the last."""
     nn, c, o, size = tiles.n * tiles.n, x_shape[3], y_shape[3], x.itemsize
-    for task in prange((number + per_block - 1) // per_block):
-        first = np.int64(task) * per_block
-        end = min(first + per_block, number)
-        own = scratch[numba.get_thread_id()]
-        v, products, edge = own.ctypes.data, own.ctypes.data + size * nn * steps[0], own[nn * (steps[0] + steps[2]) :]
-        start = place_of(first, tiles, y_shape)
-        place = start
-        for t in range(end - first):
-            transform_tile(x.ctypes.data, x_shape, place, tiles, 0, c, v + size * t * c, steps[0], c, zeros)
-            place = next_place(place, tiles, y_shape)
-        written = outputs_written(y, y_shape, tiles, first, end if beside else first)
-        residual = written[0] + beside, written[1] + beside
-        ahead = pixels_seen(x, x_shape, y_shape, tiles, end, min(end + per_block, number)) + residual
-        for k in range(nn):
-            ahead = _multiply(v + size * k * steps[0], panels.ctypes.data + size * k * steps[1],
-                              products + size * k * steps[2], end - first, c, o, width, zeros, ahead)  # fmt: skip
-        place = start
-        for t in range(end - first):
-            finish_tile(products + size * t * o, steps[2], bias.ctypes.data, tiles, beside, least, y, y_shape, place, 0,
-                        o, edge)  # fmt: skip
-            place = next_place(place, tiles, y_shape)
-        fence()
+    queues = share_out((number + per_block - 1) // per_block)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            first = task * per_block
+            end = min(first + per_block, number)
+            own = scratch[numba.get_thread_id()]
+            v, products, edge = (
+                own.ctypes.data,
+                own.ctypes.data + size * nn * steps[0],
+                own[nn * (steps[0] + steps[2]) :],
+            )
+            start = place_of(first, tiles, y_shape)
+            place = start
+            for t in range(end - first):
+                transform_tile(x.ctypes.data, x_shape, place, tiles, 0, c, v + size * t * c, steps[0], c, zeros)
+                place = next_place(place, tiles, y_shape)
+            written = outputs_written(y, y_shape, tiles, first, end if beside else first)
+            residual = written[0] + beside, written[1] + beside
+            ahead = pixels_seen(x, x_shape, y_shape, tiles, end, min(end + per_block, number)) + residual
+            for k in range(nn):
+                ahead = _multiply(v + size * k * steps[0], panels.ctypes.data + size * k * steps[1],
+                                  products + size * k * steps[2], end - first, c, o, width, zeros, ahead)  # fmt: skip
+            place = start
+            for t in range(end - first):
+                finish_tile(products + size * t * o, steps[2], bias.ctypes.data, tiles, beside, least, y, y_shape,
+                            place, 0, o, edge)  # fmt: skip
+                place = next_place(place, tiles, y_shape)
+            fence()
 
 
 @helper
@@ -213,35 +222,37 @@ def _weight_grad(x, x_shape, gy, gy_shape, tiles, number, r, at_once, cuts, bloc
     """A task is a block of input and output channels and a part of the tiles, with a dU of its own."""
     n, c, o, size = tiles.n, x_shape[3], gy_shape[3], x.itemsize
     nn, parts = n * n, len(sums)
-    for task in prange(parts * cuts[0] * cuts[1]):
-        part, row = np.int64(task) // (cuts[0] * cuts[1]), np.int64(task) // cuts[1] % cuts[0] * block[0]
-        column = np.int64(task) % cuts[1] * block[1]
-        high, wide = min(block[0], c - row), min(block[1], o - column)
-        own = scratch[numba.get_thread_id()]
-        v, d = own.ctypes.data, own.ctypes.data + size * nn * steps[0]
-        u = d + size * nn * steps[1]
-        begin, end = number * part // parts, number * (part + 1) // parts
-        for first in range(begin, end, at_once):
-            count = min(at_once, end - first)
-            place = place_of(first, tiles, gy_shape)
-            for t in range(count):
-                transform_tile(x.ctypes.data, x_shape, place, tiles, row, high, v + size * t * block[0],
-                               steps[0], block[0], zeros)  # fmt: skip
-                spread_tile(gy.ctypes.data, gy_shape, place, tiles, column, wide, d + size * t * block[1], steps[1],
-                            block[1], zeros)  # fmt: skip
-                place = next_place(place, tiles, gy_shape)
-            after = min(first + count + at_once, end)
-            # Of a part of the channels the pixels are no run.
-            next_x = pixels_seen(x, x_shape, gy_shape, tiles, first + count, after if high == c else first + count)
-            next_gy = outputs_written(gy, gy_shape, tiles, first + count, after if wide == o else first + count)
-            ahead = next_x + next_gy
-            for k in range(nn):
-                ahead = _add_products(v + size * k * steps[0], d + size * k * steps[1], u + size * k * steps[2], count,
-                                      high, wide, block, width, first == begin, zeros, ahead)  # fmt: skip
-        for i in range(high):
-            to = part * r * r * c * o + (row + i) * o + column
-            gather_weights(zeros.dtype.type(0), tiles.form, wide, u + size * i * block[1], n * steps[2], steps[2],
-                           sums.ctypes.data + size * to, r * c * o, c * o)  # fmt: skip
+    queues = share_out(parts * cuts[0] * cuts[1])
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            part, row = task // (cuts[0] * cuts[1]), task // cuts[1] % cuts[0] * block[0]
+            column = task % cuts[1] * block[1]
+            high, wide = min(block[0], c - row), min(block[1], o - column)
+            own = scratch[numba.get_thread_id()]
+            v, d = own.ctypes.data, own.ctypes.data + size * nn * steps[0]
+            u = d + size * nn * steps[1]
+            begin, end = number * part // parts, number * (part + 1) // parts
+            for first in range(begin, end, at_once):
+                count = min(at_once, end - first)
+                place = place_of(first, tiles, gy_shape)
+                for t in range(count):
+                    transform_tile(x.ctypes.data, x_shape, place, tiles, row, high, v + size * t * block[0],
+                                   steps[0], block[0], zeros)  # fmt: skip
+                    spread_tile(gy.ctypes.data, gy_shape, place, tiles, column, wide, d + size * t * block[1], steps[1],
+                                block[1], zeros)  # fmt: skip
+                    place = next_place(place, tiles, gy_shape)
+                after = min(first + count + at_once, end)
+                # Of a part of the channels the pixels are no run.
+                next_x = pixels_seen(x, x_shape, gy_shape, tiles, first + count, after if high == c else first + count)
+                next_gy = outputs_written(gy, gy_shape, tiles, first + count, after if wide == o else first + count)
+                ahead = next_x + next_gy
+                for k in range(nn):
+                    ahead = _add_products(v + size * k * steps[0], d + size * k * steps[1], u + size * k * steps[2],
+                                          count, high, wide, block, width, first == begin, zeros, ahead)  # fmt: skip
+            for i in range(high):
+                to = part * r * r * c * o + (row + i) * o + column
+                gather_weights(zeros.dtype.type(0), tiles.form, wide, u + size * i * block[1], n * steps[2], steps[2],
+                               sums.ctypes.data + size * to, r * c * o, c * o)  # fmt: skip
 
 
 @helper

@@ -13,6 +13,7 @@ import numpy as np
 from .._jit import helper, jit, prange
 from .._layout import apart, ceil_div
 from .._pool import empty
+from .._queues import share_out, tasks
 from .._threads import MOST_THREADS
 from .._tile import TALLEST, tile, tile_width
 from .._vector import copy, fence, prefetch
@@ -69,39 +70,46 @@ def _correlate(x, x_shape, w, r, turned, bias, tiles, number, beside, least, y, 
     nn, panels = tiles.n * tiles.n, (o + width - 1) // width
     chunks = (c + _CHUNK - 1) // _CHUNK
     if kept:
-        for task in prange(panels * chunks):
-            column, chunk = np.int64(task) // chunks * width, np.int64(task) % chunks * _CHUNK
-            _transform_chunk(w, tiles, r, c, o, turned, chunk, min(_CHUNK, c - chunk), column, min(width, o - column),
-                             width, steps[1], taps[numba.get_thread_id()], weights[task])  # fmt: skip
+        queues = share_out(panels * chunks)
+        for thread in prange(len(queues)):
+            for task in tasks(queues, thread):
+                column, chunk = task // chunks * width, task % chunks * _CHUNK
+                _transform_chunk(w, tiles, r, c, o, turned, chunk, min(_CHUNK, c - chunk), column,
+                                 min(width, o - column), width, steps[1], taps[numba.get_thread_id()],
+                                 weights[task])  # fmt: skip
     for first in range(0, number, at_once):
         count = min(at_once, number - first)
-        for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
-            begin = np.int64(task) * _TILES_PER_TASK
-            place = place_of(first + begin, tiles, y_shape)
-            for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                transform_tile(x.ctypes.data, x_shape, place, tiles, 0, c, v.ctypes.data + size * t * _CHUNK, steps[0],
-                               _CHUNK, zeros)  # fmt: skip
-                place = next_place(place, tiles, y_shape)
+        queues = share_out((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK)
+        for thread in prange(len(queues)):
+            for task in tasks(queues, thread):
+                begin = task * _TILES_PER_TASK
+                place = place_of(first + begin, tiles, y_shape)
+                for t in range(begin, min(begin + _TILES_PER_TASK, count)):
+                    transform_tile(x.ctypes.data, x_shape, place, tiles, 0, c, v.ctypes.data + size * t * _CHUNK,
+                                   steps[0], _CHUNK, zeros)  # fmt: skip
+                    place = next_place(place, tiles, y_shape)
         parts = (count + per_task - 1) // per_task
-        for task in prange(panels * parts):
-            part, column = np.int64(task) // panels, np.int64(task) % panels * width
-            low, high, wide = count * part // parts, count * (part + 1) // parts, min(width, o - column)
-            own, edge = products[numba.get_thread_id()], edges[numba.get_thread_id()]
-            for chunk in range(0, c, _CHUNK):
-                channels = min(_CHUNK, c - chunk)
-                u = weights[column // width * chunks + chunk // _CHUNK if kept else numba.get_thread_id()]
-                if not kept:
-                    _transform_chunk(w, tiles, r, c, o, turned, chunk, channels, column, wide, width, steps[1],
-                                     taps[numba.get_thread_id()], u)  # fmt: skip
-                pixels = v.ctypes.data + size * (chunk // _CHUNK * nn * steps[0] + low * _CHUNK)
-                _multiply_chunk(pixels, nn, high - low, u.ctypes.data, channels, wide, width, steps, chunk == 0,
-                                own.ctypes.data, zeros)  # fmt: skip
-            place = place_of(first + low, tiles, y_shape)
-            for t in range(high - low):
-                finish_tile(own.ctypes.data + size * t * width, steps[2], bias.ctypes.data, tiles, beside, least, y,
-                            y_shape, place, column, wide, edge)  # fmt: skip
-                place = next_place(place, tiles, y_shape)
-            fence()
+        queues = share_out(panels * parts)
+        for thread in prange(len(queues)):
+            for task in tasks(queues, thread):
+                part, column = task // panels, task % panels * width
+                low, high, wide = count * part // parts, count * (part + 1) // parts, min(width, o - column)
+                own, edge = products[numba.get_thread_id()], edges[numba.get_thread_id()]
+                for chunk in range(0, c, _CHUNK):
+                    channels = min(_CHUNK, c - chunk)
+                    u = weights[column // width * chunks + chunk // _CHUNK if kept else numba.get_thread_id()]
+                    if not kept:
+                        _transform_chunk(w, tiles, r, c, o, turned, chunk, channels, column, wide, width, steps[1],
+                                         taps[numba.get_thread_id()], u)  # fmt: skip
+                    pixels = v.ctypes.data + size * (chunk // _CHUNK * nn * steps[0] + low * _CHUNK)
+                    _multiply_chunk(pixels, nn, high - low, u.ctypes.data, channels, wide, width, steps, chunk == 0,
+                                    own.ctypes.data, zeros)  # fmt: skip
+                place = place_of(first + low, tiles, y_shape)
+                for t in range(high - low):
+                    finish_tile(own.ctypes.data + size * t * width, steps[2], bias.ctypes.data, tiles, beside, least, y,
+                                y_shape, place, column, wide, edge)  # fmt: skip
+                    place = next_place(place, tiles, y_shape)
+                fence()
 
 
 @helper
@@ -162,34 +170,38 @@ def _weight_grad(x, x_shape, gy, gy_shape, tiles, number, r, at_once, most, step
     nn, panels, chunks = tiles.n * tiles.n, (o + width - 1) // width, (c + most - 1) // most
     for first in range(0, number, at_once):
         count = min(at_once, number - first)
-        for task in prange((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK):
-            begin = np.int64(task) * _TILES_PER_TASK
-            place = place_of(first + begin, tiles, gy_shape)
-            for t in range(begin, min(begin + _TILES_PER_TASK, count)):
-                transform_tile(x.ctypes.data, x_shape, place, tiles, 0, c, v.ctypes.data + size * t * most, steps[0],
-                               most, zeros)  # fmt: skip
-                spread_tile(gy.ctypes.data, gy_shape, place, tiles, 0, o, d.ctypes.data + size * t * width, steps[1],
-                            width, zeros)  # fmt: skip
-                place = next_place(place, tiles, gy_shape)
+        queues = share_out((count + _TILES_PER_TASK - 1) // _TILES_PER_TASK)
+        for thread in prange(len(queues)):
+            for task in tasks(queues, thread):
+                begin = task * _TILES_PER_TASK
+                place = place_of(first + begin, tiles, gy_shape)
+                for t in range(begin, min(begin + _TILES_PER_TASK, count)):
+                    transform_tile(x.ctypes.data, x_shape, place, tiles, 0, c, v.ctypes.data + size * t * most,
+                                   steps[0], most, zeros)  # fmt: skip
+                    spread_tile(gy.ctypes.data, gy_shape, place, tiles, 0, o, d.ctypes.data + size * t * width,
+                                steps[1], width, zeros)  # fmt: skip
+                    place = next_place(place, tiles, gy_shape)
         pairs = (panels + 1) // 2  # V comes once from the L3 cache for two panels, and their dU fits the L2 cache
-        for task in prange(chunks * pairs):
-            chunk, pair, own = np.int64(task) // pairs, np.int64(task) % pairs * 2, sums[numba.get_thread_id()]
-            channels, beyond = min(most, c - chunk * most), min(pair + 2, panels)
-            for k in range(nn):  # dU[k] (chunk, width) = V[k]^T (tiles, chunk) @ dM[k] (tiles, width)
+        queues = share_out(chunks * pairs)
+        for thread in prange(len(queues)):
+            for task in tasks(queues, thread):
+                chunk, pair, own = task // pairs, task % pairs * 2, sums[numba.get_thread_id()]
+                channels, beyond = min(most, c - chunk * most), min(pair + 2, panels)
+                for k in range(nn):  # dU[k] (chunk, width) = V[k]^T (tiles, chunk) @ dM[k] (tiles, width)
+                    for panel in range(pair, beyond):
+                        # What the next product reads, to fetch from the L3 cache.
+                        after = v.ctypes.data + size * (chunk * nn + k + 1) * steps[0]
+                        if panel > pair:
+                            after = d.ctypes.data + size * (pair * nn + k + 1) * steps[1]
+                        tile(zeros.dtype.type(0), channels, min(width, o - panel * width),
+                             v.ctypes.data + size * (chunk * nn + k) * steps[0], 1, 0,
+                             most, d.ctypes.data + size * (panel * nn + k) * steps[1], 0, width, 1, count,
+                             zeros.ctypes.data, 0, own.ctypes.data + size * ((panel - pair) * nn + k) * steps[2], width,
+                             after)  # fmt: skip
                 for panel in range(pair, beyond):
-                    # What the next product reads, to fetch from the L3 cache.
-                    after = v.ctypes.data + size * (chunk * nn + k + 1) * steps[0]
-                    if panel > pair:
-                        after = d.ctypes.data + size * (pair * nn + k + 1) * steps[1]
-                    tile(zeros.dtype.type(0), channels, min(width, o - panel * width),
-                         v.ctypes.data + size * (chunk * nn + k) * steps[0], 1, 0,
-                         most, d.ctypes.data + size * (panel * nn + k) * steps[1], 0, width, 1, count,
-                         zeros.ctypes.data, 0, own.ctypes.data + size * ((panel - pair) * nn + k) * steps[2], width,
-                         after)  # fmt: skip
-            for panel in range(pair, beyond):
-                _gather_chunk(own[(panel - pair) * nn * steps[2] :], tiles, r, c, o, chunk * most, channels,
-                              panel * width, min(width, o - panel * width), width, steps[2], first > 0,
-                              taps[numba.get_thread_id()], gw)  # fmt: skip
+                    _gather_chunk(own[(panel - pair) * nn * steps[2] :], tiles, r, c, o, chunk * most, channels,
+                                  panel * width, min(width, o - panel * width), width, steps[2], first > 0,
+                                  taps[numba.get_thread_id()], gw)  # fmt: skip
 
 
 @helper

@@ -21,6 +21,7 @@ from .._cook_toom import cook_toom, transposed
 from .._jit import helper, jit, prange, shared
 from .._layout import apart, ceil_div
 from .._pool import empty
+from .._queues import share_out, tasks
 from .._threads import MOST_THREADS
 from .._tile import last_step, tile, tile_width
 from .._transform import emit_rows
@@ -146,12 +147,14 @@ def _transform_weights(w, w_shape, m, width, panels, rows):
     r, kw, c, o = w_shape
     n, run, blocks, kind, size = m + r - 1, kw * c, (o + width - 1) // width, w.dtype.type(0), w.itemsize
     _weights(kind, r, run * o, w.ctypes.data, run * o, rows.ctypes.data, run * o, n)
-    for task in prange(n * blocks):
-        k, block = np.int64(task) // blocks, np.int64(task) % blocks
-        source = rows.ctypes.data + size * (k * run * o + block * width)
-        target = panels.ctypes.data + size * np.int64(task) * run * width
-        for i in range(run):
-            copy(kind, min(width, o - block * width), source + size * i * o, target + size * i * width)
+    queues = share_out(n * blocks)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            k, block = task // blocks, task % blocks
+            source = rows.ctypes.data + size * (k * run * o + block * width)
+            target = panels.ctypes.data + size * task * run * width
+            for i in range(run):
+                copy(kind, min(width, o - block * width), source + size * i * o, target + size * i * width)
 
 
 @jit
@@ -161,20 +164,22 @@ def _correlate_rows(x, x_shape, panels, bias, w_shape, across, padding, beside, 
     (m, r, kw, c, o), (_, oh, ow, _) = w_shape, y_shape
     n, run, kind, size = m + r - 1, kw * c, zeros.dtype.type(0), zeros.itemsize
     down, panel = (oh + m - 1) // m, size * run * width
-    for task in prange(x_shape[0] * down):
-        image, i = np.int64(task) // down, np.int64(task) % down * m
-        v = scratch[numba.get_thread_id()].ctypes.data
-        products, u = v + size * n * steps[0], panels.ctypes.data
-        _transform_rows(x, x_shape, image, i - padding[0], m, r, padding[1], v, steps[0], zeros)
-        for k in range(n):
-            for column in range(0, o, width):
-                tile(kind, ow, min(width, o - column), v + size * k * steps[0], across, 0, 1, u, 0, width, 1, run,
-                     zeros.ctypes.data, 0, products + size * (k * steps[1] + column), o, 0)  # fmt: skip
-                u += panel
-        to = y.ctypes.data + size * (image * oh + i) * ow * o
-        _outputs(kind, r, ow * o, products, steps[1], to, ow * o, min(m, oh - i), bias.ctypes.data, beside, least,
-                 size * y.size >= STREAMED)  # fmt: skip
-        fence()
+    queues = share_out(x_shape[0] * down)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            image, i = task // down, task % down * m
+            v = scratch[numba.get_thread_id()].ctypes.data
+            products, u = v + size * n * steps[0], panels.ctypes.data
+            _transform_rows(x, x_shape, image, i - padding[0], m, r, padding[1], v, steps[0], zeros)
+            for k in range(n):
+                for column in range(0, o, width):
+                    tile(kind, ow, min(width, o - column), v + size * k * steps[0], across, 0, 1, u, 0, width, 1, run,
+                         zeros.ctypes.data, 0, products + size * (k * steps[1] + column), o, 0)  # fmt: skip
+                    u += panel
+            to = y.ctypes.data + size * (image * oh + i) * ow * o
+            _outputs(kind, r, ow * o, products, steps[1], to, ow * o, min(m, oh - i), bias.ctypes.data, beside, least,
+                     size * y.size >= STREAMED)  # fmt: skip
+            fence()
 
 
 @helper
@@ -211,25 +216,27 @@ def _weight_grad(x, x_shape, gy, gy_shape, w_shape, padding, steps, at_once, scr
     (m, r, kw, c, o), (images, oh, ow, _) = w_shape, gy_shape
     n, run, kind, size, parts = m + r - 1, kw * c, zeros.dtype.type(0), zeros.itemsize, len(sums)
     down = (oh + m - 1) // m
-    for task in prange(parts):
-        begin, end = images * down * np.int64(task) // parts, images * down * (np.int64(task) + 1) // parts
-        v = scratch[numba.get_thread_id()].ctypes.data
-        d = v + size * n * at_once * steps[0]
-        u = d + size * n * at_once * steps[1]
-        for first in range(begin, end, at_once):
-            count = min(at_once, end - first)
-            for t in range(count):
-                image, i = (first + t) // down, (first + t) % down * m
-                _transform_rows(x, x_shape, image, i - padding[0], m, r, padding[1], v + size * t * steps[0],
-                                at_once * steps[0], zeros)  # fmt: skip
-                source = gy.ctypes.data + size * (image * oh + i) * ow * o
-                _spread(kind, r, ow * o, source, ow * o, d + size * t * steps[1], at_once * steps[1], n, 0, oh - i,
-                        zeros.ctypes.data)  # fmt: skip
-            for k in range(n):  # dU[k] (run, O) += V[k] (pixels, run)^T @ dM[k] (pixels, O)
-                at_v, at_d = v + size * k * at_once * steps[0], d + size * k * at_once * steps[1]
-                for column in range(0, o, width):
-                    to = u + size * (k * run * o + column)
-                    start, step = (zeros.ctypes.data, 0) if first == begin else (to, o)
-                    tile(kind, run, min(width, o - column), at_v, 1, steps[0], c, at_d + size * column, steps[1], o,
-                         count, ow, start, step, to, o, 0)  # fmt: skip
-        _gathered(kind, r, run * o, u, run * o, sums[task].ctypes.data, run * o, r)
+    queues = share_out(parts)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            begin, end = images * down * task // parts, images * down * (task + 1) // parts
+            v = scratch[numba.get_thread_id()].ctypes.data
+            d = v + size * n * at_once * steps[0]
+            u = d + size * n * at_once * steps[1]
+            for first in range(begin, end, at_once):
+                count = min(at_once, end - first)
+                for t in range(count):
+                    image, i = (first + t) // down, (first + t) % down * m
+                    _transform_rows(x, x_shape, image, i - padding[0], m, r, padding[1], v + size * t * steps[0],
+                                    at_once * steps[0], zeros)  # fmt: skip
+                    source = gy.ctypes.data + size * (image * oh + i) * ow * o
+                    _spread(kind, r, ow * o, source, ow * o, d + size * t * steps[1], at_once * steps[1], n, 0, oh - i,
+                            zeros.ctypes.data)  # fmt: skip
+                for k in range(n):  # dU[k] (run, O) += V[k] (pixels, run)^T @ dM[k] (pixels, O)
+                    at_v, at_d = v + size * k * at_once * steps[0], d + size * k * at_once * steps[1]
+                    for column in range(0, o, width):
+                        to = u + size * (k * run * o + column)
+                        start, step = (zeros.ctypes.data, 0) if first == begin else (to, o)
+                        tile(kind, run, min(width, o - column), at_v, 1, steps[0], c, at_d + size * column, steps[1], o,
+                             count, ow, start, step, to, o, 0)  # fmt: skip
+            _gathered(kind, r, run * o, u, run * o, sums[task].ctypes.data, run * o, r)
