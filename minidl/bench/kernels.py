@@ -10,7 +10,7 @@ from ..kernels import KERNELS
 from . import forms, gpu, harness, picture
 
 FORMS = {"cpu": ("cpu", "reference", "pytorch"), "cuda": ("cuda", "cpu", "pytorch_cuda")}  # of a device, ours first
-_TURN = {"cpu": 0.1, "cuda": 0.02}  # seconds of a competitor's turn, at least one run
+_TURN = {"cpu": 0.2, "cuda": 0.02}  # seconds of a competitor's turn, at least one run
 
 
 def matching(names):
