@@ -1,8 +1,7 @@
 """Means over windows of pixels, and their gradients: the loops of avg_pool2d and adaptive_avg_pool2d.
 
-A window is a range of rows times a range of columns, so its sum is taken in two steps: the rows of an output row's
-windows are added up once, a long run that fills the vectors whatever the number of channels, then the columns of each
-window. Overlapping windows share the first step, and no sum has more terms than a window has rows or columns.
+A window is a range of rows times a range of columns. Its sum is that of its columns' sums: no sum has more terms than a
+window has rows or columns.
 
 A table (3, windows) describes the windows along one axis: where each starts, where it ends (exclusive), both inside the
 image and never falling, and what it contributes to the divisor, which is the product of the two axes' parts.
@@ -10,25 +9,37 @@ image and never falling, and what it contributes to the divisor, which is the pr
 
 import numba
 import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from ._jit import helper, jit, prange
+from ._jit import helper, jit, prange, shared
 from ._queues import share_out, tasks
 from ._threads import MOST_THREADS
+from ._vector import STREAMED, Vectors, fence
+
+_ABREAST = 4  # vectors of channels
 
 
 def means(x, rows, columns, y):
     """y (N, OH, OW, C): the mean over each window of x (N, H, W, C)."""
-    _means(x, rows, columns, np.empty((MOST_THREADS, x.shape[2] * x.shape[3]), x.dtype), y)
+    _means(x, rows, columns, y)
 
 
 @jit
-def _means(x, rows, columns, sums, y):
-    n, oh = y.shape[:2]
+def _means(x, rows, columns, y):
+    """A task is a row of windows. It gets addresses: to make views of shared arrays, threads wait for each other."""
+    n, h, w, c = x.shape
+    oh, ow, kind, size = y.shape[1], y.shape[2], x.dtype.type(0), x.itemsize
+    streamed = size * y.size >= STREAMED
     queues = share_out(n * oh)
     for thread in prange(len(queues)):
         for task in tasks(queues, thread):
             image, i = task // oh, task % oh
-            _mean_row(x[image], rows[0, i], rows[1, i], rows[2, i], columns, sums[numba.get_thread_id()], y[image, i])
+            top, bottom = rows[0, i], rows[1, i]
+            _mean_row(kind, size, x.ctypes.data + size * (image * h + top) * w * c, w * c, bottom - top, c, rows[2, i],
+                      columns, y.ctypes.data + size * task * ow * c, streamed)  # fmt: skip
+            fence()
 
 
 def spread(gy, rows, columns, gx):
@@ -47,47 +58,68 @@ def _spread(gy, rows, columns, sums, gx):
 
 
 @helper
-def _mean_row(x, top, bottom, part, columns, sums, y):
-    """y (OW, C): the means of a row of windows over the rows top to bottom of x (H, W, C)."""
-    channels, count = x.shape[2], y.shape[0]
-    if count == 0:
-        return
-    first, last = columns[0, 0] * channels, columns[1, count - 1] * channels
-    row = x[top].reshape(-1)[first:last]
-    rows_sum = sums[first:last]  # slices: LLVM knows that their indices are not negative, and fills the vectors
-    if bottom - top == 1:
-        for k in range(row.size):
-            rows_sum[k] = row[k]
-    else:
-        other = x[top + 1].reshape(-1)[first:last]
-        for k in range(row.size):
-            rows_sum[k] = row[k] + other[k]
-        for r in range(top + 2, bottom):
-            row = x[r].reshape(-1)[first:last]
-            for k in range(row.size):
-                rows_sum[k] += row[k]
-    for j in range(count):
-        mean, wide = y[j], columns[1, j] - columns[0, j]
-        divisor = x.dtype.type(part * columns[2, j])
-        window = sums[columns[0, j] * channels : columns[1, j] * channels].reshape(wide, channels)
-        one = window[0]
-        if wide == 1:
-            for c in range(channels):
-                mean[c] = one[c] / divisor
-        elif wide == 2:
-            two = window[1]
-            for c in range(channels):
-                mean[c] = (one[c] + two[c]) / divisor
-        else:
-            two, final = window[1], window[wide - 1]
-            for c in range(channels):
-                mean[c] = one[c] + two[c]
-            for v in range(2, wide - 1):
-                next = window[v]
-                for c in range(channels):
-                    mean[c] += next[c]
-            for c in range(channels):
-                mean[c] = (mean[c] + final[c]) / divisor
+def _mean_row(kind, size, x, row, rows, channels, part, columns, y, streamed):
+    """A row of means over windows of so many rows, the first of which begins at address x."""
+    for j in range(columns.shape[1]):
+        first, last = columns[0, j], columns[1, j]
+        divisor, at_x, at_y = type(kind)(part * columns[2, j]), x + size * first * channels, y + size * j * channels
+        _mean(divisor, channels, at_x, row, rows, last - first, at_y, streamed)
+
+
+@intrinsic
+def _mean(context, divisor, channels, x, row, rows, columns, y, streamed):
+    """y (C,): the sum of x (rows, columns, C), whose rows are `row` elements apart, divided.
+
+    x, y: addresses. streamed: past the caches, where vectors of y begin with one; then call fence().
+    """
+    return shared(types.void(divisor, *[types.intp] * 7), _emit_mean)
+
+
+def _emit_mean(builder, signature, args):
+    divisor, channels, x, row, rows, columns, y, streamed = args
+    vectors, number = Vectors(builder, signature.args[0].bitwidth), channels.type
+    streamed, divisor = vectors.can_stream(streamed, y, channels), vectors.splat(divisor)
+    x, y = vectors.pointer(x), vectors.pointer(y)
+
+    def some(start, abreast, inside):
+        """The means of some vectors of channels: of each pixel a whole line or more is read, in the order of memory."""
+        places = [builder.add(start, number(v * vectors.lanes)) for v in range(abreast)]
+
+        def load(pixel):
+            return [vectors.load(builder.gep(pixel, [place]), inside) for place in places]
+
+        def add(totals, values):
+            for total, value in zip(totals, values, strict=True):
+                builder.store(builder.fadd(builder.load(total), value), total)
+
+        def column(j):
+            """The sums down the rows."""
+            top = builder.gep(x, [builder.mul(channels, j)])
+            totals = [cgutils.alloca_once_value(builder, value) for value in load(top)]
+            with cgutils.for_range(builder, rows, start=number(1)) as i:
+                add(totals, load(builder.gep(top, [builder.mul(row, i.index)])))
+            return [builder.load(total) for total in totals]
+
+        totals = [cgutils.alloca_once_value(builder, value) for value in column(number(0))]
+        with cgutils.for_range(builder, columns, start=number(1)) as j:
+            add(totals, column(j.index))
+        for total, place in zip(totals, places, strict=True):
+            mean, at = builder.fdiv(builder.load(total), divisor), builder.gep(y, [place])
+            if inside is not None:
+                vectors.store(mean, at, inside)
+                continue
+            with builder.if_else(streamed) as (past_caches, otherwise):
+                with past_caches:
+                    vectors.stream(mean, at)
+                with otherwise:
+                    vectors.store(mean, at)
+
+    group = number(_ABREAST * vectors.lanes)
+    groups = builder.sdiv(channels, group)
+    with cgutils.for_range(builder, groups) as loop:
+        some(builder.mul(loop.index, group), _ABREAST, None)
+    first = builder.mul(groups, group)
+    vectors.along(builder.sub(channels, first), lambda start, inside: some(builder.add(first, start), 1, inside))
 
 
 @helper
