@@ -23,7 +23,7 @@ from numba.np.ufunc.parallel import _launch_threads
 
 from ._jit import helper
 
-_APART = 16  # words from a queue to the next: they lie in other lines of the caches, and not in one fetched with them
+_BYTES = 128  # from a queue to the next: they lie in other lines of the caches, and not in one fetched with them
 _MOST, _LOWER = 2**31 - 1, 2**32 - 1
 _I64 = ir.IntType(64)
 
@@ -67,7 +67,7 @@ def share_out(count):
     if count > _MOST:
         raise ValueError("share_out: more than 2147483647 tasks")
     threads = _threads()
-    queues = np.empty((threads, _APART), np.int64)
+    queues = np.empty((threads, _BYTES // 8), np.int64)
     for thread in range(threads):
         queues[thread, 0] = count * thread // threads | count * (thread + 1) // threads << 32
     return queues
@@ -77,10 +77,13 @@ _PART = 3  # at a time a thread takes 1 / 2^3 of what is left in a queue: seldom
 
 
 @helper
-def _take(queues, thread):
-    """(first, end) of tasks that nobody has taken; equal where none is left."""
-    for distance in range(len(queues)):
-        address = queues[(thread + distance) % len(queues)].ctypes.data
+def _take(queues, threads, thread):
+    """(first, end) of tasks that nobody has taken; equal where none is left. queues: their address.
+
+    Of an array, threads would count references, and wait for each other there.
+    """
+    for distance in range(threads):
+        address = queues + _BYTES * ((thread + distance) % threads)
         while True:
             seen = _look(address)
             first, end = seen & _LOWER, seen >> 32
@@ -97,20 +100,10 @@ def _take(queues, thread):
 @helper
 def tasks(queues, thread):
     """Generate the tasks that a thread is to do."""
-    thread = np.int64(thread)
-    task, end = _take(queues, thread)
+    address, threads, thread = queues.ctypes.data, len(queues), np.int64(thread)
+    task, end = _take(address, threads, thread)
     while task < end:
         yield task
         task += 1
         if task == end:
-            task, end = _take(queues, thread)
-
-
-@helper
-def runs(queues, thread):
-    """tasks as (first, end), for those so short that the step from one to the next counts: of softmax's rows 4 %."""
-    thread = np.int64(thread)
-    first, end = _take(queues, thread)
-    while first < end:
-        yield first, end
-        first, end = _take(queues, thread)
+            task, end = _take(address, threads, thread)

@@ -20,7 +20,7 @@ from ._cuda import Source, threads_of_row
 from ._exp import exp
 from ._jit import jit, prange
 from ._kernel import Kernel
-from ._queues import runs, share_out
+from ._queues import share_out, tasks
 from .softmax import greatest_of, sum_of_exponentials
 
 _CUDA = Source("cross_entropy", "forward", "backward")
@@ -50,24 +50,23 @@ def _forward_cpu(x, target, weight, ignore_index, smoothing, loss, lse):
     classes = x.shape[1]
     queues = share_out(x.shape[0])
     for thread in prange(len(queues)):
-        for first, end in runs(queues, thread):
-            for row in range(first, end):
-                t = target[row]
-                if t == ignore_index:
-                    loss[row], lse[row, 0], lse[row, 1] = 0, 0, 0
-                else:
-                    greatest = greatest_of(x[row])
-                    log_total = np.log(sum_of_exponentials(x[row], greatest))
-                    lse[row, 0], lse[row, 1] = greatest, log_total
-                    value = 0.0
-                    if smoothing < 1:
-                        value -= (1 - smoothing) * weight[t] * ((x[row, t] - greatest) - log_total)
-                    if smoothing > 0:
-                        spread = 0.0
-                        for k in range(classes):
-                            spread += weight[k] * ((x[row, k] - greatest) - log_total)
-                        value -= smoothing / classes * spread
-                    loss[row] = value
+        for row in tasks(queues, thread):
+            t = target[row]
+            if t == ignore_index:
+                loss[row], lse[row, 0], lse[row, 1] = 0, 0, 0
+            else:
+                greatest = greatest_of(x[row])
+                log_total = np.log(sum_of_exponentials(x[row], greatest))
+                lse[row, 0], lse[row, 1] = greatest, log_total
+                value = 0.0
+                if smoothing < 1:
+                    value -= (1 - smoothing) * weight[t] * ((x[row, t] - greatest) - log_total)
+                if smoothing > 0:
+                    spread = 0.0
+                    for k in range(classes):
+                        spread += weight[k] * ((x[row, k] - greatest) - log_total)
+                    value -= smoothing / classes * spread
+                loss[row] = value
 
 
 def _forward_gpu(x, target, weight, ignore_index, smoothing, loss, lse):
@@ -91,23 +90,22 @@ def _backward_cpu(x, target, weight, ignore_index, smoothing, lse, scale, gx):
         total += weight[k]
     queues = share_out(x.shape[0])
     for thread in prange(len(queues)):
-        for first, end in runs(queues, thread):
-            for row in range(first, end):
-                t = target[row]
-                if t == ignore_index:
-                    gx[row] = 0
-                else:
-                    own, even = (1 - smoothing) * weight[t], smoothing / classes
-                    factor = kind(scale[row] * (own + even * total))
-                    greatest, log_total = lse[row, 0], lse[row, 1]
-                    x_row, gx_row = x[row], gx[row]
+        for row in tasks(queues, thread):
+            t = target[row]
+            if t == ignore_index:
+                gx[row] = 0
+            else:
+                own, even = (1 - smoothing) * weight[t], smoothing / classes
+                factor = kind(scale[row] * (own + even * total))
+                greatest, log_total = lse[row, 0], lse[row, 1]
+                x_row, gx_row = x[row], gx[row]
+                for k in range(classes):
+                    gx_row[k] = factor * exp((x_row[k] - greatest) - log_total)
+                if smoothing > 0:
+                    part = kind(scale[row] * even)
                     for k in range(classes):
-                        gx_row[k] = factor * exp((x_row[k] - greatest) - log_total)
-                    if smoothing > 0:
-                        part = kind(scale[row] * even)
-                        for k in range(classes):
-                            gx[row, k] -= part * weight[k]
-                    gx[row, t] -= kind(scale[row] * own)
+                        gx[row, k] -= part * weight[k]
+                gx[row, t] -= kind(scale[row] * own)
 
 
 def _backward_gpu(x, target, weight, ignore_index, smoothing, lse, scale, gx):

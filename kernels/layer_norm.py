@@ -18,7 +18,7 @@ from ._jit import helper, inline_rounded, inline_sum, jit, prange
 from ._kernel import Kernel, wide
 from ._layout import ceil_div
 from ._pool import empty
-from ._queues import runs, share_out, tasks
+from ._queues import share_out, tasks
 
 _CUDA = Source("layer_norm", "forward", "backward", "parameter_sums")
 
@@ -69,21 +69,20 @@ def _forward_cpu(x, weight, bias, eps, y, mean, rstd):
     share = x.dtype.type(1.0 / d)
     queues = share_out(rows)
     for thread in prange(len(queues)):
-        for first, end in runs(queues, thread):
-            for row in range(first, end):
-                about = _total(x[row], share)
-                for k in range(d):
-                    y[row, k] = x[row, k] - about  # y holds the deviations until they are scaled
-                total, squares = _deviations(y[row])
-                low = np.float64(total) / d
-                var = max(np.float64(squares) / d - low * low, 0.0)
-                if squares != squares:
-                    var = np.float64(squares)
-                mean[row] = about + low if np.isfinite(total) else np.float64(about)
-                rstd[row] = 1 / np.sqrt(var + eps)
-                scale, shift = x.dtype.type(rstd[row]), x.dtype.type(low * rstd[row])
-                for k in range(d):
-                    y[row, k] = (y[row, k] * scale - shift) * weight[k] + bias[k]
+        for row in tasks(queues, thread):
+            about = _total(x[row], share)
+            for k in range(d):
+                y[row, k] = x[row, k] - about  # y holds the deviations until they are scaled
+            total, squares = _deviations(y[row])
+            low = np.float64(total) / d
+            var = max(np.float64(squares) / d - low * low, 0.0)
+            if squares != squares:
+                var = np.float64(squares)
+            mean[row] = about + low if np.isfinite(total) else np.float64(about)
+            rstd[row] = 1 / np.sqrt(var + eps)
+            scale, shift = x.dtype.type(rstd[row]), x.dtype.type(low * rstd[row])
+            for k in range(d):
+                y[row, k] = (y[row, k] * scale - shift) * weight[k] + bias[k]
 
 
 def _forward_gpu(x, weight, bias, eps, y, mean, rstd):

@@ -13,7 +13,7 @@ from ._cuda import Source, threads_of_row
 from ._exp import exp
 from ._jit import jit, prange
 from ._kernel import Kernel
-from ._queues import runs, share_out
+from ._queues import share_out, tasks
 from .softmax import exponentials, greatest_of, rows_samples, rows_workload, sum_of, sum_of_exponentials
 
 _CUDA = Source("log_softmax", "forward", "backward")
@@ -28,13 +28,12 @@ def _forward_reference(x, y):
 def _forward_cpu(x, y):
     queues = share_out(x.shape[0])
     for thread in prange(len(queues)):
-        for first, end in runs(queues, thread):
-            for row in range(first, end):
-                x_row, y_row = x[row], y[row]
-                greatest = greatest_of(x_row)
-                log_total = np.log(sum_of_exponentials(x_row, greatest))
-                for k in range(x_row.size):
-                    y_row[k] = (x_row[k] - greatest) - log_total
+        for row in tasks(queues, thread):
+            x_row, y_row = x[row], y[row]
+            greatest = greatest_of(x_row)
+            log_total = np.log(sum_of_exponentials(x_row, greatest))
+            for k in range(x_row.size):
+                y_row[k] = (x_row[k] - greatest) - log_total
 
 
 def _forward_gpu(x, y):
@@ -50,12 +49,11 @@ def _backward_reference(gy, y, gx):
 def _backward_cpu(gy, y, gx):
     queues = share_out(y.shape[0])
     for thread in prange(len(queues)):
-        for first, end in runs(queues, thread):
-            for row in range(first, end):
-                gy_row, y_row, gx_row = gy[row], y[row], gx[row]
-                total = sum_of(gy_row)
-                for k in range(y_row.size):
-                    gx_row[k] = gy_row[k] - exp(y_row[k]) * total
+        for row in tasks(queues, thread):
+            gy_row, y_row, gx_row = gy[row], y[row], gx[row]
+            total = sum_of(gy_row)
+            for k in range(y_row.size):
+                gx_row[k] = gy_row[k] - exp(y_row[k]) * total
 
 
 def _backward_gpu(gy, y, gx):

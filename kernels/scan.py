@@ -10,7 +10,7 @@ import numpy as np
 from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
-from ._queues import runs, share_out
+from ._queues import share_out, tasks
 
 _CUDA = Source("scan", "recurrence")
 
@@ -25,12 +25,11 @@ def _recurrence_reference(a, b, y):
 def _recurrence_cpu(a, b, y):
     queues = share_out(y.shape[0])
     for thread in prange(len(queues)):
-        for first, end in runs(queues, thread):
-            for row in range(first, end):
-                for n in range(y.shape[1]):
-                    y[row, n] = b[row, n]
-                    if n > 0:
-                        y[row, n] += a[row, n] * y[row, n - 1]
+        for row in tasks(queues, thread):
+            for n in range(y.shape[1]):
+                y[row, n] = b[row, n]
+                if n > 0:
+                    y[row, n] += a[row, n] * y[row, n - 1]
 
 
 def _recurrence_gpu(a, b, y):

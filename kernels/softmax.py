@@ -13,7 +13,7 @@ from ._cuda import Source, threads_of_row
 from ._exp import exp
 from ._jit import inline, inline_sum, jit, prange
 from ._kernel import Kernel
-from ._queues import runs, share_out
+from ._queues import share_out, tasks
 from ._vector import of_rank, rank
 
 _CUDA = Source("softmax", "forward", "backward")
@@ -63,15 +63,14 @@ def _product(x, y):
 def _forward_cpu(x, y):
     queues = share_out(x.shape[0])
     for thread in prange(len(queues)):
-        for first, end in runs(queues, thread):
-            for row in range(first, end):
-                x_row, y_row = x[row], y[row]
-                greatest = greatest_of(x_row)
-                for k in range(x_row.size):
-                    y_row[k] = exp(x_row[k] - greatest)
-                share = y.dtype.type(1 / sum_of(y_row))
-                for k in range(x_row.size):
-                    y_row[k] *= share
+        for row in tasks(queues, thread):
+            x_row, y_row = x[row], y[row]
+            greatest = greatest_of(x_row)
+            for k in range(x_row.size):
+                y_row[k] = exp(x_row[k] - greatest)
+            share = y.dtype.type(1 / sum_of(y_row))
+            for k in range(x_row.size):
+                y_row[k] *= share
 
 
 def _forward_gpu(x, y):
@@ -87,12 +86,11 @@ def _backward_reference(gy, y, gx):
 def _backward_cpu(gy, y, gx):
     queues = share_out(y.shape[0])
     for thread in prange(len(queues)):
-        for first, end in runs(queues, thread):
-            for row in range(first, end):
-                gy_row, y_row, gx_row = gy[row], y[row], gx[row]
-                total = _product(gy_row, y_row)
-                for k in range(y_row.size):
-                    gx_row[k] = y_row[k] * (gy_row[k] - total)
+        for row in tasks(queues, thread):
+            gy_row, y_row, gx_row = gy[row], y[row], gx[row]
+            total = _product(gy_row, y_row)
+            for k in range(y_row.size):
+                gx_row[k] = y_row[k] * (gy_row[k] - total)
 
 
 def _backward_gpu(gy, y, gx):
