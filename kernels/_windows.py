@@ -18,17 +18,15 @@ from ._queues import share_out, tasks
 from ._threads import MOST_THREADS
 from ._vector import STREAMED, Vectors, fence
 
-_ABREAST = 4  # vectors of channels
-
-
-def means(x, rows, columns, y):
-    """y (N, OH, OW, C): the mean over each window of x (N, H, W, C)."""
-    _means(x, rows, columns, y)
+_ABREAST = 4  # vectors of channels that are summed together: windows of 16² pixels of 64 channels 2.6 to 1.0 ms
 
 
 @jit
-def _means(x, rows, columns, y):
-    """A task is a row of windows. It gets addresses: to make views of shared arrays, threads wait for each other."""
+def means(x, rows, columns, y):
+    """y (N, OH, OW, C): the mean over each window of x (N, H, W, C). A task is a row of windows.
+
+    It gets addresses: to make views of shared arrays, threads wait for each other.
+    """
     n, h, w, c = x.shape
     oh, ow, kind, size = y.shape[1], y.shape[2], x.dtype.type(0), x.itemsize
     streamed = size * y.size >= STREAMED

@@ -14,8 +14,10 @@ import numpy as np
 from ._cuda import Source
 from ._jit import jit, prange
 from ._kernel import Kernel
+from ._queues import share_out, tasks
 from ._workload import LARGE
 
+_CHUNK = 1024
 _CUDA = Source("erf", "forward", "complement")
 
 
@@ -25,8 +27,13 @@ def _forward_reference(x, y):
 
 @jit
 def _forward_cpu(x, y):
-    for i in prange(x.size):
-        y[i] = math.erf(x[i])
+    queues = share_out((x.size + _CHUNK - 1) // _CHUNK)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            part = slice(task * _CHUNK, min((task + 1) * _CHUNK, x.size))
+            x_part, y_part = x[part], y[part]
+            for i in range(x_part.size):
+                y_part[i] = math.erf(x_part[i])
 
 
 def _forward_gpu(x, y):
@@ -39,8 +46,13 @@ def _complement_reference(x, y):
 
 @jit
 def _complement_cpu(x, y):
-    for i in prange(x.size):
-        y[i] = math.erfc(x[i])
+    queues = share_out((x.size + _CHUNK - 1) // _CHUNK)
+    for thread in prange(len(queues)):
+        for task in tasks(queues, thread):
+            part = slice(task * _CHUNK, min((task + 1) * _CHUNK, x.size))
+            x_part, y_part = x[part], y[part]
+            for i in range(x_part.size):
+                y_part[i] = math.erfc(x_part[i])
 
 
 def _complement_gpu(x, y):

@@ -42,8 +42,7 @@ def _taken_by(thread, firsts, ends):
     queues = np.zeros((firsts.size, _queues._BYTES // 8), np.int64)
     for other in range(firsts.size):
         queues[other, 0] = firsts[other] | ends[other] << 32
-    found = [task for task in tasks(queues, thread)]
-    return found
+    return [task for task in tasks(queues, thread)]
 
 
 def test_own_tasks_come_in_order_and_then_the_last_of_others():
