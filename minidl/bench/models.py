@@ -16,8 +16,8 @@ from .kernels import has_pytorch, roofline
 PEERS = {"torch": "PyTorch", "onnxruntime": "onnxruntime"}
 WORK = {"training": "training step", "inference": "inference"}
 OURS = "minidl"
-# Seconds of a competitor's turn, at least one run. The first tenth after a pause is slow: in turns of 0.1 LeNet's step
-# and PyTorch's took a quarter longer, and two medians lay 5 to 10 % apart; of 0.6, up to 5 %.
+# Seconds of a competitor's turn, at least one run. The first runs after a pause are slow: in turns of 0.1 LeNet's step
+# and PyTorch's took a quarter longer, and medians of two runs lay up to 10 % apart; of 0.6, up to 7 %.
 _TURN = 0.5
 
 
